@@ -1,0 +1,91 @@
+"""The ways a job can fail, as types a caller can act on. The text of each tells an operator what to do next.
+
+DpnError
+├── ServiceUnavailable      wait: a peer or store is down or refuses everyone; never the item's fault
+│   ├── PeerUnavailable
+│   └── StoreUnavailable
+├── Misconfigured           wait and call for an operator: no number of retries will help
+├── NoSpace                 wait: the staging volume has no room now
+├── Interrupted             stop at once: the worker is being stopped or has lost its lease
+│   └── LeaseLost
+├── TransientError          retry: counts as an attempt
+│   └── StoreMismatch       the store holds something else than we sent
+└── PermanentError          fail: the same input will fail again
+    ├── PeerRefused         the owner's registry refused a request for good (400, 404, 409)
+    ├── LinkRefused         a transfer's link is hostile or points where it may not
+    └── NotABag             the file cannot be read as a bag at all
+"""
+
+from __future__ import annotations
+
+
+class DpnError(Exception):
+    """Base of every failure that we name."""
+
+
+class ServiceUnavailable(DpnError):
+    """An outside service is down, slow or talks nonsense. `service` names its breaker, e.g. `peer:north`."""
+
+    def __init__(self, service: str, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{service} is unavailable: {reason}")
+        self.service = service
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class PeerUnavailable(ServiceUnavailable):
+    """Another node cannot be reached or answers nonsense. Nothing to do here; it is asked again."""
+
+
+class StoreUnavailable(ServiceUnavailable):
+    """A long-term store cannot be reached, is overloaded or answers nonsense. It is asked again."""
+
+
+class Misconfigured(DpnError):
+    """Settings, credentials or permissions are wrong: mend them; the work goes on by itself afterwards."""
+
+
+class NoSpace(DpnError):
+    """The staging volume has no room: free space or raise the limit; the work goes on by itself afterwards."""
+
+
+class Interrupted(DpnError):
+    """The worker is stopping: leave everything so that another worker can go on."""
+
+
+class LeaseLost(Interrupted):
+    """Another worker may hold this item now: change nothing more."""
+
+
+class TransientError(DpnError):
+    """Something that may well work next time."""
+
+
+class StoreMismatch(TransientError):
+    """The store holds other bytes than were sent: the copy does not count and is sent again."""
+
+
+class PermanentError(DpnError):
+    """The same input will fail again."""
+
+
+class PeerRefused(PermanentError):
+    """Another node's registry refused a request for good."""
+
+    def __init__(self, peer: str, status: int, message: str) -> None:
+        super().__init__(f"{peer} refused with HTTP {status}: {message}")
+        self.peer = peer
+        self.status = status
+        self.message = message
+
+
+class LinkRefused(PermanentError):
+    """A transfer's link is hostile, or points to a place that this peer may not name."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotABag(PermanentError):
+    """The file cannot be read as a bag at all."""

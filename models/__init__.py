@@ -1,0 +1,1 @@
+"""What is persisted: rows (SQLAlchemy), manifests (pydantic), migrations (Alembic). Imports nothing of ours."""

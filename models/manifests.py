@@ -1,0 +1,172 @@
+"""What a work item carries from stage to stage, as JSON with a version number.
+
+A manifest only ever gains fields with defaults inside one version; what cannot be read that way gets a new
+version and an upgrade step in `MANIFEST_UPGRADES`. A worker refuses a manifest newer than it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST_VERSION = 1
+
+MANIFEST_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From version N to N + 1."""
+
+MAX_ERRORS_KEPT = 30
+
+
+class ManifestTooNew(ValueError):
+    """The manifest was written by a newer version: upgrade this worker."""
+
+
+class Manifest(BaseModel):
+    """Base of what is persisted in `WorkItem.manifest`."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class StageSummary(Manifest):
+    """How one stage went so far. `errors` keeps the last 30 of the present round, oldest first."""
+
+    attempts: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    seconds: float = 0.0
+    errors: list[str] = Field(default_factory=list)
+
+    def add_error(self, text: str) -> None:
+        self.errors = [*self.errors, text][-MAX_ERRORS_KEPT:]
+
+
+class TransferFacts(Manifest):
+    """What we accepted from the transfer and its bag's record; a later change of any of these stops the item."""
+
+    replication_id: str
+    from_node: str
+    to_node: str
+    bag: str
+    link: str
+    fixity_algorithm: str
+    size: int
+    local_id: str
+    member: str
+    version: int
+    bag_type: str
+    registry_fixity: str | None = None
+    """The owner's digest of the tag manifest, where the owner's registry shows one."""
+
+
+class StagedFile(Manifest):
+    """A bag's tar on a staging volume. `path` is relative to the volume's folder."""
+
+    volume: str
+    path: str
+    size: int
+    tag_manifest_sha256: str
+
+
+class ValidationResult(Manifest):
+    """The verdict on a staged bag. `sha256` is of the whole tar, taken in the same read."""
+
+    valid: bool
+    profile: str
+    files: int
+    bytes: int
+    tag_manifest_sha256: str
+    sha256: str
+    errors: int = 0
+    warnings: int = 0
+    first_error: str | None = None
+
+
+class StoreChecksum(Manifest):
+    """A checksum that the store itself computed over the object it holds."""
+
+    algorithm: Literal["CRC64NVME", "CRC32", "CRC32C", "SHA256"]
+    value: str
+    """As the store gives it: base64."""
+    type: Literal["FULL_OBJECT", "COMPOSITE"]
+
+
+class UploadState(Manifest):
+    """A multipart upload under way, kept so that a crash resumes it instead of sending the parts again."""
+
+    upload_id: str
+    key: str
+    part_size: int
+    started_at: datetime
+
+
+class Receipt(Manifest):
+    """Proof of one stored copy: enough to prove the copy again without trusting the database that claims it."""
+
+    store: str
+    url: str
+    key: str
+    version_id: str | None = None
+    size: int
+    sha256: str
+    """Of the whole file, lower-case hex."""
+    part_size: int
+    """Bytes of every part but the last."""
+    part_sha256: list[str]
+    """Of each part in order, lower-case hex; one entry for an object sent whole."""
+    store_checksum: StoreChecksum | None = None
+    etag: str | None = None
+    confirmed_at: datetime
+    confirmed_by: Literal["store-checksums", "read-back"]
+
+
+class ReplicationManifest(Manifest):
+    """A replication's state: what was accepted, what was staged, how it was judged, where it is kept."""
+
+    manifest_version: int = MANIFEST_VERSION
+    transfer: TransferFacts | None = None
+    summaries: dict[str, StageSummary] = Field(default_factory=dict)
+    staged: StagedFile | None = None
+    fixity_sent: str | None = None
+    """The tag manifest digest that the owner has acknowledged."""
+    validation: ValidationResult | None = None
+    upload: UploadState | None = None
+    receipt: Receipt | None = None
+    stored_acknowledged: bool = False
+    quarantined: str | None = None
+    """Where an invalid bag was put aside, relative to its volume."""
+
+
+class NoticeManifest(Manifest):
+    """A cancellation that we owe the owner of a transfer."""
+
+    manifest_version: int = MANIFEST_VERSION
+    summaries: dict[str, StageSummary] = Field(default_factory=dict)
+    replication_id: str
+    cancel_reason: Literal["reject", "bag_invalid", "fixity_reject", "other"]
+    cancel_reason_detail: str = Field(max_length=255)
+    caused_by_item: int
+
+
+AnyManifest = ReplicationManifest | NoticeManifest
+
+MANIFEST_TYPES: dict[str, type[ReplicationManifest] | type[NoticeManifest]] = {
+    "replication": ReplicationManifest,
+    "notice": NoticeManifest,
+}
+
+
+def read_manifest(task: str, stored: dict[str, Any]) -> AnyManifest:
+    """The manifest of an item of `task` from its stored JSON, upgraded to the present version.
+
+    Raises ManifestTooNew, pydantic.ValidationError (damaged), KeyError (unknown task).
+    """
+    version = int(stored.get("manifest_version", 1))
+    if version > MANIFEST_VERSION:
+        raise ManifestTooNew(f"manifest version {version}, this worker knows up to {MANIFEST_VERSION}: upgrade it")
+    while version < MANIFEST_VERSION:
+        stored = MANIFEST_UPGRADES[version](stored)
+        version += 1
+    return MANIFEST_TYPES[task].model_validate(stored)

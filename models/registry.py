@@ -1,0 +1,224 @@
+"""The registry's records as rows: what the nodes of the network tell each other (DPN REST API v2, records).
+
+Times are the record's own (`created_at`, `updated_at` as on the wire); nothing here stamps them by itself,
+because a record copied from a peer keeps the peer's stamps.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from models.base import Base, Namespace, UtcDateTime, Uuid
+
+
+class Node(Base):
+    """A member of the network. `api_root` comes from our settings for peers, never from a synced record."""
+
+    __tablename__ = "nodes"
+
+    namespace: Mapped[str] = mapped_column(Namespace, primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    api_root: Mapped[str] = mapped_column(String(1024))
+    ssh_pubkey: Mapped[str | None] = mapped_column(Text)
+    storage_region: Mapped[str] = mapped_column(String(255), default="default")
+    storage_type: Mapped[str] = mapped_column(String(255), default="default")
+    replicate_from: Mapped[list[str]] = mapped_column(JSON, default=list)
+    replicate_to: Mapped[list[str]] = mapped_column(JSON, default=list)
+    restore_from: Mapped[list[str]] = mapped_column(JSON, default=list)
+    restore_to: Mapped[list[str]] = mapped_column(JSON, default=list)
+    protocols: Mapped[list[str]] = mapped_column(JSON, default=list)
+    fixity_algorithms: Mapped[list[str]] = mapped_column(JSON, default=list)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ApiToken(Base):
+    """A token we issued to a node; only its salted hash is kept. Several may be valid, so tokens can be rotated."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    namespace: Mapped[str] = mapped_column(Namespace, index=True)
+    salt: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Member(Base):
+    """An institution whose content the network keeps."""
+
+    __tablename__ = "members"
+
+    member_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    email: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Bag(Base):
+    """A bag known to the network. `size` is the bytes of its tar, as its ingest node says.
+
+    `member` has no foreign key: peers' bags may reach us before the record of their member does.
+    """
+
+    __tablename__ = "bags"
+    __table_args__ = (
+        UniqueConstraint("first_version_uuid", "version"),
+        CheckConstraint("size >= 1", name="size_positive"),
+        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("bag_type IN ('D', 'I', 'R')", name="bag_type"),
+        Index("ix_bags_admin_node_updated_at", "admin_node", "updated_at", "uuid"),
+        Index("ix_bags_updated_at", "updated_at", "uuid"),
+        Index("ix_bags_created_at", "created_at", "uuid"),
+    )
+
+    uuid: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    local_id: Mapped[str] = mapped_column(String(1024), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    first_version_uuid: Mapped[str] = mapped_column(Uuid)
+    version: Mapped[int] = mapped_column(Integer)
+    bag_type: Mapped[str] = mapped_column(String(1))
+    interpretive: Mapped[list[str]] = mapped_column(JSON, default=list)
+    rights: Mapped[list[str]] = mapped_column(JSON, default=list)
+    ingest_node: Mapped[str] = mapped_column(Namespace, index=True)
+    admin_node: Mapped[str] = mapped_column(Namespace)
+    member: Mapped[str] = mapped_column(Uuid, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    replicas: Mapped[list[BagReplica]] = relationship(
+        cascade="all, delete-orphan", lazy="selectin", order_by="BagReplica.node"
+    )
+
+    @property
+    def replicating_nodes(self) -> list[str]:
+        return [replica.node for replica in self.replicas]
+
+
+class BagReplica(Base):
+    """One entry of a bag's `replicating_nodes`: a node that holds a copy."""
+
+    __tablename__ = "bag_replicas"
+
+    bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"), primary_key=True)
+    node: Mapped[str] = mapped_column(Namespace, primary_key=True, index=True)
+
+
+class MessageDigest(Base):
+    """A bag's fixity: the digest of its `tagmanifest-<algorithm>.txt`. Unique by bag and algorithm, never changed."""
+
+    __tablename__ = "message_digests"
+    __table_args__ = (Index("ix_message_digests_node_created_at", "node", "created_at"),)
+
+    bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"), primary_key=True)
+    algorithm: Mapped[str] = mapped_column(String(32), primary_key=True)
+    node: Mapped[str] = mapped_column(Namespace)
+    value: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class FixityCheck(Base):
+    """One check of one node's copy of a bag; never changed."""
+
+    __tablename__ = "fixity_checks"
+    __table_args__ = (Index("ix_fixity_checks_bag_node_created_at", "bag", "node", "created_at"),)
+
+    fixity_check_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"))
+    node: Mapped[str] = mapped_column(Namespace)
+    success: Mapped[bool] = mapped_column(Boolean)
+    fixity_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class Ingest(Base):
+    """A bag reached its number of copies (`ingested`) or lost it; never changed."""
+
+    __tablename__ = "ingests"
+    __table_args__ = (Index("ix_ingests_bag_created_at", "bag", "created_at"),)
+
+    ingest_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"))
+    ingested: Mapped[bool] = mapped_column(Boolean)
+    replicating_nodes: Mapped[list[str]] = mapped_column(JSON, default=list)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ReplicationTransfer(Base):
+    """A bag that `from_node` (its owner) asks `to_node` to copy and keep. Flags only ever go up (reference: lifecycle)."""
+
+    __tablename__ = "replication_transfers"
+    __table_args__ = (
+        Index("ix_replication_transfers_from_node_updated_at", "from_node", "updated_at", "replication_id"),
+        Index("ix_replication_transfers_to_node_open", "to_node", "stored", "cancelled", "replication_id"),
+        Index("ix_replication_transfers_updated_at", "updated_at", "replication_id"),
+        Index("ix_replication_transfers_created_at", "created_at", "replication_id"),
+    )
+
+    replication_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    from_node: Mapped[str] = mapped_column(Namespace)
+    to_node: Mapped[str] = mapped_column(Namespace)
+    bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid"), index=True)
+    fixity_algorithm: Mapped[str] = mapped_column(String(32))
+    fixity_nonce: Mapped[str | None] = mapped_column(String(255))
+    fixity_value: Mapped[str | None] = mapped_column(String(255))
+    protocol: Mapped[str] = mapped_column(String(32))
+    link: Mapped[str] = mapped_column(Text)
+    store_requested: Mapped[bool] = mapped_column(Boolean, default=False)
+    stored: Mapped[bool] = mapped_column(Boolean, default=False)
+    cancelled: Mapped[bool] = mapped_column(Boolean, default=False)
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
+    cancel_reason_detail: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RestoreTransfer(Base):
+    """A bag that `to_node` (the requester) wants back from `from_node`'s copy."""
+
+    __tablename__ = "restore_transfers"
+    __table_args__ = (
+        Index("ix_restore_transfers_to_node_updated_at", "to_node", "updated_at", "restore_id"),
+        Index("ix_restore_transfers_updated_at", "updated_at", "restore_id"),
+    )
+
+    restore_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    from_node: Mapped[str] = mapped_column(Namespace)
+    to_node: Mapped[str] = mapped_column(Namespace)
+    bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid"), index=True)
+    protocol: Mapped[str] = mapped_column(String(32))
+    link: Mapped[str | None] = mapped_column(Text)
+    accepted: Mapped[bool] = mapped_column(Boolean, default=False)
+    finished: Mapped[bool] = mapped_column(Boolean, default=False)
+    cancelled: Mapped[bool] = mapped_column(Boolean, default=False)
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
+    cancel_reason_detail: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SyncMark(Base):
+    """How far we have read one kind of record from one peer, by the peer's own stamps."""
+
+    __tablename__ = "sync_marks"
+
+    peer: Mapped[str] = mapped_column(Namespace, primary_key=True)
+    record_type: Mapped[str] = mapped_column(String(64), primary_key=True)
+    high_water: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    succeeded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

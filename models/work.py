@@ -1,0 +1,179 @@
+"""Work items and what keeps them safe: leases, dispatch intents, events, reservations, workers' heartbeats."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Namespace, UtcDateTime
+
+
+class Task(StrEnum):
+    """What an item is for; each task has one pipeline of stages."""
+
+    REPLICATION = "replication"
+    NOTICE = "notice"
+    """Something we owe another node (a cancellation): kept until that node has heard it."""
+
+
+class Status(StrEnum):
+    """Where an item stands. `PENDING` covers ready, waiting and retrying: `run_after` and `note` say which and why."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Status.SUCCESS, Status.FAILED, Status.CANCELLED)
+
+
+class WorkItem(Base):
+    """One job: a task, the identifier it is about, the stage it is at, and its manifest.
+
+    `lease_token` grows with every claim: a write that does not carry the current token changes nothing.
+    """
+
+    __tablename__ = "work_items"
+    __table_args__ = (
+        UniqueConstraint("task", "identifier"),
+        CheckConstraint("status IN ('pending', 'running', 'success', 'failed', 'cancelled')", name="status"),
+        Index("ix_work_items_due", "status", "task", "stage", "run_after", "id"),
+        Index("ix_work_items_expired", "status", "lease_expires_at"),
+        Index("ix_work_items_staging_volume", "staging_volume", "status"),
+        Index("ix_work_items_attention", "needs_attention", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    task: Mapped[str] = mapped_column(String(32))
+    identifier: Mapped[str] = mapped_column(String(255))
+    remote_node: Mapped[str | None] = mapped_column(Namespace)
+    stage: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(16), default=Status.PENDING)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    """Runs of the present stage that count against its budget, the running one included."""
+    run_after: Mapped[datetime] = mapped_column(UtcDateTime)
+    waiting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the present stage first had to wait or retry: does not move until the stage is done."""
+    lease_owner: Mapped[str | None] = mapped_column(String(255))
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease_token: Mapped[int] = mapped_column(Integer, default=0)
+    staging_volume: Mapped[str | None] = mapped_column(String(36))
+    """The volume that holds the item's staged bytes: only a worker that mounts it may claim the item."""
+    note: Mapped[str] = mapped_column(Text, default="")
+    needs_attention: Mapped[bool] = mapped_column(Boolean, default=False)
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DispatchIntent(Base):
+    """A message that must reach the queue: written with the change that causes it, removed once published."""
+
+    __tablename__ = "dispatch_intents"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("work_items.id", ondelete="CASCADE"), index=True)
+    topic: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AuditEvent(Base):
+    """What happened to what, when and by whom (PREMIS event); only ever added."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        Index("ix_audit_events_object", "object_id", "id"),
+        Index("ix_audit_events_item", "item_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    event_type: Mapped[str] = mapped_column(String(64))
+    """A term of the PREMIS event type vocabulary, or a transition of the item's lifecycle."""
+    object_id: Mapped[str] = mapped_column(String(255))
+    """The bag's uuid where the event is about a bag, else the identifier of the item."""
+    item_id: Mapped[int | None] = mapped_column(Integer)
+    agent: Mapped[str] = mapped_column(String(255))
+    outcome: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class DiskReservation(Base):
+    """Bytes promised to an item on a staging volume: one per item, gone when the item leaves the volume."""
+
+    __tablename__ = "disk_reservations"
+    __table_args__ = (CheckConstraint("bytes >= 0", name="bytes_positive"),)
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("work_items.id", ondelete="CASCADE"), primary_key=True)
+    volume: Mapped[str] = mapped_column(ForeignKey("staging_volumes.name"), index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class StagingVolume(Base):
+    """A named staging volume. Its row is what reservations on it lock; `seen_at` is when a worker last mounted it."""
+
+    __tablename__ = "staging_volumes"
+
+    name: Mapped[str] = mapped_column(String(36), primary_key=True)
+    reservations_made: Mapped[int] = mapped_column(Integer, default=0)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WorkerHeartbeat(Base):
+    """A live worker process: where it runs, what it runs, which volumes it mounts, when it last said so."""
+
+    __tablename__ = "worker_heartbeats"
+
+    worker_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column(Integer)
+    stages: Mapped[list[str]] = mapped_column(JSON)
+    volumes: Mapped[list[str]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(16))
+    running: Mapped[int] = mapped_column(Integer, default=0)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ServiceHealth(Base):
+    """The breaker of one outside service (`peer:north`, `rsync:north`, `store:main`), shared by all workers."""
+
+    __tablename__ = "service_health"
+
+    service: Mapped[str] = mapped_column(String(128), primary_key=True)
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    open_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_error: Mapped[str] = mapped_column(Text, default="")
+    failed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DeadLetter(Base):
+    """A message that named no item of ours, kept so that an operator can see what arrived."""
+
+    __tablename__ = "dead_letters"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    topic: Mapped[str] = mapped_column(String(64))
+    body: Mapped[str] = mapped_column(String(1024))
+    reason: Mapped[str] = mapped_column(String(255))
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime)
