@@ -1,0 +1,116 @@
+"""Opens the node's database and brings its schema up to date.
+
+SQLite runs in WAL mode with foreign keys on. Its transactions take the write lock when they begin, so that
+"read, decide, write" is as safe there as with row locks on PostgreSQL; `reading` opens one that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+import models.migrations
+import models.registry
+import models.work  # noqa: F401  (all tables are known once these are imported)
+from dpn.errors import Misconfigured
+
+Sessions = sessionmaker[Session]
+
+SQLITE_BUSY_SECONDS = 60
+"""How long a SQLite writer waits for its turn: longer than any transaction of ours lasts."""
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+
+def open_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """An engine for `sqlite:///…` or `postgresql+psycopg://…`. Raises Misconfigured for any other URL."""
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        raise Misconfigured("database.url is not a database address: see config/node.example.toml") from error
+    match address.get_backend_name():
+        case "sqlite":
+            return _open_sqlite(url)
+        case "postgresql":
+            return create_engine(
+                address,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+            )
+        case other:
+            raise Misconfigured(f"database.url: {other} is not supported: use sqlite or postgresql+psycopg")
+
+
+def open_sessions(engine: Engine) -> Sessions:
+    """Sessions whose objects stay readable after commit."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def reading(sessions: Sessions) -> Iterator[Session]:
+    """A session that only reads: it never waits for a writer nor makes one wait."""
+    with sessions() as session:
+        session.connection(execution_options={"read_only": True})
+        yield session
+
+
+def upgrade(engine: Engine) -> None:
+    """Creates the tables or migrates them to the newest schema. Safe to repeat; never goes back."""
+    with engine.begin() as connection:
+        configuration = _alembic()
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "head")
+
+
+def check_schema(engine: Engine) -> None:
+    """Raises Misconfigured unless the database has exactly the schema that this software was written for."""
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    try:
+        with engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    except OperationalError as error:
+        raise Misconfigured(f"the database cannot be reached ({error.orig}): check database.url") from error
+    if current is None:
+        raise Misconfigured("the database is empty: run `dpn db upgrade`")
+    if current != head:
+        known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+        if current in known:
+            raise Misconfigured(
+                f"the database has schema {current}, this software needs {head}: run `dpn db upgrade`"
+            )
+        raise Misconfigured(f"the database has schema {current}, which is newer than this software: upgrade it")
+
+
+def _alembic() -> Config:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(Path(models.migrations.__file__).parent))
+    return configuration
+
+
+def _open_sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        deferred = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,14 @@
+"""Runs migrations on the connection that the caller hands in."""
+
+from __future__ import annotations
+
+from alembic import context
+
+import models.registry
+import models.work  # noqa: F401
+from models.base import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()
