@@ -6,23 +6,25 @@ SQLite runs in WAL mode with foreign keys on. Its transactions take the write lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 import models.migrations
 import models.registry
-import models.work  # noqa: F401  (all tables are known once these are imported)
+import models.work
 from dpn.errors import Misconfigured
+from models.base import Base
 
 Sessions = sessionmaker[Session]
 
@@ -64,6 +66,15 @@ def reading(sessions: Sessions) -> Iterator[Session]:
     with sessions() as session:
         session.connection(execution_options={"read_only": True})
         yield session
+
+
+def insert_missing(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> int:
+    """Inserts those of `rows` that break no unique constraint, in one statement; answers how many there were."""
+    if not rows:
+        return 0
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    result = session.execute(insert(model).values(list(rows)).on_conflict_do_nothing())
+    return cast("CursorResult[Any]", result).rowcount
 
 
 def upgrade(engine: Engine) -> None:

@@ -1,0 +1,1 @@
+"""The append-only trail of what happened to what, when and by whom."""

@@ -1,0 +1,70 @@
+"""Adds events to the trail in the transaction of the change that they tell of; never changes or removes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from models.work import AuditEvent
+
+
+class EventType(StrEnum):
+    """What may happen. The first group are terms of the PREMIS event type vocabulary."""
+
+    TRANSFER = "transfer"
+    MESSAGE_DIGEST_CALCULATION = "message digest calculation"
+    VALIDATION = "validation"
+    QUARANTINE = "quarantine"
+    REPLICATION = "replication"
+    DELETION = "deletion"
+
+    ITEM_CREATED = "item created"
+    STAGE_ENDED = "stage ended"
+    STAGED_COPY_LOST = "staged copy lost"
+    OPERATOR_RETRY = "operator retry"
+    OPERATOR_CANCEL = "operator cancel"
+    PEER_INFORMED = "peer informed"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. `object_id` is a bag's uuid where it is about a bag."""
+
+    event_type: EventType
+    object_id: str
+    outcome: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    item_id: int | None = None
+
+
+def record(session: Session, events: Sequence[Event], *, agent: str, at: datetime) -> None:
+    """Adds `events` in the session's transaction, in one statement."""
+    if not events:
+        return
+    session.execute(
+        insert(AuditEvent),
+        [
+            {
+                "occurred_at": at,
+                "event_type": event.event_type,
+                "object_id": event.object_id,
+                "item_id": event.item_id,
+                "agent": agent,
+                "outcome": event.outcome,
+                "detail": event.detail,
+            }
+            for event in events
+        ],
+    )
+
+
+def events_of_item(session: Session, item_id: int, *, limit: int = 200) -> list[AuditEvent]:
+    """The newest `limit` events of an item, oldest first."""
+    newest = select(AuditEvent).where(AuditEvent.item_id == item_id).order_by(AuditEvent.id.desc()).limit(limit)
+    return list(reversed(session.scalars(newest).all()))

@@ -1,0 +1,47 @@
+"""How an item's id reaches a worker. A message is a wake-up call: it may be lost, doubled or late without harm."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dpn.errors import DpnError
+
+
+class BrokerUnavailable(DpnError):
+    """No message could be published: nothing is lost, the intent stays and the sweep finds the item meanwhile."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One topic that a worker hears, and the channel that it shares with its like."""
+
+    topic: str
+    channel: str
+
+
+Offer = Callable[[str, bytes], Awaitable[bool]]
+"""Hands a message (topic, body) to the worker. False: it has no free slot or no database, give it to another."""
+
+
+class Broker(Protocol):
+    """Publishes from any thread; consumes on the event loop that called `start`."""
+
+    def publish(self, topic: str, item_id: int) -> None:
+        """Announces an item. Raises BrokerUnavailable."""
+        ...
+
+    async def start(
+        self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
+    ) -> None:
+        """Begins to consume. `sweep_now` is called when something is due but the broker does not know what."""
+        ...
+
+    def set_free_slots(self, slots: int) -> None:
+        """How many more items the worker could run now: with none, no message is taken."""
+        ...
+
+    async def stop(self) -> None:
+        """Takes no more messages; what was taken and not offered goes to another worker."""
+        ...

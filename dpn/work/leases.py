@@ -1,0 +1,157 @@
+"""Claims at most one holder per item; a holder that stops extending loses it after `lease_seconds`.
+
+A claim is one conditional UPDATE that also raises the item's token. Every later write of the holder names that
+token and changes nothing if it is no longer the item's (fencing). The clock is the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from dpn.clock import Clock
+from dpn.errors import LeaseLost
+from dpn.work.lifecycle import Position
+from dpn.work.pipeline import StageSpec
+from models.work import Status, WorkItem
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An item that this worker holds, as it was when claimed."""
+
+    item_id: int
+    token: int
+    task: str
+    identifier: str
+    remote_node: str | None
+    stage: str
+    attempts: int
+    waiting_since: datetime | None
+    staging_volume: str | None
+    note: str
+    manifest: dict[str, Any]
+
+    @property
+    def position(self) -> Position:
+        return Position(self.task, self.stage, self.attempts, self.waiting_since)
+
+
+def claim(
+    session: Session,
+    item_id: int,
+    *,
+    worker: str,
+    stages: Collection[StageSpec],
+    volumes: Collection[str],
+    lease_seconds: float,
+    clock: Clock,
+) -> Claim | None:
+    """Takes the item if it is due, free, at one of `stages` and not on a volume we do not mount; else None."""
+    row = session.execute(
+        update(WorkItem)
+        .where(WorkItem.id == item_id, _claimable(stages, volumes, clock))
+        .values(
+            status=Status.RUNNING,
+            attempts=WorkItem.attempts + 1,
+            lease_owner=worker,
+            lease_token=WorkItem.lease_token + 1,
+            lease_expires_at=clock.in_database(lease_seconds),
+            updated_at=clock.in_database(),
+        )
+        .returning(
+            WorkItem.id.label("item_id"),
+            WorkItem.lease_token.label("token"),
+            WorkItem.task,
+            WorkItem.identifier,
+            WorkItem.remote_node,
+            WorkItem.stage,
+            WorkItem.attempts,
+            WorkItem.waiting_since,
+            WorkItem.staging_volume,
+            WorkItem.note,
+            WorkItem.manifest,
+        )
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return None if row is None else Claim(**row._asdict())
+
+
+def due_items(
+    session: Session, *, stages: Iterable[StageSpec], volumes: Collection[str], limit: int, clock: Clock
+) -> list[int]:
+    """Up to `limit` items that could be claimed now, longest due first. Reads only index entries that are due."""
+    found: list[tuple[datetime, int]] = []
+    for spec in stages:
+        for condition in (_ready(clock), _expired(clock)):
+            statement = (
+                select(WorkItem.run_after, WorkItem.id)
+                .where(condition, _at_stage(spec), _on_mounted(volumes))
+                .order_by(WorkItem.run_after, WorkItem.id)
+                .limit(limit)
+            )
+            found += [(run_after, item_id) for run_after, item_id in session.execute(statement)]
+    return [item_id for _, item_id in sorted(found)[:limit]]
+
+
+def extend(session: Session, held: Sequence[tuple[int, int]], *, lease_seconds: float, clock: Clock) -> set[int]:
+    """Extends the leases of `held` (item id, token); answers the ids that are still held, all in one statement."""
+    if not held:
+        return set()
+    ours = or_(*(and_(WorkItem.id == item_id, WorkItem.lease_token == token) for item_id, token in held))
+    return set(
+        session.scalars(
+            update(WorkItem)
+            .where(WorkItem.status == Status.RUNNING, ours)
+            .values(lease_expires_at=clock.in_database(lease_seconds))
+            .returning(WorkItem.id)
+            .execution_options(synchronize_session=False)
+        )
+    )
+
+
+def write_fenced(session: Session, item_id: int, token: int, values: dict[str, Any]) -> None:
+    """Changes the item only if `token` is still its token; else raises LeaseLost, and nothing may be committed."""
+    written = session.execute(
+        update(WorkItem)
+        .where(held_by(item_id, token))
+        .values(**values)
+        .returning(WorkItem.id)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if written is None:
+        raise LeaseLost(f"item {item_id}: the lease with token {token} is no longer ours")
+
+
+def held_by(item_id: int, token: int) -> ColumnElement[bool]:
+    """Whether the item is still held under this token."""
+    return and_(WorkItem.id == item_id, WorkItem.lease_token == token, WorkItem.status == Status.RUNNING)
+
+
+def _claimable(stages: Collection[StageSpec], volumes: Collection[str], clock: Clock) -> ColumnElement[bool]:
+    return and_(
+        or_(_ready(clock), _expired(clock)),
+        or_(*(_at_stage(spec) for spec in stages)),
+        _on_mounted(volumes),
+    )
+
+
+def _ready(clock: Clock) -> ColumnElement[bool]:
+    return and_(WorkItem.status == Status.PENDING, WorkItem.run_after <= clock.in_database())
+
+
+def _expired(clock: Clock) -> ColumnElement[bool]:
+    return and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < clock.in_database())
+
+
+def _at_stage(spec: StageSpec) -> ColumnElement[bool]:
+    return and_(WorkItem.task == spec.task, WorkItem.stage == spec.name)
+
+
+def _on_mounted(volumes: Collection[str]) -> ColumnElement[bool]:
+    return or_(WorkItem.staging_volume.is_(None), WorkItem.staging_volume.in_(sorted(volumes)))

@@ -1,0 +1,141 @@
+"""Applies changes to held items: manifest, stage, status, events and dispatch intent commit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from dpn.audit.trail import Event, EventType, record
+from dpn.clock import Clock
+from dpn.database import insert_missing
+from dpn.work.leases import Claim, write_fenced
+from dpn.work.lifecycle import Change
+from dpn.work.outcomes import TransferCancellation
+from dpn.work.pipeline import Pipelines
+from models.manifests import NoticeManifest
+from models.work import DiskReservation, DispatchIntent, Status, Task, WorkItem
+
+
+def save_progress(
+    session: Session,
+    claim: Claim,
+    *,
+    manifest: dict[str, Any],
+    staging_volume: str | None,
+    note: str,
+    events: Sequence[Event],
+    worker: str,
+    clock: Clock,
+) -> None:
+    """Persists what a running stage has reached. Raises LeaseLost."""
+    values = {
+        "manifest": manifest,
+        "staging_volume": staging_volume,
+        "note": note,
+        "updated_at": clock.in_database(),
+    }
+    write_fenced(session, claim.item_id, claim.token, values)
+    record(session, events, agent=worker, at=clock.now())
+
+
+def finish(
+    session: Session,
+    claim: Claim,
+    change: Change,
+    *,
+    manifest: dict[str, Any],
+    staging_volume: str | None,
+    events: Sequence[Event],
+    pipelines: Pipelines,
+    worker: str,
+    clock: Clock,
+) -> None:
+    """Ends a run of a stage with `change`, and the lease with it. Raises LeaseLost; then nothing is changed."""
+    final = change.status.is_final
+    volume = None if change.leaves_volume else staging_volume
+    write_fenced(
+        session,
+        claim.item_id,
+        claim.token,
+        {
+            "stage": change.stage,
+            "status": change.status,
+            "attempts": change.attempts,
+            "run_after": clock.in_database(change.delay_seconds),
+            "waiting_since": change.waiting_since,
+            "note": change.note,
+            "needs_attention": change.needs_attention,
+            "manifest": manifest,
+            "staging_volume": volume,
+            "lease_owner": None,
+            "lease_expires_at": None,
+            "updated_at": clock.in_database(),
+            "completed_at": clock.in_database() if final else None,
+        },
+    )
+    if change.leaves_volume:
+        session.execute(delete(DiskReservation).where(DiskReservation.item_id == claim.item_id))
+    record(session, events, agent=worker, at=clock.now())
+    if change.dispatch:
+        announce(session, claim.item_id, pipelines.spec(claim.task, change.stage).topic_on(volume), clock.now())
+    if change.tell_owner is not None and claim.remote_node is not None:
+        owe_notice(
+            session,
+            change.tell_owner,
+            replication_id=claim.identifier,
+            peer=claim.remote_node,
+            item_id=claim.item_id,
+            pipelines=pipelines,
+            clock=clock,
+        )
+
+
+def announce(session: Session, item_id: int, topic: str, now: datetime) -> None:
+    """Intends a message on `topic`, to be published once the transaction has committed."""
+    session.add(DispatchIntent(item_id=item_id, topic=topic, created_at=now))
+
+
+def owe_notice(
+    session: Session,
+    cancellation: TransferCancellation,
+    *,
+    replication_id: str,
+    peer: str,
+    item_id: int,
+    pipelines: Pipelines,
+    clock: Clock,
+) -> None:
+    """Makes the work item that tells `peer` of a cancelled transfer until it has heard; one for a transfer."""
+    manifest = NoticeManifest(
+        replication_id=replication_id,
+        cancel_reason=cancellation.reason.value,
+        cancel_reason_detail=cancellation.detail,
+        caused_by_item=item_id,
+    )
+    insert_missing(
+        session,
+        WorkItem,
+        [
+            {
+                "task": Task.NOTICE,
+                "identifier": replication_id,
+                "remote_node": peer,
+                "stage": pipelines.first(Task.NOTICE).name,
+                "status": Status.PENDING,
+                "attempts": 0,
+                "run_after": clock.in_database(),
+                "lease_token": 0,
+                "note": f"{peer} is to be told: {cancellation.reason.value}: {cancellation.detail}",
+                "needs_attention": False,
+                "manifest": manifest.model_dump(mode="json"),
+                "created_at": clock.in_database(),
+                "updated_at": clock.in_database(),
+            }
+        ],
+    )
+    notice = Event(EventType.ITEM_CREATED, replication_id, "pending", {"task": Task.NOTICE.value}, item_id)
+    record(session, [notice], agent="runner", at=clock.now())
