@@ -138,6 +138,11 @@ class ReplicationManifest(Manifest):
     quarantined: str | None = None
     """Where an invalid bag was put aside, relative to its volume."""
 
+    def forget_staged(self) -> None:
+        """What was staged is gone: what was learned from it must be learned again."""
+        self.staged = None
+        self.validation = None
+
 
 class NoticeManifest(Manifest):
     """A cancellation that we owe the owner of a transfer."""

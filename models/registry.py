@@ -47,7 +47,7 @@ class Node(Base):
 
 
 class ApiToken(Base):
-    """A token we issued to a node; only its salted hash is kept. Several may be valid, so tokens can be rotated."""
+    """A token we issued to a node; only its salted hash is kept. Several may be valid: tokens are rotated."""
 
     __tablename__ = "api_tokens"
 
@@ -121,7 +121,7 @@ class BagReplica(Base):
 
 
 class MessageDigest(Base):
-    """A bag's fixity: the digest of its `tagmanifest-<algorithm>.txt`. Unique by bag and algorithm, never changed."""
+    """A bag's fixity: the digest of its `tagmanifest-<algorithm>.txt`. Unique by bag and algorithm."""
 
     __tablename__ = "message_digests"
     __table_args__ = (Index("ix_message_digests_node_created_at", "node", "created_at"),)
@@ -161,7 +161,7 @@ class Ingest(Base):
 
 
 class ReplicationTransfer(Base):
-    """A bag that `from_node` (its owner) asks `to_node` to copy and keep. Flags only ever go up (reference: lifecycle)."""
+    """A bag that `from_node` (its owner) asks `to_node` to copy and keep. Flags only ever go up."""
 
     __tablename__ = "replication_transfers"
     __table_args__ = (

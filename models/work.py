@@ -32,7 +32,7 @@ class Task(StrEnum):
 
 
 class Status(StrEnum):
-    """Where an item stands. `PENDING` covers ready, waiting and retrying: `run_after` and `note` say which and why."""
+    """Where an item stands. `PENDING` is ready, waiting or retrying: `run_after` and `note` say which."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -130,7 +130,7 @@ class DiskReservation(Base):
 
 
 class StagingVolume(Base):
-    """A named staging volume. Its row is what reservations on it lock; `seen_at` is when a worker last mounted it."""
+    """A named staging volume. Reservations lock its row; `seen_at` is when a worker last mounted it."""
 
     __tablename__ = "staging_volumes"
 

@@ -1,4 +1,4 @@
-"""No broker process: workers look into the database every `poll_seconds`, earlier when told that something changed.
+"""No broker process: workers look into the database every `poll_seconds`, earlier when something changed there.
 
 On SQLite a worker sees that another process wrote by SQLite's own change counter, at next to no cost; on
 PostgreSQL it listens for a notification. Either way it is only told to look.

@@ -1,0 +1,17 @@
+"""Tells systemd that a service is ready or stopping (`Type=notify`); does nothing outside systemd."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify_systemd(state: str) -> None:
+    """Sends `state`, e.g. `READY=1`, to the socket that systemd named (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.sendto(state.encode(), address)

@@ -1,0 +1,77 @@
+"""Finds what was lost: items whose message never came, and items whose staged bytes no live worker can reach."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, delete, or_, select
+from sqlalchemy.orm import Session
+
+from dpn.audit.trail import Event, EventType, record
+from dpn.clock import Clock
+from dpn.work.pipeline import Pipelines
+from dpn.work.transitions import announce
+from models.manifests import ReplicationManifest, read_manifest
+from models.work import DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
+
+BATCH = 100
+
+
+def announce_due_items(session: Session, *, after_id: int, pipelines: Pipelines, clock: Clock) -> list[int]:
+    """Intends a message for a batch of due items that have none under way; answers them. Empty: no more."""
+    announced = select(DispatchIntent.id).where(DispatchIntent.item_id == WorkItem.id).exists()
+    due = (
+        select(WorkItem.id, WorkItem.task, WorkItem.stage, WorkItem.staging_volume)
+        .where(_due(clock), ~announced, WorkItem.id > after_id)
+        .order_by(WorkItem.id)
+        .limit(BATCH)
+    )
+    items = session.execute(due).all()
+    for item_id, task, stage, volume in items:
+        announce(session, item_id, pipelines.spec(task, stage).topic_on(volume), clock.now())
+    return [item_id for item_id, *_ in items]
+
+
+def abandon_lost_volumes(
+    session: Session, *, abandon_after_seconds: float, pipelines: Pipelines, worker: str, clock: Clock
+) -> list[int]:
+    """Sends a batch of items back to the stage that stages them, if no live worker has mounted their volume since
+    `abandon_after_seconds`. Answers their ids; empty: none left."""
+    lost = select(StagingVolume.name).where(StagingVolume.seen_at < clock.in_database(-abandon_after_seconds))
+    held_by_nobody = or_(
+        WorkItem.status == Status.PENDING,
+        and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < clock.in_database()),
+    )
+    items = session.scalars(
+        select(WorkItem)
+        .where(WorkItem.staging_volume.in_(lost), held_by_nobody)
+        .order_by(WorkItem.id)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    ).all()
+    events = [_start_over(session, item, pipelines, clock) for item in items]
+    session.execute(delete(DiskReservation).where(DiskReservation.item_id.in_([item.id for item in items])))
+    record(session, events, agent=worker, at=clock.now())
+    return [item.id for item in items]
+
+
+def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: Clock) -> Event:
+    spec = pipelines.staging_stage(item.task)
+    manifest = read_manifest(item.task, item.manifest)
+    if isinstance(manifest, ReplicationManifest):
+        manifest.forget_staged()
+    volume = item.staging_volume
+    item.manifest = manifest.model_dump(mode="json")
+    item.stage, item.status, item.attempts = spec.name, Status.PENDING, 0
+    item.run_after = item.updated_at = clock.now()
+    item.lease_token += 1
+    item.lease_owner = item.lease_expires_at = item.staging_volume = item.waiting_since = None
+    item.note = f"no live worker mounts staging volume {volume}: staged anew"
+    announce(session, item.id, spec.topic, clock.now())
+    return Event(EventType.STAGED_COPY_LOST, item.identifier, "started over", {"volume": volume}, item.id)
+
+
+def _due(clock: Clock) -> ColumnElement[bool]:
+    now = clock.in_database()
+    return or_(
+        and_(WorkItem.status == Status.PENDING, WorkItem.run_after <= now),
+        and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < now),
+    )
