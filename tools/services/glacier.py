@@ -1,0 +1,40 @@
+"""glacier: moto's server, for what only it has: storage classes that must be restored before they can be read."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any, ClassVar
+
+from tools.services.ports import LOOPBACK
+from tools.services.process import Launch
+from tools.services.service import Home, http_json
+
+REGION = "us-east-1"
+
+
+class Glacier:
+    """An S3 server with Glacier's semantics; it forgets everything when it stops.
+
+    `--set glacier.NAME=VALUE` sets an environment variable of moto.
+    """
+
+    name: ClassVar = "glacier"
+    port_names: ClassVar = ("http",)
+    needs: ClassVar[tuple[str, ...]] = ()
+    stop_signal: ClassVar = signal.SIGTERM
+
+    def prepare(self, home: Home) -> Launch:
+        argv = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(home.ports["http"])]
+        return Launch(argv, home.flags)
+
+    def entry(self, home: Home) -> dict[str, Any]:
+        return {
+            "endpoint": f"http://{home.address('http')}",
+            "access_key": home.secret("access_key"),
+            "secret_key": home.secret("secret_key"),
+            "region": REGION,
+        }
+
+    def check(self, entry: dict[str, Any]) -> None:
+        http_json(entry["endpoint"].removeprefix("http://"), "/moto-api/data.json")

@@ -1,0 +1,102 @@
+"""rsyncd: an rsync daemon that serves one folder, read-only, openly and behind a password."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tools.services.ports import LOOPBACK
+from tools.services.process import Launch, environment
+from tools.services.programs import find
+from tools.services.service import ANSWER_SECONDS, Home, NotReady
+
+OPEN_MODULE = "outbound"
+LOCKED_MODULE = "locked"
+USER = "dpn"
+
+CONFIGURATION = """\
+# Written by bin/services at every start.
+port = {port}
+address = {host}
+log file = {log}
+uid = {uid}
+gid = {gid}
+use chroot = no
+reverse lookup = no
+read only = yes
+list = yes
+hosts allow = {host}
+
+[{open_module}]
+path = {root}
+
+[{locked_module}]
+path = {root}
+auth users = {user}
+secrets file = {secrets_file}
+"""
+
+
+class Rsyncd:
+    """An rsync daemon. `--set rsyncd.NAME=VALUE` passes `--dparam=NAME=VALUE`, a parameter of rsyncd.conf."""
+
+    name: ClassVar = "rsyncd"
+    port_names: ClassVar = ("tcp",)
+    needs: ClassVar[tuple[str, ...]] = ()
+    stop_signal: ClassVar = signal.SIGTERM
+
+    def prepare(self, home: Home) -> Launch:
+        user = pwd.getpwuid(os.geteuid())
+        configuration = CONFIGURATION.format(
+            host=LOOPBACK,
+            port=home.ports["tcp"],
+            log=home.path / "transfers.log",
+            uid=user.pw_uid,
+            gid=user.pw_gid,
+            open_module=OPEN_MODULE,
+            locked_module=LOCKED_MODULE,
+            root=home.folder("outbound"),
+            user=USER,
+            secrets_file=_private(home.path / "secrets", f"{USER}:{home.secret('password')}\n"),
+        )
+        _private(home.path / "password", home.secret("password") + "\n")
+        path = home.path / "rsyncd.conf"
+        path.write_text(configuration, encoding="utf-8")
+        flags = [f"--dparam={name}={value}" for name, value in home.flags.items()]
+        return Launch([find("rsync"), "--daemon", "--no-detach", f"--config={path}", *flags], {})
+
+    def entry(self, home: Home) -> dict[str, Any]:
+        root = str(home.path / "outbound")
+        return {
+            "host": LOOPBACK,
+            "port": home.ports["tcp"],
+            "modules": {OPEN_MODULE: root, LOCKED_MODULE: root},
+            "user": USER,
+            "password_file": str(home.path / "password"),
+        }
+
+    def check(self, entry: dict[str, Any]) -> None:
+        url = f"rsync://{entry['host']}:{entry['port']}/{OPEN_MODULE}/"
+        listing = subprocess.run(
+            [find("rsync"), "--list-only", f"--contimeout={round(ANSWER_SECONDS)}", url],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=4 * ANSWER_SECONDS,
+            check=False,
+        )
+        if listing.returncode != 0:
+            raise NotReady(f"rsync --list-only {url}: {listing.stderr.strip()}")
+
+
+def _private(path: Path, content: str) -> Path:
+    """Writes what only we may read: rsync refuses such a file if others may."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(content, encoding="ascii")
+    return path

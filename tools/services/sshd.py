@@ -1,0 +1,140 @@
+"""sshd: an ssh server with keys of its own that hands out one folder by rsync, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tools.services.ports import LOOPBACK
+from tools.services.process import Launch, environment
+from tools.services.programs import find
+from tools.services.service import ANSWER_SECONDS, Home, NotReady, StartFailed
+
+PRIVILEGE_SEPARATION = Path("/run/sshd")
+"""Compiled into Debian's sshd, which insists on it when started by root."""
+
+CONFIGURATION = """\
+# Written by bin/services at every start.
+ListenAddress {host}:{port}
+HostKey "{host_key}"
+AuthorizedKeysFile "{authorized_keys}"
+AuthenticationMethods publickey
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin forced-commands-only
+UsePAM {pam}
+StrictModes no
+PidFile none
+LogLevel VERBOSE
+MaxStartups 200
+AllowTcpForwarding no
+X11Forwarding no
+PrintMotd no
+"""
+
+
+class Sshd:
+    """An ssh server. `--set sshd.NAME=VALUE` passes `-o NAME=VALUE`."""
+
+    name: ClassVar = "sshd"
+    port_names: ClassVar = ("tcp",)
+    needs: ClassVar[tuple[str, ...]] = ()
+    stop_signal: ClassVar = signal.SIGTERM
+
+    def prepare(self, home: Home) -> Launch:
+        root = home.folder("outbound")
+        host_key = _key(home.path / "host_key")
+        client_key = _key(home.path / "client_key")
+        _write_authorized_keys(home.path / "authorized_keys", client_key, root)
+        _write_known_hosts(home.path / "known_hosts", host_key, home.ports["tcp"])
+        configuration = home.path / "sshd_config"
+        configuration.write_text(
+            CONFIGURATION.format(
+                host=LOOPBACK,
+                port=home.ports["tcp"],
+                host_key=host_key,
+                authorized_keys=home.path / "authorized_keys",
+                pam="yes" if _is_locked_root() else "no",
+            ),
+            encoding="utf-8",
+        )
+        if os.geteuid() == 0:
+            PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        flags = [word for name, value in home.flags.items() for word in ("-o", f"{name}={value}")]
+        return Launch([find("sshd"), "-D", "-e", "-f", str(configuration), *flags], {})
+
+    def entry(self, home: Home) -> dict[str, Any]:
+        return {
+            "host": LOOPBACK,
+            "port": home.ports["tcp"],
+            "user": pwd.getpwuid(os.geteuid()).pw_name,
+            "identity_file": str(home.path / "client_key"),
+            "known_hosts_file": str(home.path / "known_hosts"),
+            "root": str(home.path / "outbound"),
+        }
+
+    def check(self, entry: dict[str, Any]) -> None:
+        """Logs in and lists the folder, as a node that fetches a bag would."""
+        ssh = [
+            find("ssh"), "-F", "none", "-p", str(entry["port"]), "-i", entry["identity_file"],
+            "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+            "-o", f'UserKnownHostsFile="{entry["known_hosts_file"]}"',
+            "-o", f"ConnectTimeout={round(ANSWER_SECONDS)}",
+        ]  # fmt: skip
+        listing = subprocess.run(
+            [find("rsync"), "--list-only", f"--rsh={shlex.join(ssh)}", f"{entry['user']}@{entry['host']}:/"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=4 * ANSWER_SECONDS,
+            check=False,
+        )
+        if listing.returncode != 0:
+            raise NotReady(f"rsync --list-only over ssh to port {entry['port']}: {listing.stderr.strip()}")
+
+
+def _key(path: Path) -> Path:
+    """A key pair, made once."""
+    if not path.exists():
+        made = subprocess.run(
+            [find("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode != 0:
+            raise StartFailed(f"sshd: ssh-keygen failed: {made.stderr.strip()}")
+    return path
+
+
+def _write_authorized_keys(path: Path, client_key: Path, root: Path) -> None:
+    """One key, which may do nothing but read `root` by rsync; links name files relative to it."""
+    command = shlex.join([find("rrsync"), "-ro", str(root)]).replace("\\", "\\\\").replace('"', '\\"')
+    path.write_text(f'restrict,command="{command}" {_public(client_key)}\n', encoding="utf-8")
+
+
+def _write_known_hosts(path: Path, host_key: Path, port: int) -> None:
+    path.write_text(f"[{LOOPBACK}]:{port} {_public(host_key)}\n", encoding="utf-8")
+
+
+def _public(key: Path) -> str:
+    algorithm, body, *_ = key.with_suffix(".pub").read_text(encoding="ascii").split()
+    return f"{algorithm} {body}"
+
+
+def _is_locked_root() -> bool:
+    """Whether we are a root without password, as Debian's installer makes one: sshd lets it in through PAM only."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        lines = Path("/etc/shadow").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return any(line.startswith("root:!") for line in lines)
