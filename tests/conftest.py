@@ -156,7 +156,7 @@ def _temporary_services() -> Iterator[Services]:
 
 def _administer(url: str, statement: str) -> None:
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)
 
 
 def _fresh_bucket(entry: dict[str, Any]) -> Bucket:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 from tools.services.ports import LOOPBACK
 from tools.services.process import Launch
-from tools.services.service import Home, http_json
+from tools.services.service import Home, Service, http_json
 
 REGION = "us-east-1"
 
 
-class Glacier:
+class Glacier(Service):
     """An S3 server with Glacier's semantics; it forgets everything when it stops.
 
     `--set glacier.NAME=VALUE` sets an environment variable of moto.
     """
 
-    name: ClassVar = "glacier"
-    port_names: ClassVar = ("http",)
-    needs: ClassVar[tuple[str, ...]] = ()
-    stop_signal: ClassVar = signal.SIGTERM
+    name = "glacier"
+    port_names = ("http",)
 
     def prepare(self, home: Home) -> Launch:
         argv = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(home.ports["http"])]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from typing import Any, ClassVar
+from typing import Any
 
 from tools.services.ports import LOOPBACK
 from tools.services.process import Launch
 from tools.services.programs import find_built
-from tools.services.service import Home, NotReady, http_get, http_json
+from tools.services.service import Home, NotReady, Service, http_get, http_json
 
 
-class Nsqlookupd:
+class Nsqlookupd(Service):
     """Tells consumers which nsqd has a topic. `--set nsqlookupd.FLAG=VALUE` passes `-FLAG=VALUE`."""
 
-    name: ClassVar = "nsqlookupd"
-    port_names: ClassVar = ("tcp", "http")
-    needs: ClassVar[tuple[str, ...]] = ()
-    stop_signal: ClassVar = signal.SIGTERM
+    name = "nsqlookupd"
+    port_names = ("tcp", "http")
 
     def prepare(self, home: Home) -> Launch:
         return Launch([find_built("nsqlookupd"), *_common_flags(home), *_extra_flags(home)], {})
@@ -29,13 +26,12 @@ class Nsqlookupd:
         _ping(entry["http"])
 
 
-class Nsqd:
+class Nsqd(Service):
     """The queue, registered with our nsqlookupd. `--set nsqd.FLAG=VALUE` passes `-FLAG=VALUE`."""
 
-    name: ClassVar = "nsqd"
-    port_names: ClassVar = ("tcp", "http")
-    needs: ClassVar = ("nsqlookupd",)
-    stop_signal: ClassVar = signal.SIGTERM
+    name = "nsqd"
+    port_names = ("tcp", "http")
+    needs = ("nsqlookupd",)
 
     def prepare(self, home: Home) -> Launch:
         return Launch(

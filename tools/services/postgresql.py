@@ -15,12 +15,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tools.services.ports import LOOPBACK
 from tools.services.process import Launch, environment
 from tools.services.programs import MissingProgram, find, postgresql_folders
-from tools.services.service import ANSWER_SECONDS, Home, NotReady, StartFailed
+from tools.services.service import ANSWER_SECONDS, Home, NotReady, Service, StartFailed
 
 USER = "dpn"
 DATABASE = "postgres"
@@ -31,13 +31,12 @@ FAST_BUT_UNSAFE = {"fsync": "off", "full_page_writes": "off", "synchronous_commi
 INITDB_SECONDS = 120
 
 
-class Postgresql:
+class Postgresql(Service):
     """A PostgreSQL server. `--set postgresql.NAME=VALUE` passes `-c NAME=VALUE`."""
 
-    name: ClassVar = "postgresql"
-    port_names: ClassVar = ("tcp",)
-    needs: ClassVar[tuple[str, ...]] = ()
-    stop_signal: ClassVar = signal.SIGINT  # "fast": ends the sessions, keeps the data whole
+    name = "postgresql"
+    port_names = ("tcp",)
+    stop_signal = signal.SIGINT  # "fast": ends the sessions, keeps the data whole
 
     def prepare(self, home: Home) -> Launch:
         user = _system_user()

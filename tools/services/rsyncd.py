@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-import signal
 import subprocess
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tools.services.ports import LOOPBACK
 from tools.services.process import Launch, environment
 from tools.services.programs import find
-from tools.services.service import ANSWER_SECONDS, Home, NotReady
+from tools.services.service import ANSWER_SECONDS, Home, NotReady, Service
 
 OPEN_MODULE = "outbound"
 LOCKED_MODULE = "locked"
@@ -41,13 +40,11 @@ secrets file = {secrets_file}
 """
 
 
-class Rsyncd:
+class Rsyncd(Service):
     """An rsync daemon. `--set rsyncd.NAME=VALUE` passes `--dparam=NAME=VALUE`, a parameter of rsyncd.conf."""
 
-    name: ClassVar = "rsyncd"
-    port_names: ClassVar = ("tcp",)
-    needs: ClassVar[tuple[str, ...]] = ()
-    stop_signal: ClassVar = signal.SIGTERM
+    name = "rsyncd"
+    port_names = ("tcp",)
 
     def prepare(self, home: Home) -> Launch:
         user = pwd.getpwuid(os.geteuid())

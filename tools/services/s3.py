@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tools.services.process import Launch
 from tools.services.programs import find_built
-from tools.services.service import Home, NotReady, http_get
+from tools.services.service import Home, NotReady, Service, http_get
 
 REGION = "us-east-1"
 HEALTH = "/-/healthy"
@@ -22,13 +21,11 @@ POSIX_FLAGS = {
 """Flags of versitygw's posix command; all others are its global ones."""
 
 
-class S3:
+class S3(Service):
     """An S3 server. `--set s3.FLAG=VALUE` passes `--FLAG=VALUE`; buckets are folders in the entry's `data`."""
 
-    name: ClassVar = "s3"
-    port_names: ClassVar = ("http",)
-    needs: ClassVar[tuple[str, ...]] = ()
-    stop_signal: ClassVar = signal.SIGTERM
+    name = "s3"
+    port_names = ("http",)
 
     def prepare(self, home: Home) -> Launch:
         data = home.folder("data")

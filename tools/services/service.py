@@ -7,9 +7,10 @@ import secrets
 import signal
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from tools.services import ports
 from tools.services.process import Launch
@@ -53,21 +54,24 @@ class Home:
         return f"{ports.LOOPBACK}:{self.ports[port]}"
 
 
-class Service(Protocol):
+class Service(ABC):
     """One kind of server."""
 
     name: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]]
-    needs: ClassVar[tuple[str, ...]]
+    needs: ClassVar[tuple[str, ...]] = ()
     """Services that must be started before."""
-    stop_signal: ClassVar[signal.Signals]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
+    @abstractmethod
     def prepare(self, home: Home) -> Launch:
         """Writes what the server reads and says how to start it. Raises MissingProgram, StartFailed."""
 
+    @abstractmethod
     def entry(self, home: Home) -> dict[str, Any]:
         """What services.json says of it, but for the process."""
 
+    @abstractmethod
     def check(self, entry: dict[str, Any]) -> None:
         """Really talks to it. Raises NotReady."""
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import signal
 import subprocess
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tools.services.ports import LOOPBACK
 from tools.services.process import Launch, environment
 from tools.services.programs import find
-from tools.services.service import ANSWER_SECONDS, Home, NotReady, StartFailed
+from tools.services.service import ANSWER_SECONDS, Home, NotReady, Service, StartFailed
 
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 """Compiled into Debian's sshd, which insists on it when started by root."""
@@ -38,13 +37,11 @@ PrintMotd no
 """
 
 
-class Sshd:
+class Sshd(Service):
     """An ssh server. `--set sshd.NAME=VALUE` passes `-o NAME=VALUE`."""
 
-    name: ClassVar = "sshd"
-    port_names: ClassVar = ("tcp",)
-    needs: ClassVar[tuple[str, ...]] = ()
-    stop_signal: ClassVar = signal.SIGTERM
+    name = "sshd"
+    port_names = ("tcp",)
 
     def prepare(self, home: Home) -> Launch:
         root = home.folder("outbound")
@@ -130,7 +127,7 @@ def _public(key: Path) -> str:
 
 
 def _is_locked_root() -> bool:
-    """Whether we are a root without password, as Debian's installer makes one: sshd lets it in through PAM only."""
+    """Whether we are a root without password, as Debian's installer makes it: sshd lets that in by PAM only."""
     if os.geteuid() != 0:
         return False
     try:
