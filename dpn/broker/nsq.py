@@ -7,7 +7,6 @@ on a message's life never matter. pynsq's own give-up (`max_tries`) and its read
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -125,11 +124,3 @@ class NsqBroker:
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         )
         response.raise_for_status()
-
-
-def item_id_in(body: bytes) -> int:
-    """The item id that a message carries: a decimal number and nothing else. Raises ValueError."""
-    text = body[:64].decode("ascii")
-    if not text.isdigit() or len(body) > len("9223372036854775807") or int(text) > 2**63 - 1:
-        raise ValueError(f"not an item id: {json.dumps(text)}")
-    return int(text)

@@ -12,18 +12,24 @@ NSQ_TOPIC_MAX_CHARACTERS = 64
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage of one task. `staged`: it reads what an earlier stage left on a staging volume."""
+    """One stage of one task. `stages`: it puts bytes on a staging volume; `staged`: it reads what that one left."""
 
     task: Task
     name: str
     worker: str
     """What `dpn worker …` calls it."""
     topic: str
+    stages: bool = False
     staged: bool = False
 
     @property
     def channel(self) -> str:
         return self.topic.removesuffix("_topic") + "_channel"
+
+    @property
+    def may_lie_on_volume(self) -> bool:
+        """Whether an item of this stage may be bound to the workers that mount a volume."""
+        return self.stages or self.staged
 
     def topic_on(self, volume: str | None) -> str:
         """The topic that announces an item of this stage: the volume's own if the item lies on one."""
@@ -57,10 +63,11 @@ class Pipelines:
         return specs[index + 1] if index + 1 < len(specs) else None
 
     def staging_stage(self, task: str) -> StageSpec:
-        """The stage that puts the task's bytes on a staging volume: where an item starts over if they are lost."""
-        specs = self.stages[Task(task)]
-        first_reader = next((i for i, spec in enumerate(specs) if spec.staged), 1)
-        return specs[first_reader - 1]
+        """The stage that puts the task's bytes on a staging volume: where an item starts over if they are lost.
+
+        Raises StopIteration for a task that stages nothing.
+        """
+        return next(spec for spec in self.stages[Task(task)] if spec.stages)
 
     def all_specs(self) -> list[StageSpec]:
         return [spec for specs in self.stages.values() for spec in specs]

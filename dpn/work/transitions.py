@@ -19,6 +19,8 @@ from dpn.work.pipeline import Pipelines
 from models.manifests import NoticeManifest
 from models.work import DiskReservation, DispatchIntent, Status, Task, WorkItem
 
+MAX_NOTE_CHARACTERS = 4000
+
 
 def save_progress(
     session: Session,
@@ -67,7 +69,7 @@ def finish(
             "attempts": change.attempts,
             "run_after": clock.in_database(change.delay_seconds),
             "waiting_since": change.waiting_since,
-            "note": change.note,
+            "note": printable(change.note),
             "needs_attention": change.needs_attention,
             "manifest": manifest,
             "staging_volume": volume,
@@ -92,6 +94,13 @@ def finish(
             pipelines=pipelines,
             clock=clock,
         )
+
+
+def printable(note: str) -> str:
+    """The note without what a terminal or a database would choke on: it may quote another node."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in note)[
+        :MAX_NOTE_CHARACTERS
+    ]
 
 
 def announce(session: Session, item_id: int, topic: str, now: datetime) -> None:

@@ -1,0 +1,16 @@
+"""Which stages each task goes through, in order, and where each is announced."""
+
+from __future__ import annotations
+
+from dpn.work.pipeline import Pipelines, StageSpec
+from models.work import Task
+
+COPY = StageSpec(Task.REPLICATION, "copy", worker="copy", topic="dpn_copy_topic", stages=True)
+VALIDATE = StageSpec(Task.REPLICATION, "validate", worker="validate", topic="dpn_validation_topic", staged=True)
+STORE = StageSpec(
+    Task.REPLICATION, "store", worker="replication-store", topic="dpn_replication_store_topic", staged=True
+)
+TELL = StageSpec(Task.NOTICE, "tell", worker="tell", topic="dpn_tell_topic")
+"""Every worker runs it beside its own stage: what we owe a peer needs no worker of its own."""
+
+PIPELINES = Pipelines({Task.REPLICATION: (COPY, VALIDATE, STORE), Task.NOTICE: (TELL,)})

@@ -1,0 +1,328 @@
+"""The worker process: takes no more items than it has slots, sweeps for what no message announced, stops in order.
+
+SIGTERM and SIGINT: finish what runs, take nothing new, exit. A second one interrupts what runs; it is put back.
+SIGUSR2: the same as the first SIGTERM, but a second SIGUSR2 takes the halt back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from dpn.broker import Broker, Subscription
+from dpn.broker.messages import item_id_in
+from dpn.cancellation import Cancellation
+from dpn.clock import Clock
+from dpn.database import Sessions, reading
+from dpn.errors import Interrupted
+from dpn.settings import WorkSettings
+from dpn.telemetry.logs import Log
+from dpn.telemetry.metrics import WorkerMetrics
+from dpn.telemetry.readiness import notify_systemd
+from dpn.work.leases import Claim, claim, due_items
+from dpn.work.pipeline import StageSpec
+from dpn.work.presence import Presence, beat, leave, register
+from models.work import DeadLetter, WorkItem
+from workers.lease_keeper import LeaseKeeper
+from workers.stage_run import StageRunner
+
+T = TypeVar("T")
+
+DATABASE_THREADS = 2
+MAX_DEAD_LETTER_CHARACTERS = 1024
+
+
+class Halt(StrEnum):
+    """Whether the worker takes new items."""
+
+    NO = "running"
+    DRAINING = "draining"
+    """Until what runs has ended; can be taken back."""
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Something that every worker does now and then, whoever is first: safe to be done by several at once."""
+
+    name: str
+    every_seconds: float
+    run: Callable[[], None]
+
+
+class Worker:
+    """See the module's docstring. `run` returns once the worker has stopped."""
+
+    def __init__(
+        self,
+        *,
+        runner: StageRunner,
+        presence: Presence,
+        sessions: Sessions,
+        broker: Broker,
+        settings: WorkSettings,
+        concurrency: int,
+        chores: Sequence[Chore],
+        clock: Clock,
+        log: Log,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._runner = runner
+        self._presence = presence
+        self._sessions = sessions
+        self._broker = broker
+        self._settings = settings
+        self._concurrency = concurrency
+        self._chores = chores
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+        self._stages: list[StageSpec] = list(runner.stages)
+        self._leases = LeaseKeeper(sessions, lease_seconds=settings.lease_seconds, clock=clock, log=log)
+        self._taken = 0
+        self._running: dict[asyncio.Task[None], Cancellation] = {}
+        self._halt = Halt.NO
+        self._sweep = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._stage_threads = ThreadPoolExecutor(concurrency, thread_name_prefix="stage")
+        self._database_threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database")
+
+    async def run(self) -> None:
+        """Works until told to stop. Raises what makes starting impossible."""
+        await self._in_database(self._register)
+        self._leases.start()
+        self._listen_to_signals()
+        await self._broker.start(self._subscriptions(), self.offer, self._sweep.set)
+        self._free_slots_changed()
+        background = [asyncio.create_task(task) for task in (self._keep_sweeping(), self._keep_beating())]
+        background += [asyncio.create_task(self._keep_doing(chore)) for chore in self._chores]
+        notify_systemd("READY=1")
+        self._log.info("worker started", stages=list(self._presence.stages), volumes=list(self._presence.volumes))
+        try:
+            await self._until_stopped()
+        finally:
+            notify_systemd("STOPPING=1")
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self._broker.stop()
+            self._leases.stop()
+            with suppress(SQLAlchemyError):
+                await self._in_database(self._leave)
+            self._stage_threads.shutdown()
+            self._database_threads.shutdown()
+            self._log.info("worker stopped")
+
+    @property
+    def free_slots(self) -> int:
+        return 0 if self._halt is not Halt.NO else self._concurrency - self._taken
+
+    async def offer(self, topic: str, body: bytes) -> bool:
+        """A message: claims its item and starts it. False: it must go to another worker."""
+        try:
+            item_id = item_id_in(body)
+        except ValueError as error:
+            return await self._bury(topic, body, str(error))
+        if self.free_slots <= 0:
+            self._metrics.messages.labels(topic, "no slot").inc()
+            return False
+        try:
+            claimed = await self._take(item_id)
+            known = claimed or await self._in_database(self._is_known, item_id)
+        except SQLAlchemyError as error:
+            self._log.error("an item could not be claimed", item=item_id, error=str(error))
+            return False
+        if not known:
+            return await self._bury(topic, body, f"there is no item {item_id}")
+        self._metrics.messages.labels(topic, "claimed" if claimed else "nothing to do").inc()
+        return True
+
+    def halt(self) -> None:
+        """Takes nothing new and stops once what runs has ended; called twice, interrupts what runs."""
+        if self._halt is Halt.STOPPING:
+            self._interrupt("the worker was told twice to stop")
+        self._set_halt(Halt.STOPPING)
+
+    def toggle_drain(self) -> None:
+        """Takes nothing new and stops once what runs has ended; called again before that, goes on as before."""
+        if self._halt is not Halt.STOPPING:
+            self._set_halt(Halt.NO if self._halt is Halt.DRAINING else Halt.DRAINING)
+
+    # -- items ---------------------------------------------------------------------------------------------------
+
+    async def _take(self, item_id: int) -> bool:
+        """Claims and starts the item, if it can be claimed. The slot is taken before the database is asked."""
+        self._taken += 1
+        self._free_slots_changed()
+        claimed: Claim | None = None
+        try:
+            claimed = await self._in_database(self._claim, item_id)
+        finally:
+            if claimed is None:
+                self._give_slot_back()
+        if claimed is None:
+            return False
+        cancellation = Cancellation()
+        self._leases.hold(claimed, cancellation)
+        task = asyncio.create_task(self._perform(claimed, cancellation))
+        self._running[task] = cancellation
+        task.add_done_callback(self._ended)
+        self._metrics.running.set(len(self._running))
+        return True
+
+    async def _perform(self, claimed: Claim, cancellation: Cancellation) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._stage_threads, self._runner.run, claimed, cancellation)
+        except Exception as error:  # noqa: BLE001  (a bug in one run must not end the worker; the lease runs out)
+            self._log.error("a run broke off", item=claimed.item_id, error=repr(error), exc_info=error)
+        finally:
+            self._leases.release(claimed)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._metrics.running.set(len(self._running))
+        self._give_slot_back()
+        self._sweep.set()
+
+    def _give_slot_back(self) -> None:
+        self._taken -= 1
+        self._free_slots_changed()
+        self._changed.set()
+
+    def _free_slots_changed(self) -> None:
+        self._broker.set_free_slots(max(0, self.free_slots))
+
+    async def _bury(self, topic: str, body: bytes, reason: str) -> bool:
+        self._metrics.messages.labels(topic, "dead letter").inc()
+        self._log.warning("message that names no item of ours", topic=topic, body=repr(body[:100]), reason=reason)
+        try:
+            await self._in_database(self._save_dead_letter, topic, body, reason)
+        except SQLAlchemyError:
+            return False
+        return True
+
+    # -- what goes on beside -------------------------------------------------------------------------------------
+
+    async def _keep_sweeping(self) -> None:
+        while True:
+            pause = self._settings.sweep_seconds * (0.75 + self._runner.jitter() / 2)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._sweep.wait(), pause)
+            self._sweep.clear()
+            try:
+                await self._sweep_once()
+            except SQLAlchemyError as error:
+                self._log.error("the sweep failed", error=str(error))
+                await asyncio.sleep(self._settings.sweep_seconds)
+
+    async def _sweep_once(self) -> None:
+        """Starts due items that no message announced, as many as there are slots."""
+        if self.free_slots <= 0:
+            return
+        for item_id in await self._in_database(self._due, self.free_slots):
+            if self.free_slots <= 0:
+                break
+            await self._take(item_id)
+        self._metrics.last_sweep.set(self._clock.now().timestamp())
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            with suppress(SQLAlchemyError):
+                await self._in_database(self._beat)
+
+    async def _keep_doing(self, chore: Chore) -> None:
+        while True:
+            try:
+                await self._in_database(chore.run)
+            except Exception as error:  # noqa: BLE001  (a chore that fails is done again; it must not end the worker)
+                self._log.error("a chore failed", chore=chore.name, error=repr(error), exc_info=error)
+            await asyncio.sleep(chore.every_seconds * (0.75 + self._runner.jitter() / 2))
+
+    # -- stopping ------------------------------------------------------------------------------------------------
+
+    async def _until_stopped(self) -> None:
+        while self._halt is Halt.NO or self._taken:
+            deadline = None if self._halt is Halt.NO else self._settings.stop_timeout_seconds
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), deadline)
+            except TimeoutError:
+                self._interrupt("the worker stops and the time to finish is over")
+
+    def _set_halt(self, halt: Halt) -> None:
+        self._halt = halt
+        self._log.info("halt", state=halt.value, running=len(self._running))
+        self._free_slots_changed()
+        self._changed.set()
+        self._sweep.set()
+
+    def _interrupt(self, reason: str) -> None:
+        for cancellation in self._running.values():
+            cancellation.cancel(Interrupted(reason))
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.halt)
+        loop.add_signal_handler(signal.SIGUSR2, self.toggle_drain)
+
+    # -- in the database, on its threads -------------------------------------------------------------------------
+
+    async def _in_database(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._database_threads, function, *arguments)
+
+    def _subscriptions(self) -> list[Subscription]:
+        return [
+            Subscription(topic, spec.channel)
+            for spec in self._stages
+            for topic in spec.topics(self._presence.volumes if spec.may_lie_on_volume else ())
+        ]
+
+    def _claim(self, item_id: int) -> Claim | None:
+        with self._sessions.begin() as session:
+            return claim(
+                session,
+                item_id,
+                worker=self._presence.worker_id,
+                stages=self._stages,
+                volumes=self._presence.volumes,
+                lease_seconds=self._settings.lease_seconds,
+                clock=self._clock,
+            )
+
+    def _due(self, limit: int) -> list[int]:
+        with reading(self._sessions) as session:
+            return due_items(
+                session, stages=self._stages, volumes=self._presence.volumes, limit=limit, clock=self._clock
+            )
+
+    def _is_known(self, item_id: int) -> bool:
+        with reading(self._sessions) as session:
+            return session.get(WorkItem, item_id) is not None
+
+    def _save_dead_letter(self, topic: str, body: bytes, reason: str) -> None:
+        text = body.decode("ascii", "backslashreplace").replace("\0", "\\0")[:MAX_DEAD_LETTER_CHARACTERS]
+        with self._sessions.begin() as session:
+            session.add(DeadLetter(topic=topic, body=text, reason=reason[:255], received_at=self._clock.now()))
+
+    def _register(self) -> None:
+        with self._sessions.begin() as session:
+            register(session, self._presence, clock=self._clock)
+
+    def _beat(self) -> None:
+        with self._sessions.begin() as session:
+            beat(session, self._presence, state=self._halt.value, running=len(self._running), clock=self._clock)
+
+    def _leave(self) -> None:
+        with self._sessions.begin() as session:
+            leave(session, self._presence, clock=self._clock)

@@ -1,0 +1,61 @@
+"""The stage contract: what a stage is given, what it answers, and what it may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from dpn.audit.trail import Event, EventType
+from dpn.cancellation import Cancellation
+from dpn.telemetry.logs import Log
+from dpn.work.leases import Claim
+from dpn.work.outcomes import Outcome
+from models.manifests import AnyManifest
+
+M = TypeVar("M", bound=AnyManifest)
+
+
+@dataclass
+class Job(Generic[M]):
+    """One run of a stage on one item that this worker holds.
+
+    The stage changes `manifest` and `staging_volume` as it goes; `save` makes what it has reached survive a crash.
+    Everything is written when the stage answers, too. A stage must end in the same state however often it runs.
+    """
+
+    claim: Claim
+    manifest: M
+    cancellation: Cancellation
+    log: Log
+    staging_volume: str | None
+    _persist: Callable[[Job[Any], str], None]
+    _check_held: Callable[[], None]
+    note: str = ""
+    events: list[Event] = field(default_factory=list)
+
+    def save(self, note: str | None = None) -> None:
+        """Persists manifest, volume, note and events. Raises LeaseLost: then change nothing more."""
+        self.note = self.note if note is None else note
+        self._persist(self, self.note)
+        self.events.clear()
+
+    def fence(self) -> None:
+        """Raises LeaseLost unless we hold the item at this moment: ask before a step that others can see."""
+        self.cancellation.check()
+        self._check_held()
+
+    def add_event(self, event_type: EventType, object_id: str, outcome: str, **detail: Any) -> None:
+        """Adds to the audit trail, in the transaction of the next save or of the stage's end."""
+        self.events.append(Event(event_type, object_id, outcome, detail, self.claim.item_id))
+
+
+class Stage(Protocol):
+    """One thing done to an item. Exceptions that it does not handle are transient (see `workers.stage_run`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, job: Job[Any]) -> Outcome:
+        """Does the stage's one thing and says how it went."""
+        ...
