@@ -1,6 +1,6 @@
 """One JSON object a line, on stderr and, where a folder is given, in a file of the process's name.
 
-The file may be moved away at any time (logrotate): it is opened anew. A log that cannot be written never stops work.
+The file may be moved away at any time (logrotate): it is opened anew. A log that cannot be written stops nothing.
 """
 
 from __future__ import annotations
