@@ -1,0 +1,199 @@
+"""The registry's records as they travel (DPN REST API v2): one class a record, exactly the specified fields.
+
+Tolerant in what does not matter (missing and unknown fields, capitals in ids, fractions of a second, null lists),
+strict in what does (UUIDs, namespaces, sizes, digests, lengths, text that a database cannot hold). A record that
+exists is valid by itself; whether it may be stored is for `dpn.registry.rules` to say.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from dpn.errors import PermanentError
+from dpn.registry.wire import (
+    BagTypeLetter,
+    Instant,
+    LocalId,
+    LongText,
+    Name,
+    NamespaceList,
+    NamespaceText,
+    NullableFixity,
+    NullableKey,
+    NullableReason,
+    NullableToken,
+    ShortName,
+    ShortNames,
+    Url,
+    UuidList,
+    UuidText,
+    WireFlag,
+    WireHex,
+)
+
+
+class InvalidRecord(PermanentError):
+    """A record breaks its own form; `problems` has one line a field, fit to be shown to whoever sent it."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Record(BaseModel):
+    """Base of every record: immutable, equal if all fields are."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    KEY: ClassVar[tuple[str, ...]]
+    """The fields that name the record."""
+
+    STAMP: ClassVar[str] = "updated_at"
+    """The time that `after` and `before` compare."""
+
+    @classmethod
+    def from_wire(cls, value: object) -> Self:
+        """The record in a parsed JSON object. Raises InvalidRecord."""
+        if not isinstance(value, dict):
+            raise InvalidRecord((f"a JSON object is needed, not {type(value).__name__}",))
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise InvalidRecord(tuple(_explain(problem) for problem in error.errors(include_url=False))) from None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON object that is sent: every field of the specification, no other."""
+        return self.model_dump(mode="json")
+
+    def change(self, **fields: Any) -> Self:
+        """The same record with other values, checked as one from outside would be."""
+        return type(self).model_validate({**dict(self), **fields})
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(getattr(self, name) for name in self.KEY)
+
+    @property
+    def stamp(self) -> datetime:
+        value: datetime = getattr(self, self.STAMP)
+        return value
+
+
+class StorageRecord(BaseModel):
+    """Where a node keeps its copies, in words."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    region: Name = "default"
+    type: Name = "default"
+
+
+def _default_storage(value: object) -> object:
+    return StorageRecord() if value is None else value
+
+
+class NodeRecord(Record):
+    """A member of the network."""
+
+    KEY = ("namespace",)
+
+    name: Name
+    namespace: NamespaceText
+    api_root: Url
+    ssh_pubkey: NullableKey = None
+    replicate_from: NamespaceList = ()
+    replicate_to: NamespaceList = ()
+    restore_from: NamespaceList = ()
+    restore_to: NamespaceList = ()
+    protocols: ShortNames = ()
+    fixity_algorithms: ShortNames = ()
+    storage: Annotated[StorageRecord, BeforeValidator(_default_storage)] = StorageRecord()
+    created_at: Instant
+    updated_at: Instant
+
+
+class MemberRecord(Record):
+    """An institution whose content the network keeps."""
+
+    KEY = ("member_id",)
+
+    member_id: UuidText
+    name: Name
+    email: Name
+    created_at: Instant
+    updated_at: Instant
+
+
+class BagRecord(Record):
+    """A bag known to the network; `size` is the bytes of its tar, as its ingest node says."""
+
+    KEY = ("uuid",)
+
+    uuid: UuidText
+    local_id: LocalId
+    member: UuidText
+    size: int = Field(ge=1, le=2**63 - 1)
+    first_version_uuid: UuidText
+    version: int = Field(ge=1, le=2**31 - 1)
+    bag_type: BagTypeLetter
+    rights: UuidList = ()
+    interpretive: UuidList = ()
+    ingest_node: NamespaceText
+    admin_node: NamespaceText
+    replicating_nodes: NamespaceList = ()
+    created_at: Instant
+    updated_at: Instant
+
+
+class DigestRecord(Record):
+    """A bag's fixity: the digest of its `tagmanifest-<algorithm>.txt`, never of the tar."""
+
+    KEY = ("bag", "algorithm")
+    STAMP = "created_at"
+
+    bag: UuidText
+    algorithm: Literal["sha256"]
+    node: NamespaceText
+    value: WireHex
+    created_at: Instant
+
+
+class ReplicationRecord(Record):
+    """A bag that `from_node` (its owner) asks `to_node` to copy and keep.
+
+    `fixity_value` and `cancel_reason` take any text, as real servers do: the rules decide what becomes of it.
+    `link` is as the owner wrote it, hostile until the copy stage has parsed it.
+    """
+
+    KEY = ("replication_id",)
+
+    replication_id: UuidText
+    bag: UuidText
+    from_node: NamespaceText
+    to_node: NamespaceText
+    fixity_algorithm: ShortName
+    fixity_nonce: NullableToken = None
+    fixity_value: NullableFixity = None
+    protocol: ShortName
+    link: LongText
+    store_requested: WireFlag = False
+    stored: WireFlag = False
+    cancelled: WireFlag = False
+    cancel_reason: NullableReason = None
+    cancel_reason_detail: NullableReason = None
+    created_at: Instant
+    updated_at: Instant
+
+    @property
+    def is_final(self) -> bool:
+        """Stored or cancelled: nothing of it changes any more."""
+        return self.stored or self.cancelled
+
+
+def _explain(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "record"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{field}: {message}"

@@ -1,0 +1,176 @@
+"""The forms that single fields take on the wire, and how each is read and written (DPN REST API v2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+UUID_VERSION_4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+SHORT_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,31}\Z")
+SHA256_HEX = re.compile(r"[0-9a-f]{64}\Z")
+TIMESTAMP = re.compile(
+    r"(?P<seconds>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:[.,]\d{1,12})?(?P<zone>[Zz]|[+-]\d\d:?\d\d)\Z", re.ASCII
+)
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL, which PostgreSQL has no room for, and halves of surrogate pairs, which UTF-8 has none for."""
+
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1"})
+FALSE_WORDS = frozenset({"false", "f", "no", "n", "0"})
+
+MAX_LIST_LENGTH = 1000
+
+
+def parse_uuid(value: str) -> str:
+    """A hyphenated UUID of any version, in lower case. Raises ValueError."""
+    lowered = value.lower()
+    if not UUID.match(lowered):
+        raise ValueError("not a hyphenated UUID")
+    return lowered
+
+
+def parse_namespace(value: str) -> str:
+    """A node's namespace, in lower case. Raises ValueError."""
+    lowered = value.lower()
+    if not NAMESPACE.match(lowered):
+        raise ValueError("not a node's namespace: letters, digits, '-' and '_', at most 64")
+    return lowered
+
+
+def parse_instant(value: object) -> datetime:
+    """An instant at second precision, from text as RFC 3339 has it (fractions are dropped) or an aware datetime.
+
+    Raises ValueError, for times without a zone too.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC).replace(microsecond=0)
+    match = TIMESTAMP.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("not a time of the form YYYY-MM-DDTHH:MM:SSZ")
+    try:
+        return datetime.fromisoformat(match["seconds"].upper() + match["zone"].upper()).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time outside the years 1 to 9999") from error
+
+
+def format_instant(value: datetime) -> str:
+    """`YYYY-MM-DDTHH:MM:SSZ`."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def parse_flag(value: object) -> bool:
+    """A boolean as peers write it: JSON's own, 0 and 1, or one of the words that real servers take.
+
+    Raises ValueError for anything else.
+    """
+    match value:
+        case bool():
+            return value
+        case int() if value in (0, 1):
+            return value == 1
+        case str() if value.lower() in TRUE_WORDS:
+            return True
+        case str() if value.lower() in FALSE_WORDS:
+            return False
+    raise ValueError("not a boolean: true or false is needed")
+
+
+def _flag_or_null(value: object) -> bool:
+    return value is not None and parse_flag(value)
+
+
+def _storable(value: str) -> str:
+    if UNSTORABLE.search(value):
+        raise ValueError("holds a NUL character or half a surrogate pair")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if CONTROL.search(value) or UNSTORABLE.search(value):
+        raise ValueError("holds a control character")
+    return value
+
+
+def _blank_is_null(value: object) -> object:
+    return None if value == "" else value
+
+
+def _short_name(value: str) -> str:
+    lowered = value.lower()
+    if not SHORT_NAME.match(lowered):
+        raise ValueError("not a short name: letters, digits, '-', '_', '.' and '+', at most 32")
+    return lowered
+
+
+def _sha256(value: str) -> str:
+    lowered = value.lower()
+    if not SHA256_HEX.match(lowered):
+        raise ValueError("not a SHA-256 digest: 64 hexadecimal digits")
+    return lowered
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("not an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _list_of(parse: Callable[[str], str]) -> Callable[[object], tuple[str, ...]]:
+    """Reads a list: `null` is empty, each is parsed, none stands twice, the order is that of the alphabet."""
+
+    def read(value: object) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+            raise ValueError("not a list of texts")
+        if len(value) > MAX_LIST_LENGTH:
+            raise ValueError(f"more than {MAX_LIST_LENGTH} entries")
+        return tuple(sorted({parse(part) for part in value}))
+
+    return read
+
+
+UuidText = Annotated[str, AfterValidator(parse_uuid)]
+NamespaceText = Annotated[str, AfterValidator(parse_namespace)]
+ShortName = Annotated[str, AfterValidator(_short_name)]
+WireHex = Annotated[str, AfterValidator(_sha256)]
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_one_line)]
+LocalId = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_one_line)]
+LongText = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_storable)]
+KeyText = Annotated[str, Field(max_length=16_384), AfterValidator(_storable)]
+TokenText = Annotated[str, Field(max_length=255), AfterValidator(_storable)]
+FixityText = Annotated[str, Field(max_length=255), AfterValidator(_storable), AfterValidator(str.lower)]
+ReasonText = Annotated[str, Field(max_length=10_000), AfterValidator(_storable)]
+NullableKey = Annotated[KeyText | None, BeforeValidator(_blank_is_null)]
+NullableToken = Annotated[TokenText | None, BeforeValidator(_blank_is_null)]
+NullableFixity = Annotated[FixityText | None, BeforeValidator(_blank_is_null)]
+NullableReason = Annotated[ReasonText | None, BeforeValidator(_blank_is_null)]
+Url = Annotated[str, Field(max_length=1024), AfterValidator(_one_line), AfterValidator(_http_url)]
+BagTypeLetter = Annotated[Literal["D", "I", "R"], BeforeValidator(_upper)]
+WireFlag = Annotated[bool, BeforeValidator(_flag_or_null)]
+UuidList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_uuid))]
+NamespaceList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_namespace))]
+ShortNames = Annotated[tuple[str, ...], BeforeValidator(_list_of(_short_name))]
+Instant = Annotated[
+    datetime, BeforeValidator(parse_instant), PlainSerializer(format_instant, return_type=str, when_used="json")
+]
+
+
+def utc_second(now: datetime) -> datetime:
+    """`now` as a record can say it: whole seconds, so that no stored time exceeds its own wire form."""
+    return now.astimezone(UTC).replace(microsecond=0)
