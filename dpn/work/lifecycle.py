@@ -84,7 +84,8 @@ def decide(
         case Retry(reason=reason):
             return _retry(position, position.stage, reason, policy, now, jitter)
         case StartOver(stage=stage, reason=reason):
-            return _retry(position, stage, reason, policy, now, jitter, leaves_volume=True)
+            leaves_volume = not pipelines.spec(position.task, stage).staged
+            return _retry(position, stage, reason, policy, now, jitter, leaves_volume=leaves_volume)
         case Fail(reason=reason, tell_owner=tell_owner):
             return _end(position, Status.FAILED, reason, needs_attention=True, tell_owner=tell_owner)
         case Stopped(reason=reason):

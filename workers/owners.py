@@ -1,0 +1,108 @@
+"""Speaking with the owner of a transfer (its from_node): every call behind the peer's breaker, every answer held
+against what we accepted. A change of what must not change stops the item instead of being followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from dpn.errors import DpnError, Misconfigured, PeerRefused
+from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord
+from dpn.work.breakers import Breakers
+from dpn.work.outcomes import CancelReason, Fail, Outcome, Stopped, TransferCancellation
+from models.manifests import TransferFacts
+
+T = TypeVar("T")
+
+HTTP_FORBIDDEN = 403
+HTTP_NOT_FOUND = 404
+
+PINNED = ("replication_id", "from_node", "to_node", "bag", "link", "fixity_algorithm")
+"""What neither side may change once the transfer exists (DPN REST API v2: immutable)."""
+
+
+class OwnerClient(Protocol):
+    """What we ask of an owner's registry; `dpn.registry.client.RegistryClient` is one."""
+
+    def get_transfer(self, replication_id: str) -> ReplicationRecord: ...
+    def put_transfer(self, record: ReplicationRecord) -> ReplicationRecord: ...
+    def get_bag(self, uuid: str) -> BagRecord: ...
+    def get_digest(self, bag: str, algorithm: str) -> DigestRecord | None: ...
+
+
+class Unwanted(DpnError):
+    """The transfer cannot go on; `outcome` says how the item ends."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(str(outcome))
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Owners:
+    """The registries of all peers that we know, by namespace."""
+
+    clients: Mapping[str, OwnerClient]
+    breakers: Breakers
+
+    def of(self, peer: str | None) -> Owner:
+        """Raises Misconfigured for a peer that our settings do not name."""
+        if peer is None or peer not in self.clients:
+            raise Misconfigured(f"no [peers.{peer}] in the settings: add it, or cancel the item")
+        return Owner(peer, self.clients[peer], self.breakers)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One owner's registry."""
+
+    peer: str
+    client: OwnerClient
+    breakers: Breakers
+
+    def transfer(self, replication_id: str) -> ReplicationRecord:
+        """The transfer as its owner has it now. Raises Unwanted if the owner does not know it."""
+        try:
+            return self._ask(lambda: self.client.get_transfer(replication_id))
+        except PeerRefused as error:
+            if error.status == HTTP_NOT_FOUND:
+                raise Unwanted(Fail(f"{self.peer} does not know transfer {replication_id} any more")) from error
+            raise
+
+    def put(self, record: ReplicationRecord) -> ReplicationRecord:
+        """Writes our part of the transfer; answers the record with the owner's verdict in it."""
+        return self._ask(lambda: self.client.put_transfer(record))
+
+    def bag(self, uuid: str) -> BagRecord:
+        return self._ask(lambda: self.client.get_bag(uuid))
+
+    def digest(self, bag: str, algorithm: str) -> DigestRecord | None:
+        return self._ask(lambda: self.client.get_digest(bag, algorithm))
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        try:
+            with self.breakers.guard(f"peer:{self.peer}"):
+                return call()
+        except PeerRefused as error:
+            if error.status == HTTP_FORBIDDEN:
+                text = f"{self.peer} forbids it to us (HTTP 403: {error.message}): ask its operators to let us"
+                raise Misconfigured(text) from error
+            raise
+
+
+def require_live(record: ReplicationRecord, facts: TransferFacts | None) -> None:
+    """Raises Unwanted if the owner cancelled the transfer or changed what was accepted."""
+    if facts is not None:
+        changed = [name for name in PINNED if getattr(record, name) != getattr(facts, name)]
+        if changed:
+            what = ", ".join(
+                f"{name} from {getattr(facts, name)!r} to {getattr(record, name)!r}" for name in changed
+            )
+            reason = f"the transfer was changed after we accepted it: {what}"
+            raise Unwanted(Fail(reason, TransferCancellation(CancelReason.REJECT, reason)))
+    if record.cancelled:
+        why = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
+        raise Unwanted(
+            Stopped(f"{record.from_node} or an operator cancelled the transfer ({why or 'no reason given'})")
+        )

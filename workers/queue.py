@@ -1,0 +1,137 @@
+"""dpn_queue: turns the registry's open transfers into work items and announces whatever is due.
+
+Safe to run as often as one likes and at the same time as anything else: an item exists once a transfer, and an
+announcement may be repeated. Nothing is left out because of its age unless `--hours` asks for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from dpn.broker import Broker, BrokerUnavailable
+from dpn.clock import Clock
+from dpn.database import Sessions, insert_missing
+from dpn.telemetry.logs import Log
+from dpn.work.dispatch import publish_intents
+from dpn.work.items import new_item
+from dpn.work.pipeline import Pipelines
+from dpn.work.sweep import announce_due_items
+from models.manifests import ReplicationManifest
+from models.registry import ReplicationTransfer
+from models.work import Task, WorkItem
+
+BATCH = 500
+
+
+@dataclass
+class QueueResult:
+    """What one run did."""
+
+    created: int = 0
+    announced: int = 0
+    published: int = 0
+    unknown_peers: dict[str, int] = field(default_factory=dict)
+    """Open transfers from nodes that the settings do not name: nobody can work on them."""
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors and not self.unknown_peers
+
+
+@dataclass(frozen=True)
+class Queue:
+    """See the module's docstring."""
+
+    node: str
+    peers: frozenset[str]
+    sessions: Sessions
+    broker: Broker
+    pipelines: Pipelines
+    clock: Clock
+    log: Log
+
+    def run(self, *, hours: float | None = None) -> QueueResult:
+        """One round over everything, in batches; `hours`: only transfers changed since then become new items."""
+        result = QueueResult()
+        self._make_items(result, hours)
+        self._announce(result)
+        try:
+            result.published = publish_intents(self.sessions, self.broker)
+        except BrokerUnavailable as error:
+            result.errors.append(str(error))
+        self.log.log(
+            20 if result.ok else 40,
+            "queue run",
+            created=result.created,
+            announced=result.announced,
+            published=result.published,
+            unknown_peers=result.unknown_peers,
+            errors=result.errors,
+        )
+        return result
+
+    def _make_items(self, result: QueueResult, hours: float | None) -> None:
+        after = ""
+        while True:
+            with self.sessions.begin() as session:
+                batch = self._transfers_without_item(session, after, hours)
+                rows = []
+                for replication_id, from_node in batch:
+                    if from_node in self.peers:
+                        rows.append(self._item(replication_id, from_node))
+                    else:
+                        result.unknown_peers[from_node] = result.unknown_peers.get(from_node, 0) + 1
+                result.created += insert_missing(session, WorkItem, rows)
+            if len(batch) < BATCH:
+                return
+            after = batch[-1][0]
+
+    def _transfers_without_item(self, session: Session, after: str, hours: float | None) -> list[tuple[str, str]]:
+        """A batch of open transfers to us that have no item yet, by id."""
+        is_its_item = and_(
+            WorkItem.task == Task.REPLICATION, WorkItem.identifier == ReplicationTransfer.replication_id
+        )
+        statement = (
+            select(ReplicationTransfer.replication_id, ReplicationTransfer.from_node)
+            .outerjoin(WorkItem, is_its_item)
+            .where(
+                ReplicationTransfer.to_node == self.node,
+                ReplicationTransfer.from_node != self.node,
+                ReplicationTransfer.stored.is_(False),
+                ReplicationTransfer.cancelled.is_(False),
+                ReplicationTransfer.replication_id > after,
+                WorkItem.id.is_(None),
+            )
+            .order_by(ReplicationTransfer.replication_id)
+            .limit(BATCH)
+        )
+        if hours is not None:
+            since = self.clock.now() - timedelta(hours=hours)
+            statement = statement.where(ReplicationTransfer.updated_at >= since)
+        return [(replication_id, from_node) for replication_id, from_node in session.execute(statement)]
+
+    def _item(self, replication_id: str, from_node: str) -> dict[str, object]:
+        return new_item(
+            task=Task.REPLICATION,
+            identifier=replication_id,
+            remote_node=from_node,
+            note=f"requested by {from_node}",
+            manifest=ReplicationManifest().model_dump(mode="json"),
+            pipelines=self.pipelines,
+            clock=self.clock,
+        )
+
+    def _announce(self, result: QueueResult) -> None:
+        after = 0
+        while True:
+            with self.sessions.begin() as session:
+                announced = announce_due_items(session, after_id=after, pipelines=self.pipelines, clock=self.clock)
+            if not announced:
+                return
+            result.announced += len(announced)
+            after = announced[-1]

@@ -1,0 +1,147 @@
+"""store: puts the validated bag into long-term storage, proves what the store holds, then tells the owner.
+
+Nothing is stored that the owner did not ask to store. The receipt is durable before the owner is told, and the
+owner has acknowledged before the staged copy may go.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dpn.audit.trail import EventType
+from dpn.clock import Clock
+from dpn.errors import ServiceUnavailable
+from dpn.registry.records import ReplicationRecord
+from dpn.staging import Staging
+from dpn.storage import Store, StoreConflict
+from dpn.work.breakers import Breakers
+from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation, Wait
+from models.manifests import Receipt, ReplicationManifest, TransferFacts, UploadState
+from workers.owners import Owner, Owners, Unwanted, require_live
+from workers.stage import Job
+
+
+@dataclass(frozen=True)
+class StoreStage:
+    """See the module's docstring."""
+
+    owners: Owners
+    staging: Staging
+    store: Store
+    breakers: Breakers
+    clock: Clock
+    verdict_poll_seconds: float
+    name: str = "store"
+
+    def run(self, job: Job[ReplicationManifest]) -> Outcome:
+        manifest = job.manifest
+        facts = manifest.transfer
+        if facts is None:
+            return StartOver("copy", "the manifest does not say which transfer this is")
+        owner = self.owners.of(job.claim.remote_node)
+        try:
+            record = owner.transfer(job.claim.identifier)
+            if manifest.receipt is None:
+                refused = self._not_yet(job, owner, record)
+                if refused is not None:
+                    return refused
+                manifest.receipt = self._store(job, facts, owner)
+                job.save("stored and proven; telling " + owner.peer)
+            return self._tell_stored(job, facts, owner, manifest.receipt)
+        except Unwanted as unwanted:
+            return unwanted.outcome
+
+    def _not_yet(self, job: Job[ReplicationManifest], owner: Owner, record: ReplicationRecord) -> Outcome | None:
+        """Why the bag may not be stored now; None if it may."""
+        manifest = job.manifest
+        require_live(record, manifest.transfer)
+        staged, judged = manifest.staged, manifest.validation
+        if staged is None or not self.staging.holds(staged):
+            manifest.forget_staged()
+            return StartOver("copy", "the staged bag is gone")
+        if judged is None or not judged.valid:
+            return StartOver("validate", "the staged bag has not been found valid")
+        if not record.store_requested or record.fixity_value is None:
+            return Wait(self.verdict_poll_seconds, f"{owner.peer} has not asked us to store")
+        if record.fixity_value.lower() != judged.tag_manifest_sha256:
+            reason = (
+                f"{owner.peer} confirmed fixity {record.fixity_value}, the bag has {judged.tag_manifest_sha256}"
+            )
+            return Fail(reason, TransferCancellation(CancelReason.OTHER, reason))
+        return None
+
+    def _store(self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Owner) -> Receipt:
+        staged, judged = job.manifest.staged, job.manifest.validation
+        if staged is None or judged is None:
+            raise Unwanted(StartOver("copy", "nothing is staged"))
+
+        def keep_upload(upload: UploadState | None) -> None:
+            job.manifest.upload = upload
+            job.save()
+
+        def still_wanted() -> None:
+            """Asked right before the copy becomes visible: our lease, and whether the owner still wants it."""
+            job.fence()
+            with suppress(ServiceUnavailable):  # an owner that is away has not cancelled
+                require_live(owner.transfer(facts.replication_id), facts)
+
+        job.save(f"storing {staged.size} bytes in {self.store.name}")
+        try:
+            with self.breakers.guard(f"store:{self.store.name}"):
+                receipt = self.store.put(
+                    self.staging.path_of(staged),
+                    f"{facts.bag}.tar",
+                    sha256=judged.sha256,
+                    metadata=_metadata(facts),
+                    resume=job.manifest.upload,
+                    checkpoint=keep_upload,
+                    cancellation=job.cancellation,
+                    fence=still_wanted,
+                )
+        except StoreConflict as error:
+            reason = f"our store holds something else under this bag's name: {error}"
+            raise Unwanted(Wait(self.verdict_poll_seconds, reason, needs_attention=True)) from error
+        job.manifest.upload = None
+        job.add_event(
+            EventType.REPLICATION,
+            facts.bag,
+            "success",
+            store=receipt.store,
+            url=receipt.url,
+            sha256=receipt.sha256,
+            size=receipt.size,
+            confirmed_by=receipt.confirmed_by,
+        )
+        return receipt
+
+    def _tell_stored(
+        self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Owner, receipt: Receipt
+    ) -> Outcome:
+        record = owner.transfer(facts.replication_id)
+        if not record.stored:
+            if record.cancelled:
+                return _cancelled_too_late(owner, receipt)
+            job.fence()
+            record = owner.put(record.change(stored=True))
+        if not record.stored:
+            return Wait(self.verdict_poll_seconds, f"{owner.peer} did not take note that the bag is stored", True)
+        job.manifest.stored_acknowledged = True
+        job.add_event(EventType.PEER_INFORMED, facts.bag, "success", peer=owner.peer, stored=True)
+        return Done(f"stored at {receipt.url}; {owner.peer} knows")
+
+
+def _cancelled_too_late(owner: Owner, receipt: Receipt) -> Outcome:
+    return Fail(
+        f"{owner.peer} cancelled the transfer after we had stored the bag: the copy stays at {receipt.url}"
+    )
+
+
+def _metadata(facts: TransferFacts) -> dict[str, str]:
+    return {
+        "from_node": facts.from_node,
+        "transfer_id": facts.replication_id,
+        "member": facts.member,
+        "local_id": facts.local_id,
+        "version": str(facts.version),
+    }

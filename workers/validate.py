@@ -1,0 +1,107 @@
+"""validate: judges the whole staged bag against the profile; an invalid one goes to quarantine, its owner is told.
+
+An I/O error is never a verdict: it is tried again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpn.audit.trail import EventType
+from dpn.bags import Profile, Report, validate
+from dpn.errors import NotABag
+from dpn.settings import ValidationSettings
+from dpn.staging import Staging
+from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation
+from models.manifests import ReplicationManifest, StagedFile, TransferFacts, ValidationResult
+from workers.stage import Job
+
+
+@dataclass(frozen=True)
+class ValidateStage:
+    """See the module's docstring."""
+
+    staging: Staging
+    profile: Profile | None
+    settings: ValidationSettings
+    name: str = "validate"
+
+    def run(self, job: Job[ReplicationManifest]) -> Outcome:
+        facts, staged = job.manifest.transfer, job.manifest.staged
+        if facts is None or staged is None:
+            return StartOver("copy", "nothing is staged")
+        judged = job.manifest.validation
+        if judged is not None and not judged.valid:
+            return self._refuse(job, facts, staged, judged)
+        if not self.staging.holds(staged):
+            job.manifest.forget_staged()
+            return StartOver("copy", f"the staged bag is gone from volume {staged.volume}")
+        job.save(f"validating {staged.size} bytes")
+        judged = self._judge(job, staged)
+        if judged.valid and judged.tag_manifest_sha256 != staged.tag_manifest_sha256:
+            job.manifest.forget_staged()
+            return StartOver(
+                "copy", "the staged bag changed since it was copied: its tag manifest has another digest"
+            )
+        job.manifest.validation = judged
+        job.add_event(
+            EventType.VALIDATION,
+            facts.bag,
+            "success" if judged.valid else "failure",
+            profile=judged.profile,
+            errors=judged.errors,
+            warnings=judged.warnings,
+            first_error=judged.first_error,
+        )
+        if not judged.valid:
+            return self._refuse(job, facts, staged, judged)
+        return Done(f"the bag is valid: {judged.files} files, {judged.bytes} bytes, {judged.warnings} warnings")
+
+    def _judge(self, job: Job[ReplicationManifest], staged: StagedFile) -> ValidationResult:
+        try:
+            report = validate(
+                self.staging.path_of(staged),
+                profile=self.profile,
+                whole_file_sha256=True,
+                threads=self.settings.threads,
+                cancellation=job.cancellation,
+            )
+        except NotABag as error:
+            return ValidationResult(
+                valid=False,
+                profile=self.settings.profile,
+                files=0,
+                bytes=0,
+                tag_manifest_sha256="",
+                sha256="",
+                errors=1,
+                first_error=f"not readable as a bag: {error}",
+            )
+        return _result(report)
+
+    def _refuse(
+        self, job: Job[ReplicationManifest], facts: TransferFacts, staged: StagedFile, judged: ValidationResult
+    ) -> Outcome:
+        """Says so first and moves the file then: whatever dies in between, the verdict stands."""
+        job.save(f"the bag is invalid: {judged.first_error}")
+        if self.staging.holds(staged):
+            kept = self.staging.quarantine(staged, job.claim.item_id, judged.model_dump(mode="json"))
+            job.manifest.quarantined = str(kept)
+            job.add_event(EventType.QUARANTINE, facts.bag, "success", volume=staged.volume, path=str(kept))
+        reason = f"the bag is invalid: {judged.first_error}"
+        return Fail(reason, TransferCancellation(CancelReason.BAG_INVALID, judged.first_error or "invalid"))
+
+
+def _result(report: Report) -> ValidationResult:
+    first = report.first_error
+    return ValidationResult(
+        valid=report.valid,
+        profile=report.profile or "none",
+        files=report.files,
+        bytes=report.bytes,
+        tag_manifest_sha256=report.tag_manifest_sha256 or "",
+        sha256=report.sha256 or "",
+        errors=report.errors,
+        warnings=report.warnings,
+        first_error=None if first is None else ": ".join(part for part in (first.path, first.message) if part),
+    )
