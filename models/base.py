@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, MetaData, String
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import expression
@@ -61,6 +61,9 @@ Uuid = String(36)
 """Lower-case hyphenated text: what travels on the wire and stands in file names."""
 
 Namespace = String(64)
+
+RowId = BigInteger().with_variant(Integer, "sqlite")
+"""Numbers that the database gives; SQLite counts only its own INTEGER up, which has 64 bits there too."""
 
 
 class Base(DeclarativeBase):

@@ -119,7 +119,8 @@ class Receipt(Manifest):
     store_checksum: StoreChecksum | None = None
     etag: str | None = None
     confirmed_at: datetime
-    confirmed_by: Literal["store-checksums", "read-back"]
+    confirmed_by: Literal["store-checksums", "etag", "read-back"]
+    """By the store's own checksum, by the MD5 that its entity tag is, or by reading everything back."""
 
 
 class ReplicationManifest(Manifest):

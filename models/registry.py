@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from models.base import Base, Namespace, UtcDateTime, Uuid
+from models.base import Base, Namespace, RowId, UtcDateTime, Uuid
 
 
 class Node(Base):
@@ -51,7 +51,7 @@ class ApiToken(Base):
 
     __tablename__ = "api_tokens"
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
     namespace: Mapped[str] = mapped_column(Namespace, index=True)
     salt: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64))

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Namespace, UtcDateTime
+from models.base import Base, Namespace, RowId, UtcDateTime
 
 
 class Task(StrEnum):
@@ -61,7 +61,7 @@ class WorkItem(Base):
         Index("ix_work_items_attention", "needs_attention", "id"),
     )
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
     task: Mapped[str] = mapped_column(String(32))
     identifier: Mapped[str] = mapped_column(String(255))
     remote_node: Mapped[str | None] = mapped_column(Namespace)
@@ -74,7 +74,7 @@ class WorkItem(Base):
     """When the present stage first had to wait or retry: does not move until the stage is done."""
     lease_owner: Mapped[str | None] = mapped_column(String(255))
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    lease_token: Mapped[int] = mapped_column(Integer, default=0)
+    lease_token: Mapped[int] = mapped_column(BigInteger, default=0)
     staging_volume: Mapped[str | None] = mapped_column(String(36))
     """The volume that holds the item's staged bytes: only a worker that mounts it may claim the item."""
     note: Mapped[str] = mapped_column(Text, default="")
@@ -90,7 +90,7 @@ class DispatchIntent(Base):
 
     __tablename__ = "dispatch_intents"
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("work_items.id", ondelete="CASCADE"), index=True)
     topic: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -105,13 +105,13 @@ class AuditEvent(Base):
         Index("ix_audit_events_item", "item_id", "id"),
     )
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
     occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
     event_type: Mapped[str] = mapped_column(String(64))
     """A term of the PREMIS event type vocabulary, or a transition of the item's lifecycle."""
     object_id: Mapped[str] = mapped_column(String(255))
     """The bag's uuid where the event is about a bag, else the identifier of the item."""
-    item_id: Mapped[int | None] = mapped_column(Integer)
+    item_id: Mapped[int | None] = mapped_column(RowId)
     agent: Mapped[str] = mapped_column(String(255))
     outcome: Mapped[str] = mapped_column(String(32))
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -172,7 +172,7 @@ class DeadLetter(Base):
 
     __tablename__ = "dead_letters"
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
     topic: Mapped[str] = mapped_column(String(64))
     body: Mapped[str] = mapped_column(String(1024))
     reason: Mapped[str] = mapped_column(String(255))
