@@ -1,0 +1,190 @@
+"""Fetches one file from a peer into a folder that is ours alone; a second try sends only what is not there yet."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpn.cancellation import Cancellation
+from dpn.clock import Clock, SystemClock
+from dpn.errors import ServiceUnavailable, TransientError
+from dpn.files import sync_folder
+from dpn.settings import RsyncSource, TransferSettings
+from dpn.transfer.command import rsync_command
+from dpn.transfer.errors import SourceMissing, SourceTooLarge
+from dpn.transfer.link import RemoteFile
+from dpn.transfer.outcome import is_link, judge, last_words
+from dpn.transfer.process import Ended, io_bytes, run
+
+PROGRESS_BYTES = 65_536
+"""Reading and writing less than this is no progress: rsync's keep-alive messages are a few bytes a minute."""
+
+_SYSTEM_CLOCK = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """A file that is here whole and durable, as its peer had it."""
+
+    bytes: int
+    sent_bytes: int
+    """How many of them were sent this time; the rest had come before."""
+    seconds: float
+    output_tail: str
+
+
+def fetch(
+    remote: RemoteFile,
+    destination: Path,
+    *,
+    service: str,
+    settings: TransferSettings,
+    source: RsyncSource,
+    max_bytes: int,
+    cancellation: Cancellation,
+    keep_open: tuple[int, ...] = (),
+    progress: Callable[[int], None] | None = None,
+    clock: Clock = _SYSTEM_CLOCK,
+) -> FetchResult:
+    """Makes `destination`, an absolute path in a folder of the caller's own, equal to the peer's file; durable.
+
+    What an earlier try left there, whole, partial or damaged, is compared and sent only where it differs. No byte
+    is written after this has returned or raised, nor two seconds after this process was killed. `keep_open` are
+    descriptors that rsync inherits, so that a lock on them lasts as long as it writes. `progress` hears the size
+    of the file five times a second. Whoever changes the file under us, or sends something else, is found by the
+    digests that are taken afterwards: this promises rsync's own checksum of the whole file.
+
+    Raises ServiceUnavailable(`service`): unreachable, broken off, or nothing came for `stall_timeout_seconds`;
+    SourceMissing; SourceTooLarge: more than `max_bytes`; NoSpace; Misconfigured: keys, passwords, programs;
+    TransientError; Interrupted within a second of `cancellation`.
+    """
+    started = clock.monotonic()
+    _make_ready(destination, max_bytes)
+
+    def attempt(*, follow_link: bool) -> Ended:
+        command = rsync_command(
+            remote,
+            destination,
+            settings=settings,
+            source=source,
+            max_bytes=max_bytes,
+            follow_link=follow_link,
+        )
+        guard = _Watch(
+            destination, service, settings.stall_timeout_seconds, max_bytes, cancellation, progress, clock
+        )
+        return run(command, keep_open=keep_open, watch=guard)
+
+    cancellation.check()
+    ended = attempt(follow_link=False)
+    if is_link(ended):
+        # Asked for only where needed: a peer that serves its bags through rrsync refuses --copy-links.
+        ended = attempt(follow_link=True)
+    figures = judge(ended, service=service, max_bytes=max_bytes)
+    size = _make_durable(destination, max_bytes)
+    return FetchResult(
+        bytes=size,
+        sent_bytes=figures.literal_bytes,
+        seconds=clock.monotonic() - started,
+        output_tail=last_words(ended.output),
+    )
+
+
+class _Watch:
+    """Stops a fetch that is cancelled, grows too large, or makes no progress."""
+
+    def __init__(
+        self,
+        destination: Path,
+        service: str,
+        stall_seconds: float,
+        max_bytes: int,
+        cancellation: Cancellation,
+        progress: Callable[[int], None] | None,
+        clock: Clock,
+    ) -> None:
+        self._destination = destination
+        self._service = service
+        self._stall_seconds = stall_seconds
+        self._max_bytes = max_bytes
+        self._cancellation = cancellation
+        self._progress = progress
+        self._clock = clock
+        self._moved_at = clock.monotonic()
+        self._seen: tuple[int, int, int] | None = None
+        self._io_bytes = 0
+
+    def __call__(self, group: int) -> None:
+        self._cancellation.check()
+        size = self._look(group)
+        if size > self._max_bytes:
+            raise SourceTooLarge(size, self._max_bytes)
+        if self._progress is not None:
+            self._progress(size)
+        still_seconds = self._clock.monotonic() - self._moved_at
+        if still_seconds >= self._stall_seconds:
+            raise ServiceUnavailable(self._service, f"nothing has come for {still_seconds:.0f} s")
+
+    def _look(self, group: int) -> int:
+        """The file's size; notes whether it changed, or whether what is here already is being compared."""
+        try:
+            found = self._destination.lstat()
+        except FileNotFoundError:
+            seen = (0, 0, 0)
+        else:
+            seen = (found.st_size, found.st_mtime_ns, found.st_blocks)
+        moved_bytes = io_bytes(group)
+        if seen != self._seen or abs(moved_bytes - self._io_bytes) >= PROGRESS_BYTES:
+            self._moved_at, self._seen, self._io_bytes = self._clock.monotonic(), seen, moved_bytes
+        return seen[0]
+
+
+def _make_ready(destination: Path, max_bytes: int) -> None:
+    """Leaves at the destination nothing, or a plain file that is not longer than what may come."""
+    if not destination.is_absolute():
+        raise ValueError(f"the destination must be an absolute path, not {str(destination)!r}")
+    try:
+        found = destination.lstat()
+    except FileNotFoundError:
+        return
+    if not _is_plain(found):
+        destination.unlink()
+    elif found.st_size > max_bytes:
+        os.truncate(destination, max_bytes)
+
+
+def _make_durable(destination: Path, max_bytes: int) -> int:
+    """Puts the file and its name on the disk; answers its size."""
+    try:
+        descriptor = os.open(destination, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise SourceMissing("rsync ended well, yet there is no file") from error
+    try:
+        found = os.fstat(descriptor)
+        if not _is_plain(found):
+            raise SourceMissing("rsync ended well, yet there is no plain file")
+        if found.st_size > max_bytes:
+            raise SourceTooLarge(found.st_size, max_bytes)
+        _sync(descriptor, destination)
+    finally:
+        os.close(descriptor)
+    sync_folder(destination.parent)
+    return found.st_size
+
+
+def _sync(descriptor: int, destination: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # After a failed fsync the kernel may call lost pages clean: what lies here proves nothing any more.
+        destination.unlink()
+        raise TransientError(
+            f"{destination}: the disk did not take the file ({error}): it is fetched anew"
+        ) from error
+
+
+def _is_plain(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
