@@ -129,6 +129,7 @@ class ReplicationManifest(Manifest):
     manifest_version: int = MANIFEST_VERSION
     transfer: TransferFacts | None = None
     summaries: dict[str, StageSummary] = Field(default_factory=dict)
+    restarts: int = 0
     staged: StagedFile | None = None
     fixity_sent: str | None = None
     """The tag manifest digest that the owner has acknowledged."""
@@ -150,6 +151,7 @@ class NoticeManifest(Manifest):
 
     manifest_version: int = MANIFEST_VERSION
     summaries: dict[str, StageSummary] = Field(default_factory=dict)
+    restarts: int = 0
     replication_id: str
     cancel_reason: Literal["reject", "bag_invalid", "fixity_reject", "other"]
     cancel_reason_detail: str = Field(max_length=255)

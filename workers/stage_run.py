@@ -148,6 +148,7 @@ class StageRunner:
     ) -> None:
         seconds = self.clock.monotonic() - started
         if job is not None:
+            job.manifest.restarts += outcome == "startover"
             self._summarise(job, change, seconds, outcome)
         try:
             self._commit(claim, job, change, outcome, log)

@@ -39,7 +39,8 @@ class Claim:
 
     @property
     def position(self) -> Position:
-        return Position(self.task, self.stage, self.attempts, self.waiting_since)
+        restarts = self.manifest.get("restarts", 0)
+        return Position(self.task, self.stage, self.attempts, self.waiting_since, restarts)
 
 
 def claim(

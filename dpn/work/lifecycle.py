@@ -42,6 +42,8 @@ class Position:
     stage: str
     attempts: int
     waiting_since: datetime | None
+    restarts: int = 0
+    """How often the item has started over."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def decide(
             )
         case Retry(reason=reason):
             return _retry(position, position.stage, reason, policy, now, jitter)
+        case StartOver(reason=reason) if position.restarts >= policy.attempts:
+            return _give_up(position, f"started over {position.restarts} times, the last because {reason}")
         case StartOver(stage=stage, reason=reason):
             leaves_volume = not pipelines.spec(position.task, stage).staged
             return _retry(position, stage, reason, policy, now, jitter, leaves_volume=leaves_volume)
