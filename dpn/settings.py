@@ -16,9 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PositiveFloat,
@@ -28,15 +26,28 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from dpn.errors import Misconfigured
+from dpn.setting_types import (
+    AbsolutePath,
+    Address,
+    ExistingFile,
+    HttpUrl,
+    NamespaceName,
+    SecretFile,
+    read_secret,
+)
 
 ENVIRONMENT_PREFIX = "DPN_"
 NOT_SETTINGS = {"DPN_CONFIG"}
 """Variables with our prefix that other things read."""
 
 VOLUME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
-NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+
+SECRETS = ("url", "token", "secret_access_key")
+ALTERNATIVES = {name: f"{name}_file" for name in SECRETS} | {f"{name}_file": name for name in SECRETS}
+"""Two ways to give one secret: a variable for one of them replaces the other one in the file."""
 
 
 class SettingsError(Misconfigured):
@@ -44,47 +55,17 @@ class SettingsError(Misconfigured):
 
 
 class Section(BaseModel):
-    """Base of every table of the file: unknown keys are refused."""
+    """Base of every table: unknown keys are refused, and no error repeats a value (it may be secret)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
-
-def _expanded(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str) else value
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError(f"must be an absolute path, not {str(path)!r}")
-    return path
-
-
-def _existing_file(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    return path
-
-
-def _namespace(value: str) -> str:
-    if not NAMESPACE.match(value):
-        raise ValueError("must be lower-case letters, digits, '-' or '_'")
-    return value
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http:// or https:// address")
-    return value.rstrip("/")
-
-
-AbsolutePath = Annotated[Path, BeforeValidator(_expanded), AfterValidator(_absolute)]
-ExistingFile = Annotated[
-    Path, BeforeValidator(_expanded), AfterValidator(_absolute), AfterValidator(_existing_file)
-]
-NamespaceName = Annotated[str, AfterValidator(_namespace)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Address = Annotated[str, Field(pattern=r"^[^\s:/]+:\d{1,5}$", description="host:port")]
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_a_truth_value(cls, value: object) -> object:
+        """No setting is one, and pydantic would take `true` for the number 1."""
+        if isinstance(value, bool):
+            raise ValueError("must not be true or false")
+        return value
 
 
 class NodeSettings(Section):
@@ -101,7 +82,7 @@ class DatabaseSettings(Section):
     """Where the registry and the work items live."""
 
     url: SecretStr | None = None
-    url_file: ExistingFile | None = None
+    url_file: SecretFile | None = None
     pool_size: PositiveInt = 10
 
     @model_validator(mode="after")
@@ -157,7 +138,7 @@ class StagingSettings(Section):
 class StoreSettings(Section):
     """The long-term store: `file:///folder` or `s3://bucket/prefix`."""
 
-    name: Annotated[str, AfterValidator(_namespace)] = "main"
+    name: NamespaceName = "main"
     url: str
     storage_class: Literal[
         "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "GLACIER_IR", "DEEP_ARCHIVE"
@@ -166,7 +147,7 @@ class StoreSettings(Section):
     region: str = "us-east-1"
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
-    secret_access_key_file: ExistingFile | None = None
+    secret_access_key_file: SecretFile | None = None
     part_size_bytes: Annotated[int, Field(ge=5 * 1024 * 1024, le=5 * 1024**3)] = 64 * 1024 * 1024
     upload_threads: PositiveInt = 4
     connect_timeout_seconds: PositiveFloat = 10.0
@@ -179,9 +160,18 @@ class StoreSettings(Section):
         parts = urlsplit(url)
         if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
             return url
-        if parts.scheme == "s3" and parts.netloc:
+        if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
             return url
         raise ValueError("must be file:///absolute/folder or s3://bucket[/prefix]")
+
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        given = [self.secret_access_key is not None, self.secret_access_key_file is not None]
+        if all(given):
+            raise ValueError("give only one of secret_access_key and secret_access_key_file")
+        if any(given) != (self.access_key_id is not None):
+            raise ValueError("access_key_id and its secret go together: give both or neither")
+        return self
 
     def secret(self) -> str | None:
         """The secret access key, or none: then the usual AWS sources are asked (role, environment, profile)."""
@@ -253,7 +243,7 @@ class RsyncSource(Section):
     hosts: Annotated[tuple[str, ...], Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     identity_file: ExistingFile | None = None
-    password_file: ExistingFile | None = None
+    password_file: SecretFile | None = None
 
 
 class PeerSettings(Section):
@@ -261,7 +251,7 @@ class PeerSettings(Section):
 
     api_root: HttpUrl
     token: SecretStr | None = None
-    token_file: ExistingFile | None = None
+    token_file: SecretFile | None = None
     ca_file: ExistingFile | None = None
     rsync: RsyncSource
     connect_timeout_seconds: PositiveFloat = 10.0
@@ -297,7 +287,11 @@ class Settings(Section):
     @model_validator(mode="after")
     def _not_our_own_peer(self) -> Self:
         if self.node.namespace in self.peers:
-            raise ValueError(f"peers.{self.node.namespace} is this node itself: remove it")
+            raise PydanticCustomError(
+                "own_peer",
+                "this is the node itself, not a peer: remove the table, or correct node.namespace",
+                {"key": f"peers.{self.node.namespace}"},
+            )
         return self
 
 
@@ -307,20 +301,28 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     Raises SettingsError, whose text has one line a problem: file, key, what is wrong, what to do.
     """
     environment = os.environ if environment is None else environment
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file: copy config/node.example.toml there and edit it") from error
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror}): mend its permissions") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    values = _read_toml(path)
     origins = _overlay(values, environment)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(path, problem, origins) for problem in error.errors()]
+        lines = [_explain(path, problem, origins) for problem in error.errors(include_input=False)]
         raise SettingsError("\n".join(lines)) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file: copy config/node.example.toml there and edit it") from error
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read as a file ({error.strerror}): mend it or name another"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}: correct it there") from error
 
 
 def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
@@ -333,18 +335,27 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[tup
         if len(keys) < 2 or keys[0] not in Settings.model_fields:
             sections = ", ".join(sorted(Settings.model_fields))
             raise SettingsError(
-                f"environment: {variable}: no such setting: write DPN_SECTION__KEY with a section of {sections}"
+                f"environment: {variable}: no such setting: unset it, or write DPN_SECTION__KEY"
+                f" with a section of {sections}"
             )
-        table = values
-        for key in keys[:-1]:
-            inner = table.setdefault(key, {})
-            if not isinstance(inner, dict):
-                raise SettingsError(f"environment: {variable}: {key!r} is a value, not a table")
-            table = inner
+        table = _table(values, keys[:-1], variable)
+        alternative = ALTERNATIVES.get(keys[-1])
+        if alternative and (*keys[:-1], alternative) not in origins:
+            table.pop(alternative, None)
         text = environment[variable]
-        table[keys[-1]] = text.split(",") if _is_list(keys) else text
+        table[keys[-1]] = _listed(text) if _is_list(keys) else text
         origins[keys] = variable
     return origins
+
+
+def _table(values: dict[str, Any], keys: Iterable[str], variable: str) -> dict[str, Any]:
+    for key in keys:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise SettingsError(
+                f"environment: {variable}: {key!r} is a value, not a table: unset the variable or correct its name"
+            )
+    return values
 
 
 def _is_list(keys: tuple[str, ...]) -> bool:
@@ -352,11 +363,30 @@ def _is_list(keys: tuple[str, ...]) -> bool:
     return keys[-1].endswith("_addresses") or keys[-1] == "hosts"
 
 
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+PLAIN_WORDS = {
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": 'must be a list, e.g. ["a", "b"]',
+    "path_type": "must be a path, in quotes",
+    "string_type": "must be text, in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+}
+"""What an operator is told where pydantic would speak of Python's types."""
+
+
 def _explain(path: Path, problem: Any, origins: Mapping[tuple[str, ...], str]) -> str:
     location = tuple(str(part) for part in problem["loc"] if part != "[key]")
-    where = f"environment: {origins[location]}" if location in origins else str(path)
-    key = ".".join(location) or "(whole file)"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    where = _where(path, location, origins)
+    key = problem.get("ctx", {}).get("key") or ".".join(location)
     match problem["type"]:
         case "extra_forbidden":
             known = list(_known_keys(location[:-1]))
@@ -365,8 +395,21 @@ def _explain(path: Path, problem: Any, origins: Mapping[tuple[str, ...], str]) -
             return f"{where}: {key}: unknown key: remove it or correct it ({hint})"
         case "missing":
             return f"{where}: {key}: missing: add it (config/node.example.toml explains every key)"
-        case _:
+        case "own_peer":
+            return f"{where}: {key}: {problem['msg']}"
+        case kind:
+            message = PLAIN_WORDS.get(kind) or problem["msg"]
+            message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
             return f"{where}: {key}: {message}: correct it (config/node.example.toml explains every key)"
+
+
+def _where(path: Path, location: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
+    """Where the value came from: the file, a variable, or the file with variables over parts of it."""
+    for length in range(len(location), 0, -1):
+        if location[:length] in origins:
+            return f"environment: {origins[location[:length]]}"
+    inside = [variable for keys, variable in origins.items() if location and keys[: len(location)] == location]
+    return f"{path} with {', '.join(inside)} from the environment" if inside else str(path)
 
 
 def _known_keys(location: Iterable[str]) -> Iterable[str]:
@@ -382,7 +425,11 @@ def _known_keys(location: Iterable[str]) -> Iterable[str]:
 
 
 def _secret(value: SecretStr | None, file: Path | None) -> str:
+    """Read when it is used: a file that was replaced (a rotated token) counts from then on."""
     if value is not None:
         return value.get_secret_value()
     assert file is not None  # noqa: S101  (the validators hold this)
-    return file.read_text(encoding="utf-8").strip()
+    try:
+        return read_secret(file)
+    except ValueError as error:
+        raise SettingsError(f"{error}: mend it") from error
