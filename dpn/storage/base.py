@@ -1,0 +1,149 @@
+"""What every long-term store promises: a copy counts only with a receipt, and a receipt only after proof."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, Protocol
+
+from dpn.cancellation import Cancellation
+from models.manifests import Receipt, StoreChecksum, UploadState
+
+CONTENT_TYPE = "application/x-tar"
+READ_BYTES = 1024 * 1024
+CLAIMED_SHA256 = "sha256"
+CLAIMED_PART_SIZE = "part_size"
+"""Metadata names that a store adds: claims that tell how to prove an object, never proof."""
+
+Checkpoint = Callable[[UploadState | None], None]
+Fence = Callable[[], None]
+Progress = Callable[[int, int], None]
+Proof = Literal["store-checksums", "etag", "read-back"]
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a store says of one object, without reading it."""
+
+    key: str
+    size: int
+    modified_at: datetime
+    etag: str | None = None
+    version_id: str | None = None
+    storage_class: str = "STANDARD"
+    checksum: StoreChecksum | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def claimed_part_size(self) -> int | None:
+        """The part size that whoever stored it says to have used."""
+        text = self.metadata.get(CLAIMED_PART_SIZE, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store was seen to do. Nothing here is believed from documentation or version numbers."""
+
+    refuses_wrong_sha256: bool = False
+    """A part whose bytes do not match the SHA-256 sent with it is refused."""
+    shows_sha256: bool = False
+    """The object's SHA-256 (of one piece), or that of its parts' SHA-256, can be asked for afterwards."""
+    shows_crc64nvme: bool = False
+    """The object's CRC64NVME can be asked for, reckoned by the store itself: none was sent."""
+    etag_is_md5: bool = False
+    """The entity tag is the MD5 of the bytes (of the parts' MD5s for several parts)."""
+    refuses_overwriting: bool = False
+    """`If-None-Match: *` (or the file system's own exclusive naming) holds when an object becomes visible."""
+    may_delete: bool = False
+    """We could remove the probe. A writer that may not is safer, and leaves a tiny object a probe."""
+
+    @property
+    def proof(self) -> Proof:
+        """The strongest proof of a copy to be had."""
+        if (self.refuses_wrong_sha256 and self.shows_sha256) or self.shows_crc64nvme:
+            return "store-checksums"
+        return "etag" if self.etag_is_md5 else "read-back"
+
+
+class Store(Protocol):
+    """One long-term store. Safe to use from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The store's name in the settings; its breaker is `store:<name>`."""
+        ...
+
+    def probe(self) -> Capabilities:
+        """Tries what the store really does, with a tiny object under a prefix of its own, removed afterwards.
+
+        The answer is kept and used by `put`, which probes by itself if nobody did.
+        Raises StoreUnavailable, Misconfigured.
+        """
+        ...
+
+    def put(
+        self,
+        source: Path,
+        key: str,
+        *,
+        sha256: str,
+        metadata: Mapping[str, str],
+        resume: UploadState | None,
+        checkpoint: Checkpoint,
+        cancellation: Cancellation,
+        fence: Fence = lambda: None,
+        progress: Progress | None = None,
+    ) -> Receipt:
+        """Stores `source`, whose validated SHA-256 (hex) is given, and answers the proof of the copy.
+
+        Running it again after any crash ends in the same state: an object of the same proven content is answered
+        with its receipt and nothing is sent; parts that an upload under way (`resume`) already has are kept.
+
+        `checkpoint` is called with the state of an upload before any part is sent, and with None once that state
+        is of no more use. `fence` is called right before the object becomes visible and raises if we may not.
+        `progress` gets bytes done and bytes in all.
+
+        The digests are taken from the bytes that are sent. If they are not those of `sha256`, nothing becomes
+        visible and SourceChanged is raised. Further: StoreUnavailable, StoreMismatch, StoreMissing, UploadLost,
+        StoreConflict (another content under the key; never overwritten), ObjectTooLarge, Misconfigured,
+        Interrupted, SourceUnreadable (an OSError).
+        """
+        ...
+
+    def head(self, key: str) -> StoredObject | None:
+        """What the store says of an object, or none. Raises StoreUnavailable, Misconfigured."""
+        ...
+
+    def confirm(
+        self, receipt: Receipt, *, read_back: bool = False, cancellation: Cancellation | None = None
+    ) -> Receipt:
+        """Proves a copy again from its receipt alone, the way it was proven before; answers the renewed receipt.
+
+        `read_back` reads every byte, whatever the store's checksums say: only that finds rot on its disks.
+        Raises StoreMismatch, StoreMissing, StoreCold, StoreUnavailable, Misconfigured, Interrupted.
+        """
+        ...
+
+    def read(self, key: str, *, chunk_size: int = READ_BYTES) -> Iterator[bytes]:
+        """The object's bytes. Raises StoreMissing, StoreCold, StoreUnavailable, Misconfigured."""
+        ...
+
+    def abort_abandoned_uploads(self, *, older_than: timedelta, keep: Collection[str]) -> int:
+        """Removes what uploads of ours left unfinished that long ago, but for the upload ids in `keep`.
+
+        Answers how many. Raises StoreUnavailable, Misconfigured.
+        """
+        ...
+
+
+def check_key(key: str) -> str:
+    """Answers `key`; raises ValueError if it could leave the store's folder or hide in it."""
+    if not _KEY.match(key):
+        raise ValueError(f"not a key for an object: {key!r}")
+    return key

@@ -1,0 +1,10 @@
+"""CRC64NVME, the checksum over a whole object that S3 reckons by itself (by Amazon's C implementation)."""
+
+from __future__ import annotations
+
+from awscrt import checksums
+
+
+def crc64nvme(data: memoryview, previous: int) -> int:
+    """The CRC of what gave `previous` with `data` behind it; begin with 0."""
+    return int(checksums.crc64nvme(data, previous))

@@ -1,0 +1,159 @@
+"""The single-object requests of S3 with our types: look, read, remove."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import BotoCoreError
+
+from dpn.cancellation import Cancellation
+from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
+from dpn.storage.base import READ_BYTES, StoredObject
+from dpn.storage.errors import StoreMissing
+from dpn.storage.evidence import Differs, Proven
+from dpn.storage.metadata import decode_metadata
+from dpn.storage.s3.connection import Connection
+from dpn.storage.s3.refusals import translate
+from models.manifests import StoreChecksum
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+Algorithm = Literal["SHA256", "CRC64NVME"]
+ALGORITHMS: tuple[Algorithm, ...] = ("SHA256", "CRC64NVME")
+READ_TRIES_WITHOUT_PROGRESS = 3
+
+
+def find(
+    connection: Connection, key: str, *, version_id: str | None = None, cancellation: Cancellation | None = None
+) -> StoredObject | None:
+    """What the store says of the object at the full `key`; none if it answers that there is nothing."""
+    version: Any = {"VersionId": version_id} if version_id else {}
+    try:
+        answer = connection.call(
+            f"asking for {key}",
+            lambda: connection.client.head_object(
+                Bucket=connection.bucket, Key=key, ChecksumMode="ENABLED", **version
+            ),
+            cancellation,
+        )
+    except StoreMissing:
+        return None
+    return _stored_object(key, answer)
+
+
+def check_bucket(connection: Connection) -> None:
+    """Raises Misconfigured if the bucket itself is not there: a HEAD does not tell that from a missing object."""
+    try:
+        connection.call("asking for the bucket", lambda: connection.client.head_bucket(Bucket=connection.bucket))
+    except StoreMissing as error:
+        raise Misconfigured(
+            f"{connection.service}: no bucket {connection.bucket!r}, or the key is not known there: "
+            "correct store.url and store.access_key_id"
+        ) from error
+
+
+def read(
+    connection: Connection,
+    key: str,
+    *,
+    version_id: str | None = None,
+    chunk_size: int = READ_BYTES,
+    cancellation: Cancellation | None = None,
+) -> Iterator[bytes]:
+    """The object's bytes; a broken connection goes on where it broke, at the same version of the object."""
+    cancellation = cancellation or Cancellation()
+    stored = find(connection, key, version_id=version_id, cancellation=cancellation)
+    if stored is None:
+        check_bucket(connection)
+        raise StoreMissing(f"{connection.service}: no object {key}")
+    position, tries = 0, 0
+    while position < stored.size:
+        before = position
+        try:
+            for chunk in _read_from(connection, stored, position, chunk_size, cancellation):
+                cancellation.check()
+                position += len(chunk)
+                yield chunk
+        except StoreUnavailable:
+            tries = 1 if position > before else tries + 1
+            if tries >= READ_TRIES_WITHOUT_PROGRESS:
+                raise
+
+
+def judge_by_reading(
+    connection: Connection, stored: StoredObject, sha256: str, cancellation: Cancellation
+) -> Proven | Differs:
+    """Reads every byte of the object and compares its SHA-256 (hex)."""
+    digest = hashlib.sha256()
+    for chunk in read(connection, stored.key, version_id=stored.version_id, cancellation=cancellation):
+        digest.update(chunk)
+    found = digest.hexdigest()
+    return Proven("read-back") if found == sha256 else Differs(f"read back, its SHA-256 is {found}, not {sha256}")
+
+
+def remove(connection: Connection, key: str, version_id: str | None) -> None:
+    """Removes one object, for good where its version is given."""
+    version: Any = {"VersionId": version_id} if version_id else {}
+    connection.call(
+        f"removing {key}",
+        lambda: connection.client.delete_object(Bucket=connection.bucket, Key=key, **version),
+    )
+
+
+def _read_from(
+    connection: Connection, stored: StoredObject, position: int, chunk_size: int, cancellation: Cancellation
+) -> Iterator[bytes]:
+    doing = f"reading {stored.key}"
+    extra: dict[str, Any] = {"VersionId": stored.version_id} if stored.version_id else {}
+    if stored.etag:
+        extra["IfMatch"] = f'"{stored.etag}"'
+    if position:
+        extra["Range"] = f"bytes={position}-"
+    answer = connection.call(
+        doing,
+        lambda: connection.client.get_object(Bucket=connection.bucket, Key=stored.key, **extra),
+        cancellation,
+    )
+    if answer["ContentLength"] != stored.size - position:
+        raise StoreMismatch(
+            f"{connection.service}: {doing}: of {stored.size} bytes it offers {answer['ContentLength']} "
+            f"from byte {position} on"
+        )
+    body = answer["Body"]
+    try:
+        yield from body.iter_chunks(chunk_size)
+    except BotoCoreError as error:
+        raise translate(error, connection.service, doing) from error
+    finally:
+        body.close()
+
+
+def _stored_object(key: str, answer: HeadObjectOutputTypeDef) -> StoredObject:
+    return StoredObject(
+        key=key,
+        size=answer["ContentLength"],
+        modified_at=answer["LastModified"],
+        etag=answer.get("ETag", "").strip('"') or None,
+        version_id=named_version(answer.get("VersionId")),
+        storage_class=answer.get("StorageClass") or "STANDARD",
+        checksum=_checksum(answer),
+        metadata=decode_metadata(answer.get("Metadata", {})),
+    )
+
+
+def named_version(version_id: str | None) -> str | None:
+    """The version to ask for again; stores without versions say none, or "null"."""
+    return None if version_id in (None, "", "null") else version_id
+
+
+def _checksum(answer: HeadObjectOutputTypeDef) -> StoreChecksum | None:
+    for algorithm in ALGORITHMS:
+        if value := answer.get(f"Checksum{algorithm}"):
+            composite = answer.get("ChecksumType") == "COMPOSITE" or "-" in str(value)
+            return StoreChecksum(
+                algorithm=algorithm, value=str(value), type="COMPOSITE" if composite else "FULL_OBJECT"
+            )
+    return None

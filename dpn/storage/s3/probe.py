@@ -1,0 +1,146 @@
+"""What an S3 store really does with checksums and conditional writes, found out by trying.
+
+S3-compatible stores differ in exactly this, whatever their documentation says, and an upload is a bad moment to
+learn it. A tiny object under `.dpn-probe/` is written in every way that we rely on, then removed. A key that may
+not delete leaves it there: give that prefix a lifecycle rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any
+
+from dpn.errors import Misconfigured, TransientError
+from dpn.storage.base import Capabilities, StoredObject
+from dpn.storage.digests import Digester, base64_of, composite_sha256
+from dpn.storage.errors import StoreMissing
+from dpn.storage.plan import PartPlan
+from dpn.storage.s3 import objects
+from dpn.storage.s3.connection import Connection
+from dpn.storage.s3.crc import crc64nvme
+from dpn.storage.s3.refusals import AlreadyThere
+
+PROBE_PREFIX = ".dpn-probe/"
+CONTENT = b"A probe of what this store checks. It may be removed at any time.\n"
+WRONG_SHA256 = base64_of(hashlib.sha256(b"something else").hexdigest())
+REFUSALS = (TransientError, Misconfigured)
+"""What stores answer to a request that they do not know, or whose content does not match: it differs by store."""
+
+
+def probe(connection: Connection) -> Capabilities:
+    """Raises StoreUnavailable; Misconfigured if the store cannot be used at all."""
+    return _Probe(connection).run()
+
+
+class _Probe:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._key = f"{connection.prefix}{PROBE_PREFIX}{secrets.token_hex(8)}"
+        self._where: Any = {"Bucket": connection.bucket, "Key": self._key}
+        digester = Digester(PartPlan(len(CONTENT), len(CONTENT)), md5=True, crc64nvme=crc64nvme)
+        digester.digest(next(PartPlan(len(CONTENT), len(CONTENT)).parts()), [memoryview(CONTENT)])
+        self._digests = digester.digests()
+
+    def run(self) -> Capabilities:
+        # The plainest write comes first: if it fails, the settings are wrong, not the store's checksums.
+        in_one_piece = self._put_plainly()
+        put_refused = self._refuses_to_overwrite()
+        checks_parts, complete_refused, in_parts = self._upload_in_parts()
+        return Capabilities(
+            refuses_wrong_sha256=checks_parts,
+            shows_sha256=_shows(in_parts, "SHA256", composite_sha256([self._digests.sha256])),
+            shows_crc64nvme=_shows(in_one_piece, "CRC64NVME", self._digests.crc64nvme),
+            etag_is_md5=in_one_piece.etag == self._digests.etag and in_parts.etag == self._etag_in_parts(),
+            refuses_overwriting=put_refused and complete_refused,
+            may_delete=self._remove(),
+        )
+
+    def _put_plainly(self) -> StoredObject:
+        self._connection.call("probing", lambda: self._client.put_object(**self._where, Body=CONTENT))
+        return self._look()
+
+    def _refuses_to_overwrite(self) -> bool:
+        try:
+            self._connection.once(
+                "probing", lambda: self._client.put_object(**self._where, Body=CONTENT, IfNoneMatch="*")
+            )
+        except AlreadyThere:
+            return True
+        except REFUSALS:
+            return False
+        return False
+
+    def _upload_in_parts(self) -> tuple[bool, bool, StoredObject]:
+        """Whether parts are checked, whether a Complete may overwrite, and what the store shows afterwards."""
+        try:
+            return self._upload(checksums=True)
+        except REFUSALS:
+            return self._upload(checksums=False)
+
+    def _upload(self, *, checksums: bool) -> tuple[bool, bool, StoredObject]:
+        algorithm: Any = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
+        right: Any = {"ChecksumSHA256": base64_of(self._digests.sha256)} if checksums else {}
+        upload = self._connection.call(
+            "probing", lambda: self._client.create_multipart_upload(**self._where, **algorithm)
+        )
+        where = {**self._where, "UploadId": upload["UploadId"]}
+        try:
+            checks_parts = checksums and self._refuses_part(where)
+            part = self._connection.call(
+                "probing", lambda: self._client.upload_part(**where, PartNumber=1, Body=CONTENT, **right)
+            )
+            parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"], **right}]}
+            complete_refused = self._refuses_complete(where, parts)
+        except REFUSALS:
+            self._connection.call("probing", lambda: self._client.abort_multipart_upload(**where))
+            raise
+        return checks_parts, complete_refused, self._look()
+
+    def _refuses_part(self, where: Any) -> bool:
+        try:
+            self._connection.once(
+                "probing",
+                lambda: self._client.upload_part(**where, PartNumber=1, Body=CONTENT, ChecksumSHA256=WRONG_SHA256),
+            )
+        except REFUSALS:
+            return True
+        return False
+
+    def _refuses_complete(self, where: Any, parts: Any) -> bool:
+        """Completes the upload over the object that is there: first so that the store should refuse."""
+        complete = {**where, "MultipartUpload": parts}
+        try:
+            self._connection.once(
+                "probing", lambda: self._client.complete_multipart_upload(**complete, IfNoneMatch="*")
+            )
+            return False
+        except AlreadyThere:
+            refused = True
+        except REFUSALS:
+            refused = False
+        self._connection.call("probing", lambda: self._client.complete_multipart_upload(**complete))
+        return refused
+
+    def _remove(self) -> bool:
+        try:
+            objects.remove(self._connection, self._key, self._look().version_id)
+        except Misconfigured:
+            return False
+        return True
+
+    def _look(self) -> StoredObject:
+        stored = objects.find(self._connection, self._key)
+        if stored is None:
+            raise StoreMissing(f"{self._connection.service}: the probe {self._key} was stored, but is not there")
+        return stored
+
+    def _etag_in_parts(self) -> str:
+        md5 = bytes.fromhex(self._digests.etag or "")
+        return f"{hashlib.md5(md5, usedforsecurity=False).hexdigest()}-1"
+
+
+def _shows(stored: StoredObject, algorithm: str, value: str | None) -> bool:
+    checksum = stored.checksum
+    return checksum is not None and checksum.algorithm == algorithm and checksum.value.partition("-")[0] == value

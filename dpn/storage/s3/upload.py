@@ -1,0 +1,195 @@
+"""A multipart upload: begun once, resumed after any crash, its parts sent in parallel and never held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dpn.cancellation import Cancellation
+from dpn.errors import Interrupted, StoreMismatch
+from dpn.storage.base import Capabilities, Fence
+from dpn.storage.digests import Digester, Digests, PartDigest, base64_of
+from dpn.storage.errors import UploadLost
+from dpn.storage.plan import PartPlan
+from dpn.storage.s3.connection import BOTO_ERRORS, Connection
+from dpn.storage.s3.crc import crc64nvme
+from dpn.storage.s3.objects import named_version
+from dpn.storage.source import SliceBody, Source
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
+
+STOP_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the store answered when it made an object visible: enough to know ours from another's."""
+
+    etag: str | None
+    version_id: str | None
+
+    @classmethod
+    def from_answer(cls, answer: Any) -> Written:
+        return cls(str(answer.get("ETag", "")).strip('"') or None, named_version(answer.get("VersionId")))
+
+
+def digester_for(plan: PartPlan, capabilities: Capabilities) -> Digester:
+    """Takes what this store can be compared with; MD5, the dear one, only where SHA-256 is of no use."""
+    return Digester(plan, md5=not _proves_sha256(capabilities), crc64nvme=crc64nvme)
+
+
+def body_checksum(digest: PartDigest, capabilities: Capabilities) -> dict[str, str]:
+    """The checksum that goes with a body: SHA-256 where the store checks it, else MD5, which many check."""
+    if capabilities.refuses_wrong_sha256:
+        return {"ChecksumSHA256": base64_of(digest.sha256)}
+    return {"ContentMD5": base64_of(digest.md5)} if digest.md5 else {}
+
+
+def send_body(source: Source, digest: PartDigest, check: Callable[[], None], request: Callable[[Any], Any]) -> Any:
+    """`request` with the part as its body; what the body raises comes out as it was raised."""
+    body = SliceBody(source, digest.part, check)
+    try:
+        return request(body if digest.part.size else b"")
+    except BOTO_ERRORS:
+        if body.failure:
+            raise body.failure from None
+        raise
+
+
+class MultipartUpload:
+    """One upload that the store knows, by its `state`."""
+
+    def __init__(
+        self, connection: Connection, key: str, upload_id: str, capabilities: Capabilities, threads: int
+    ) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._name = key
+        self._where: Any = {"Bucket": connection.bucket, "Key": key, "UploadId": upload_id}
+        self._capabilities = capabilities
+        self._threads = threads
+        self._sent: dict[int, CompletedPartTypeDef] = {}
+
+    def send(
+        self, source: Source, plan: PartPlan, cancellation: Cancellation, advance: Callable[[int], None]
+    ) -> Digests:
+        """Sends the parts that the store lacks; answers the digests of all. `advance` gets the bytes done.
+
+        Reading and hashing run one part ahead of sending. Raises like Store.put.
+        """
+        held = self._held_parts(cancellation)
+        digester = digester_for(plan, self._capabilities)
+        stop = Cancellation()
+        pending: set[Future[int]] = set()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="upload") as pool:
+            try:
+                for part in plan.parts():
+                    self._settle(pending, self._threads - 1, cancellation, advance)
+                    digest = digester.digest(part, source.buffers(part, cancellation.check))
+                    if kept := self._kept(digest, held.get(part.number)):
+                        self._sent[part.number] = kept
+                        advance(part.size)
+                    else:
+                        pending.add(pool.submit(self._send_part, source, digest, plan.count, stop))
+                self._settle(pending, 0, cancellation, advance)
+            finally:
+                stop.cancel(Interrupted("the upload was broken off"))
+        return digester.digests()
+
+    def complete(self, fence: Fence, cancellation: Cancellation) -> Written:
+        """Makes the object visible, unless one is there. Raises AlreadyThere, UploadLost, what `fence` raises."""
+        condition: Any = {"IfNoneMatch": "*"} if self._capabilities.refuses_overwriting else {}
+        parts = [self._sent[number] for number in sorted(self._sent)]
+
+        def request() -> Any:
+            fence()
+            return self._client.complete_multipart_upload(
+                **self._where, MultipartUpload={"Parts": parts}, **condition
+            )
+
+        return Written.from_answer(self._connection.call(f"completing {self._name}", request, cancellation))
+
+    def abort(self) -> None:
+        """Gives up the upload and what it holds; one that is gone already is fine."""
+        try:
+            self._connection.call(
+                f"aborting the upload of {self._name}",
+                lambda: self._client.abort_multipart_upload(**self._where),
+            )
+        except UploadLost:
+            return
+
+    def _held_parts(self, cancellation: Cancellation) -> dict[int, PartTypeDef]:
+        """What the store has already. Raises UploadLost."""
+        held: dict[int, PartTypeDef] = {}
+        marker = 0
+        while True:
+            page = self._connection.call(
+                f"listing the parts of {self._name}",
+                lambda marker=marker: self._client.list_parts(**self._where, PartNumberMarker=marker),  # type: ignore[misc]
+                cancellation,
+            )
+            held.update({part["PartNumber"]: part for part in page.get("Parts", [])})
+            following = page.get("NextPartNumberMarker") or 0
+            if not page.get("IsTruncated") or following <= marker:
+                return held
+            marker = following
+
+    def _kept(self, digest: PartDigest, held: PartTypeDef | None) -> CompletedPartTypeDef | None:
+        """The part as Complete wants it if the store has just these bytes, none if they must be sent."""
+        if held is None or held.get("Size") != digest.part.size:
+            return None
+        if self._capabilities.refuses_wrong_sha256 and held.get("ChecksumSHA256"):
+            same = held["ChecksumSHA256"] == base64_of(digest.sha256)
+        else:
+            same = self._capabilities.etag_is_md5 and held["ETag"].strip('"') == digest.md5
+        return self._completed(digest, held["ETag"]) if same else None
+
+    def _send_part(self, source: Source, digest: PartDigest, count: int, stop: Cancellation) -> int:
+        number, size = digest.part.number, digest.part.size
+        checksum: Any = body_checksum(digest, self._capabilities)
+
+        def request() -> str:
+            answer = send_body(
+                source,
+                digest,
+                stop.check,
+                lambda body: self._client.upload_part(
+                    **self._where, PartNumber=number, Body=body, ContentLength=size, **checksum
+                ),
+            )
+            etag = str(answer["ETag"])
+            if self._capabilities.etag_is_md5 and digest.md5 and etag.strip('"') != digest.md5:
+                raise StoreMismatch(f"part {number} of {self._name} has MD5 {etag} in the store, not {digest.md5}")
+            return etag
+
+        doing = f"sending part {number} of {count} of {self._name}"
+        self._sent[number] = self._completed(digest, self._connection.call(doing, request, stop))
+        return size
+
+    def _completed(self, digest: PartDigest, etag: str) -> CompletedPartTypeDef:
+        part: CompletedPartTypeDef = {"PartNumber": digest.part.number, "ETag": etag}
+        if self._capabilities.refuses_wrong_sha256:
+            part["ChecksumSHA256"] = base64_of(digest.sha256)
+        return part
+
+    @staticmethod
+    def _settle(
+        pending: set[Future[int]], at_most: int, cancellation: Cancellation, advance: Callable[[int], None]
+    ) -> None:
+        """Waits until no more than `at_most` parts are on their way; raises what stopped one of them."""
+        while True:
+            cancellation.check()
+            for done in [future for future in pending if future.done()]:
+                pending.remove(done)
+                advance(done.result())
+            if len(pending) <= at_most:
+                return
+            wait(pending, timeout=STOP_POLL_SECONDS, return_when=FIRST_COMPLETED)
+
+
+def _proves_sha256(capabilities: Capabilities) -> bool:
+    return capabilities.refuses_wrong_sha256 and capabilities.shows_sha256
