@@ -45,7 +45,7 @@ MAX_NOTE_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class StageRunner:
-    """See the module's docstring. `left_volume` is told of items that no longer need their staged bytes."""
+    """See the module's docstring. `ended` is told of items that have come to their end, after the commit."""
 
     stages: Mapping[StageSpec, Stage]
     sessions: Sessions
@@ -57,7 +57,7 @@ class StageRunner:
     worker_id: str
     log: Log
     metrics: WorkerMetrics
-    left_volume: Callable[[Claim, AnyManifest, Change], None]
+    ended: Callable[[Claim, AnyManifest, Change], None]
 
     def run(self, claim: Claim, cancellation: Cancellation) -> None:
         """Runs the claimed item's stage and commits what came of it. Raises nothing that an item could cause."""
@@ -171,8 +171,8 @@ class StageRunner:
             if job is None
             else job.manifest.model_dump(mode="json", exclude={"receipt": {"part_sha256"}}),
         )
-        if job is not None and change.leaves_volume:
-            self.left_volume(claim, job.manifest, change)
+        if job is not None and change.status.is_final:
+            self.ended(claim, job.manifest, change)
         self._publish(claim.item_id, log)
 
     def _summarise(self, job: Job[Any], change: Change, seconds: float, outcome: str) -> None:

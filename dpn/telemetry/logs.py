@@ -60,7 +60,7 @@ def _handlers(settings: LogSettings, process: str) -> list[logging.Handler]:
     if settings.directory is not None:
         settings.directory.mkdir(parents=True, exist_ok=True)
         handlers.append(
-            logging.handlers.WatchedFileHandler(settings.directory / f"{process}.json", encoding="utf-8")
+            logging.handlers.WatchedFileHandler(settings.directory / f"{process}.json", encoding="utf-8", delay=True)
         )
     return handlers
 

@@ -1,0 +1,1 @@
+"""The `dpn` command: where everything is put together."""

@@ -1,0 +1,30 @@
+"""`dpn db upgrade`: creates or migrates the database."""
+
+from __future__ import annotations
+
+import typer
+from rich import print as say
+
+from dpn.cli.node import ConfigOption, settings_of
+from dpn.clock import SystemClock
+from dpn.database import open_engine, open_sessions, upgrade
+from dpn.registry.catalogue import ensure_nodes
+
+app = typer.Typer(help="The node's database.", no_args_is_help=True)
+
+
+@app.callback()
+def _db() -> None:
+    """The node's database."""
+
+
+@app.command("upgrade")
+def upgrade_database(context: typer.Context, config: ConfigOption = None) -> None:
+    """Create the database, or migrate it to this software's schema. Safe to repeat."""
+    settings, _ = settings_of(context, config)
+    engine = open_engine(settings.database.address())
+    upgrade(engine)
+    with open_sessions(engine).begin() as session:
+        ensure_nodes(session, settings, now=SystemClock().now())
+    engine.dispose()
+    say(f"The database of node {settings.node.namespace} is up to date.")

@@ -1,0 +1,158 @@
+"""`dpn items` and `dpn item …`: what every item is doing and why, and what an operator may do about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dpn.audit.trail import events_of_item
+from dpn.cli.node import ConfigOption, open_node, operator
+from dpn.database import reading
+from dpn.work.items import ItemFilter, NoSuchItem, NotAllowed, cancel_item, find_item, list_items, retry_item
+from models.work import AuditEvent, WorkItem
+from workers.pipelines import PIPELINES
+
+EXIT_FAILED = 1
+
+item_app = typer.Typer(help="One work item.", no_args_is_help=True)
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
+ItemId = Annotated[int, typer.Argument(help="The item's id, as `dpn items` shows it.")]
+
+
+def list_all(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    task: Annotated[str | None, typer.Option(help="Only this task: replication, notice.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage: copy, validate, store, tell.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only this status: pending, running, success, failed, cancelled.")
+    ] = None,
+    attention: Annotated[bool, typer.Option("--attention", help="Only what needs an operator.")] = False,
+) -> None:
+    """List work items: where each is, since when, and why. With --json one JSON object a line."""
+    wanted = ItemFilter(task, stage, status, needs_attention=True if attention else None)
+    with open_node(context, config, "dpn-items") as node, reading(node.sessions) as session:
+        found = list_items(session, wanted)
+        if as_json:
+            for item in found:
+                print(json.dumps(_as_json(item)))
+            return
+        table = Table("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note", box=None)
+        for item in found:
+            table.add_row(
+                *(escape(text) for text in _as_row(item)), style="bold red" if item.needs_attention else ""
+            )
+        Console().print(table)
+
+
+@item_app.command("show")
+def show(
+    context: typer.Context, item_id: ItemId, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show one item: its state, its manifest and what happened to it."""
+    with open_node(context, config, "dpn-item") as node, reading(node.sessions) as session:
+        try:
+            item = find_item(session, item_id)
+        except NoSuchItem as error:
+            _fail(error)
+        shown = {**_as_json(item), "manifest": item.manifest, "events": _events(events_of_item(session, item_id))}
+    if as_json:
+        print(json.dumps(shown))
+        return
+    Console().print_json(json.dumps(shown))
+
+
+@item_app.command("retry")
+def retry(context: typer.Context, item_id: ItemId, config: ConfigOption = None) -> None:
+    """Make an item due now, with all its attempts."""
+    with open_node(context, config, "dpn-item") as node:
+        try:
+            with node.sessions.begin() as session:
+                item = retry_item(session, item_id, operator=operator(), pipelines=PIPELINES, clock=node.clock)
+        except (NoSuchItem, NotAllowed) as error:
+            _fail(error)
+        Console().print(f"Item {item_id} will run again from stage {item.stage}.")
+
+
+@item_app.command("cancel")
+def cancel(
+    context: typer.Context,
+    item_id: ItemId,
+    reason: Annotated[str, typer.Option(help="Why; the transfer's owner is told (255 characters).")],
+    config: ConfigOption = None,
+) -> None:
+    """End an item for good; the owner of its transfer will be told."""
+    with open_node(context, config, "dpn-item") as node:
+        try:
+            with node.sessions.begin() as session:
+                cancel_item(
+                    session, item_id, reason=reason, operator=operator(), pipelines=PIPELINES, clock=node.clock
+                )
+        except (NoSuchItem, NotAllowed) as error:
+            _fail(error)
+        Console().print(f"Item {item_id} is cancelled; a notice to its owner is on its way.")
+
+
+def _fail(error: Exception) -> None:
+    typer.echo(f"dpn: {error}", err=True)
+    raise typer.Exit(EXIT_FAILED) from error
+
+
+def _as_json(item: WorkItem) -> dict[str, Any]:
+    columns = (
+        "id",
+        "task",
+        "identifier",
+        "remote_node",
+        "stage",
+        "status",
+        "attempts",
+        "run_after",
+        "waiting_since",
+        "lease_owner",
+        "lease_expires_at",
+        "lease_token",
+        "staging_volume",
+        "note",
+        "needs_attention",
+        "created_at",
+        "updated_at",
+        "completed_at",
+    )
+    values = {name: getattr(item, name) for name in columns}
+    values["bag"] = (item.manifest.get("transfer") or {}).get("bag")
+    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in values.items()}
+
+
+def _as_row(item: WorkItem) -> tuple[str, ...]:
+    due = "" if item.status != "pending" else f"{item.run_after:%m-%d %H:%M:%S}"
+    return (
+        str(item.id),
+        item.task,
+        item.identifier,
+        item.remote_node or "",
+        item.stage,
+        item.status,
+        str(item.attempts),
+        due,
+        item.note,
+    )
+
+
+def _events(events: list[AuditEvent]) -> list[dict[str, Any]]:
+    return [
+        {
+            "at": event.occurred_at.isoformat(),
+            "type": event.event_type,
+            "outcome": event.outcome,
+            "agent": event.agent,
+            "detail": event.detail,
+        }
+        for event in events
+    ]

@@ -1,0 +1,78 @@
+"""Opens a node from its settings file: what every command that needs a node begins with."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Engine
+
+from dpn.broker import Broker
+from dpn.clock import Clock, SystemClock
+from dpn.database import Sessions, check_schema, open_engine, open_sessions
+from dpn.settings import Settings, SettingsError, load_settings
+from dpn.telemetry.logs import Log, configure_logs
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The node's settings file; DPN_CONFIG may name it.", envvar="DPN_CONFIG"),
+]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node's settings, its open database, its log and its clock."""
+
+    settings: Settings
+    config: Path
+    engine: Engine
+    sessions: Sessions
+    clock: Clock
+    log: Log
+
+    @property
+    def namespace(self) -> str:
+        return self.settings.node.namespace
+
+
+@contextmanager
+def open_node(context: typer.Context, config: Path | None, process: str) -> Iterator[Node]:
+    """The node of `--config`, wherever on the command line it stands. Raises Misconfigured."""
+    settings, path = settings_of(context, config)
+    log = configure_logs(settings.log, process, node=settings.node.namespace)
+    engine = open_engine(settings.database.address(), pool_size=settings.database.pool_size)
+    try:
+        check_schema(engine)
+        yield Node(settings, path, engine, open_sessions(engine), SystemClock(), log)
+    finally:
+        engine.dispose()
+
+
+def settings_of(context: typer.Context, config: Path | None) -> tuple[Settings, Path]:
+    """The settings and the file they come from. Raises SettingsError."""
+    path = config or context.obj
+    if path is None:
+        raise SettingsError("no settings: give --config FILE or set DPN_CONFIG")
+    return load_settings(path), path
+
+
+def open_broker(node: Node) -> Broker:
+    """The broker that the settings name."""
+    if node.settings.broker.kind == "nsq":
+        from dpn.broker.nsq import NsqBroker
+
+        return NsqBroker(node.settings.broker, client_name=f"dpn/{node.namespace}")
+    from dpn.broker.embedded import EmbeddedBroker
+
+    return EmbeddedBroker(node.engine, poll_seconds=node.settings.broker.poll_seconds)
+
+
+def operator() -> str:
+    """Who is at the keyboard, for the audit trail."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

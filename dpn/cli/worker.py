@@ -1,0 +1,194 @@
+"""`dpn worker STAGE`: the long-running worker of one stage, or of all in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpn.cli.node import ConfigOption, Node, open_broker, open_node
+from dpn.errors import Misconfigured, StoreUnavailable
+from dpn.settings import WorkSettings
+from dpn.telemetry.metrics import WorkerMetrics
+from dpn.work.breakers import BreakerPolicy, Breakers
+from dpn.work.lifecycle import Policy
+from dpn.work.pipeline import StageSpec
+from dpn.work.presence import Presence
+from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE
+
+if TYPE_CHECKING:
+    from dpn.staging import Staging
+    from dpn.storage import Store
+    from workers.owners import OwnerClient, Owners
+    from workers.stage import Stage
+
+ALL = "all"
+METRICS_HOST = "127.0.0.1"
+
+
+def worker(
+    context: typer.Context,
+    stage: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(s.worker for s in PIPELINES.all_specs())}, {ALL}.")
+    ],
+    config: ConfigOption = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Items at once; default work.concurrency.")
+    ] = None,
+) -> None:
+    """Run the worker of a stage until told to stop (SIGTERM: finish what runs, take nothing new)."""
+    specs = _specs(stage)
+    with open_node(context, config, f"dpn-worker-{stage}") as node:
+        asyncio.run(_work(node, stage, specs, concurrency or node.settings.work.concurrency))
+
+
+def _specs(stage: str) -> list[StageSpec]:
+    """The stages of a worker: its own, and telling peers what we owe them, which every worker does."""
+    specs = PIPELINES.all_specs()
+    if stage == ALL:
+        return specs
+    chosen = [spec for spec in specs if stage.replace("_", "-") == spec.worker]
+    if not chosen:
+        names = ", ".join([spec.worker for spec in specs] + [ALL])
+        raise Misconfigured(f"no worker for stage {stage!r}: choose one of {names}")
+    return chosen if TELL in chosen else [*chosen, TELL]
+
+
+async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int) -> None:
+    # Imported here: what one stage needs (boto3, pynsq) is not loaded for a process that does not run it.
+    from dpn.staging import Staging
+    from workers.housekeeping import Housekeeping
+    from workers.runner import Worker
+    from workers.stage_run import StageRunner, worker_name
+    from workers.staged_bytes import StagedBytes
+
+    settings = node.settings
+    worker_id = worker_name(socket.gethostname(), name)
+    jitter = random.SystemRandom().random
+    metrics = WorkerMetrics()
+    staging = Staging(
+        node.sessions, settings.staging.volumes, floor_bytes=settings.staging.floor_bytes, clock=node.clock
+    )
+    staging.set_up()
+    breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
+    store = await asyncio.to_thread(_open_store, node) if STORE in specs else None
+    broker = open_broker(node)
+    runner = StageRunner(
+        stages=_stages(node, specs, staging, store, breakers),
+        sessions=node.sessions,
+        broker=broker,
+        pipelines=PIPELINES,
+        policy=policy(settings.work),
+        clock=node.clock,
+        jitter=jitter,
+        worker_id=worker_id,
+        log=node.log,
+        metrics=metrics,
+        ended=StagedBytes(staging, node.log).leave,
+    )
+    chores = Housekeeping(
+        settings, node.sessions, broker, staging, store, PIPELINES, worker_id, node.clock, node.log
+    ).chores()
+    presence = Presence(
+        worker_id,
+        socket.gethostname(),
+        int(worker_id.rpartition("/")[2]),
+        tuple(spec.worker for spec in specs),
+        tuple(settings.staging.volumes),
+    )
+    if settings.log.metrics_port is not None:
+        port = metrics.serve(METRICS_HOST, settings.log.metrics_port)
+        node.log.info("metrics", address=f"http://{METRICS_HOST}:{port}/metrics")
+    await Worker(
+        runner=runner,
+        presence=presence,
+        sessions=node.sessions,
+        broker=broker,
+        settings=settings.work,
+        concurrency=concurrency,
+        chores=chores,
+        clock=node.clock,
+        log=node.log,
+        metrics=metrics,
+    ).run()
+
+
+def policy(work: WorkSettings) -> Policy:
+    """How often and how long items are tried."""
+    return Policy(
+        attempts=work.attempts,
+        backoff_first_seconds=work.backoff_first_seconds,
+        backoff_max_seconds=work.backoff_max_seconds,
+        attention_after_seconds=work.attention_after_seconds,
+    )
+
+
+def breaker_policy(work: WorkSettings) -> BreakerPolicy:
+    """When an outside service is left alone."""
+    return BreakerPolicy(
+        failures=work.breaker_failures,
+        first_seconds=work.breaker_first_seconds,
+        max_seconds=work.breaker_max_seconds,
+    )
+
+
+def _open_store(node: Node) -> Store:
+    """The long-term store, probed: wrong settings stop the start, a store that is down does not."""
+    from dpn.storage import open_store
+
+    store = open_store(node.settings.store, clock=node.clock)
+    try:
+        node.log.info("store probed", store=store.name, capabilities=str(store.probe()))
+    except StoreUnavailable as error:
+        node.log.warning("the store cannot be probed now: it will be before it is used", error=str(error))
+    return store
+
+
+def _stages(
+    node: Node, specs: Iterable[StageSpec], staging: Staging, store: Store | None, breakers: Breakers
+) -> Mapping[StageSpec, Stage]:
+    from workers.owners import Owners
+
+    owners = Owners(_clients(node), breakers)
+    return {spec: _stage(spec, node, owners, staging, store, breakers) for spec in specs}
+
+
+def _stage(
+    spec: StageSpec, node: Node, owners: Owners, staging: Staging, store: Store | None, breakers: Breakers
+) -> Stage:
+    settings = node.settings
+    if spec == COPY:
+        from workers.copy import CopyStage
+
+        return CopyStage(
+            node=node.namespace,
+            owners=owners,
+            peers=settings.peers,
+            staging=staging,
+            settings=settings.transfer,
+            breakers=breakers,
+            clock=node.clock,
+            verdict_poll_seconds=settings.work.verdict_poll_seconds,
+        )
+    if spec == VALIDATE:
+        from dpn.bags import load_profile
+        from workers.validate import ValidateStage
+
+        return ValidateStage(staging, load_profile(settings.validation.profile), settings.validation)
+    if spec == STORE and store is not None:
+        from workers.store import StoreStage
+
+        return StoreStage(owners, staging, store, breakers, node.clock, settings.work.verdict_poll_seconds)
+    from workers.tell import TellStage
+
+    return TellStage(owners)
+
+
+def _clients(node: Node) -> Mapping[str, OwnerClient]:
+    from dpn.registry.client import RegistryClient
+
+    return {name: RegistryClient(name, peer) for name, peer in node.settings.peers.items()}

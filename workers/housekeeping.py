@@ -1,0 +1,122 @@
+"""What every worker, and `dpn_cleanup`, does beside the stages: nothing stays lost, nothing stays lying about.
+
+Each chore may be done by several processes at once, and fails without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from dpn.broker import Broker, BrokerUnavailable
+from dpn.clock import Clock
+from dpn.database import Sessions, reading
+from dpn.settings import Settings
+from dpn.staging import Staging
+from dpn.storage import Store
+from dpn.telemetry.logs import Log
+from dpn.work.dispatch import publish_intents
+from dpn.work.pipeline import Pipelines
+from dpn.work.sweep import abandon_lost_volumes
+from models.work import Status, Task, WorkItem
+from workers.runner import Chore
+
+PAGE = 200
+ORPHANS_AFTER = timedelta(hours=1)
+"""How long bytes that no item claims lie before they go: longer than any moment between a rename and a commit."""
+
+
+@dataclass(frozen=True)
+class Housekeeping:
+    """See the module's docstring. `store` is none for a worker that does not store."""
+
+    settings: Settings
+    sessions: Sessions
+    broker: Broker
+    staging: Staging
+    store: Store | None
+    pipelines: Pipelines
+    worker_id: str
+    clock: Clock
+    log: Log
+
+    def chores(self) -> list[Chore]:
+        """All of them, with how often each is worth doing."""
+        sweep_seconds = self.settings.work.sweep_seconds
+        chores = [
+            Chore("publish what could not be announced", sweep_seconds, self.publish_leftovers),
+            Chore("give up staging volumes that are gone", 60.0, self.abandon_volumes),
+            Chore("release what no item needs", 300.0, self.sweep_staging),
+            Chore("bound the quarantine", 3600.0, self.prune_quarantine),
+        ]
+        if self.store is not None:
+            chores.append(Chore("abort uploads that no item owns", 3600.0, self.abort_uploads))
+        return chores
+
+    def publish_leftovers(self) -> None:
+        try:
+            publish_intents(self.sessions, self.broker)
+        except BrokerUnavailable as error:
+            self.log.warning("messages wait for the broker", error=str(error))
+
+    def abandon_volumes(self) -> None:
+        while True:
+            with self.sessions.begin() as session:
+                items = abandon_lost_volumes(
+                    session,
+                    abandon_after_seconds=self.settings.staging.abandon_after_seconds,
+                    pipelines=self.pipelines,
+                    worker=self.worker_id,
+                    clock=self.clock,
+                )
+            if not items:
+                return
+            self.log.warning("staged anew: no live worker mounts their volume", items=items)
+
+    def sweep_staging(self) -> None:
+        released = self.staging.release_orphans()
+        removed = self.staging.sweep_orphans(older_than=ORPHANS_AFTER)
+        if released or removed:
+            self.log.info("staging swept", reservations=released, folders=[str(path) for path in removed])
+
+    def prune_quarantine(self) -> None:
+        limits = self.settings.staging
+        removed = self.staging.prune_quarantine(
+            older_than=timedelta(days=limits.quarantine_days), max_bytes=limits.quarantine_bytes
+        )
+        if removed:
+            self.log.warning("quarantine pruned", removed=[str(path) for path in removed])
+
+    def abort_uploads(self) -> None:
+        if self.store is None:
+            return
+        aborted = self.store.abort_abandoned_uploads(
+            older_than=timedelta(days=self.settings.store.abandoned_upload_days), keep=set(self._owned_uploads())
+        )
+        if aborted:
+            self.log.warning("uploads aborted that no item owns", count=aborted)
+
+    def _owned_uploads(self) -> Iterator[str]:
+        """The upload ids of all items that are still being worked on, a page at a time."""
+        after = 0
+        while True:
+            statement = (
+                select(WorkItem.id, WorkItem.manifest)
+                .where(
+                    WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
+                    WorkItem.task == Task.REPLICATION,
+                    WorkItem.stage == "store",
+                    WorkItem.id > after,
+                )
+                .order_by(WorkItem.id)
+                .limit(PAGE)
+            )
+            with reading(self.sessions) as session:
+                page = session.execute(statement).all()
+            yield from (manifest["upload"]["upload_id"] for _, manifest in page if manifest.get("upload"))
+            if len(page) < PAGE:
+                return
+            after = page[-1][0]

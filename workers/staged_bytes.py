@@ -1,0 +1,41 @@
+"""What becomes of an item's staged bytes once it no longer needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpn.errors import DpnError
+from dpn.staging import Staging
+from dpn.telemetry.logs import Log
+from dpn.work.leases import Claim
+from dpn.work.lifecycle import Change
+from models.manifests import AnyManifest, ReplicationManifest
+from models.work import Status
+
+
+@dataclass(frozen=True)
+class StagedBytes:
+    """Removes them after success; puts a whole bag into quarantine where the item did not succeed.
+
+    Called after the item's end has been committed. What a crash leaves behind here, the staging sweep finds.
+    """
+
+    staging: Staging
+    log: Log
+
+    def leave(self, claim: Claim, manifest: AnyManifest, change: Change) -> None:
+        if not isinstance(manifest, ReplicationManifest):
+            return
+        try:
+            if change.status in (Status.FAILED, Status.CANCELLED) and manifest.staged is not None:
+                if self.staging.holds(manifest.staged):
+                    report = {"item": claim.item_id, "status": change.status.value, "note": change.note}
+                    kept = self.staging.quarantine(manifest.staged, claim.item_id, report)
+                    self.log.warning(
+                        "bag put into quarantine", item=claim.item_id, path=str(kept), note=change.note
+                    )
+            self.staging.remove(claim.item_id)
+        except (DpnError, OSError) as error:
+            self.log.warning(
+                "staged bytes could not be cleared, the sweep will", item=claim.item_id, error=str(error)
+            )
