@@ -28,6 +28,9 @@ FALSE_WORDS = frozenset({"false", "f", "no", "n", "0"})
 
 MAX_LIST_LENGTH = 1000
 
+FIRST_YEAR, LAST_YEAR = 1900, 9998
+"""So far from the ends of what Python and databases count that no zone moves a time past them."""
+
 
 def parse_uuid(value: str) -> str:
     """A hyphenated UUID of any version, in lower case. Raises ValueError."""
@@ -57,10 +60,10 @@ def parse_instant(value: object) -> datetime:
     match = TIMESTAMP.match(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("not a time of the form YYYY-MM-DDTHH:MM:SSZ")
-    try:
-        return datetime.fromisoformat(match["seconds"].upper() + match["zone"].upper()).astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("a time outside the years 1 to 9999") from error
+    instant = datetime.fromisoformat(match["seconds"].upper() + match["zone"].upper())
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise ValueError(f"a time outside the years {FIRST_YEAR} to {LAST_YEAR}")
+    return instant.astimezone(UTC)
 
 
 def format_instant(value: datetime) -> str:

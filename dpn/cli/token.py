@@ -1,0 +1,90 @@
+"""`dpn token …`: the tokens that other nodes show us."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dpn.cli.node import ConfigOption, open_node
+from dpn.database import reading
+from dpn.registry import tokens
+from dpn.registry.wire import format_instant, parse_namespace
+
+EXIT_FAILED = 1
+EXIT_UNUSABLE = 2
+
+app = typer.Typer(help="The tokens that other nodes show us.", no_args_is_help=True)
+
+
+@app.command("issue")
+def issue(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(help="The node's namespace; our own makes an operator's token.")],
+    config: ConfigOption = None,
+) -> None:
+    """Print a new token for a node: hand it over, it cannot be shown again. Earlier ones stay valid."""
+    with open_node(context, config, "dpn-token") as ours:
+        try:
+            namespace = parse_namespace(node)
+        except ValueError as error:
+            _fail(f"{node!r} is {error}", EXIT_UNUSABLE)
+        known = {ours.namespace, *ours.settings.peers}
+        if namespace not in known:
+            _fail(
+                f"no node {namespace}: add [peers.{namespace}] to {ours.config}, or choose of {sorted(known)}",
+                EXIT_UNUSABLE,
+            )
+        with ours.sessions.begin() as session:
+            print(tokens.issue(session, namespace, now=ours.clock.now()))
+
+
+@app.command("list")
+def list_tokens(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, nothing else.")] = False,
+) -> None:
+    """List the tokens that were issued: to whom, when, and whether they still count."""
+    with open_node(context, config, "dpn-token") as ours, reading(ours.sessions) as session:
+        found = tokens.issued(session)
+    if as_json:
+        for token in found:
+            print(json.dumps(_as_json(token)))
+        return
+    table = Table("id", "node", "issued", "revoked", box=None)
+    for token in found:
+        table.add_row(*(str(value or "") for value in _as_json(token).values()))
+    Console().print(table)
+
+
+@app.command("revoke")
+def revoke(
+    context: typer.Context,
+    token_id: Annotated[int, typer.Argument(help="The token's id, as `dpn token list` shows it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Make a token worthless at once."""
+    with open_node(context, config, "dpn-token") as ours:
+        with ours.sessions.begin() as session:
+            revoked = tokens.revoke(session, token_id, now=ours.clock.now())
+        if not revoked:
+            _fail(f"no valid token {token_id}: see `dpn token list`", EXIT_FAILED)
+        typer.echo(f"Token {token_id} is revoked.")
+
+
+def _as_json(token: tokens.IssuedToken) -> dict[str, int | str | None]:
+    return {
+        "id": token.id,
+        "node": token.namespace,
+        "issued_at": format_instant(token.created_at),
+        "revoked_at": format_instant(token.revoked_at) if token.revoked_at else None,
+    }
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"dpn: {message}", err=True)
+    raise typer.Exit(status)

@@ -1,0 +1,125 @@
+"""How each kind of record lies in the database: its table, what may be asked of it, record to columns and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from sqlalchemy import ColumnElement, RowMapping, Table, select
+
+from dpn.registry.records import (
+    BagRecord,
+    DigestRecord,
+    MemberRecord,
+    NodeRecord,
+    Record,
+    ReplicationRecord,
+    StorageRecord,
+)
+from models import registry as rows
+from models.base import Base
+
+R = TypeVar("R", bound=Record)
+
+Condition = Callable[[Any], ColumnElement[bool]]
+
+
+@dataclass(frozen=True)
+class Kind(Generic[R]):
+    """One kind of record. `columns` writes a record as a row, `values` reads its fields back."""
+
+    name: str
+    record: type[R]
+    table: Table
+    filters: tuple[str, ...] = ()
+    """Columns that lists may be filtered by, each equal to a value."""
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    """Filters that are more than that."""
+    columns: Callable[[R], dict[str, Any]] = lambda record: _plain(dict(record))
+    values: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: _frozen(row)
+
+    @property
+    def key(self) -> list[ColumnElement[Any]]:
+        return [self.table.c[name] for name in self.record.KEY]
+
+    @property
+    def stamp(self) -> ColumnElement[Any]:
+        return self.table.c[self.record.STAMP]
+
+    def condition(self, name: str, value: Any) -> ColumnElement[bool]:
+        """The SQL for a filter of this kind. Raises KeyError for a filter that it does not have."""
+        if name in self.conditions:
+            return self.conditions[name](value)
+        if name not in self.filters:
+            raise KeyError(f"{self.name} has no filter {name}")
+        return cast("ColumnElement[bool]", self.table.c[name] == value)
+
+    def read(self, row: RowMapping, **more: Any) -> R:
+        """The record in a row: trusted, it was checked when it came in."""
+        columns: dict[Any, Any] = dict(row)
+        return cast("R", self.record.model_construct(**self.values(columns), **more))
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as the lists that JSON columns hold."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+def _frozen(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _table(row: type[Base]) -> Table:
+    return cast("Table", row.__table__)
+
+
+def _node_columns(node: NodeRecord) -> dict[str, Any]:
+    fields = _plain(dict(node))
+    storage: StorageRecord = fields.pop("storage")
+    return fields | {"storage_region": storage.region, "storage_type": storage.type}
+
+
+def _node_values(row: dict[str, Any]) -> dict[str, Any]:
+    fields = _frozen(row)
+    region, kind = fields.pop("storage_region"), fields.pop("storage_type")
+    return fields | {"storage": StorageRecord.model_construct(region=region, type=kind)}
+
+
+def _bag_columns(bag: BagRecord) -> dict[str, Any]:
+    fields = _plain(dict(bag))
+    del fields["replicating_nodes"]  # rows of their own, see BagReplica
+    return fields
+
+
+def _held_by(nodes: tuple[str, ...]) -> ColumnElement[bool]:
+    held = select(rows.BagReplica.bag).where(rows.BagReplica.node.in_(nodes))
+    return rows.Bag.uuid.in_(held)
+
+
+NODES = Kind("node", NodeRecord, _table(rows.Node), columns=_node_columns, values=_node_values)
+
+MEMBERS = Kind("member", MemberRecord, _table(rows.Member))
+
+BAGS = Kind(
+    "bag",
+    BagRecord,
+    _table(rows.Bag),
+    filters=("bag_type", "admin_node", "ingest_node", "member", "first_version_uuid"),
+    conditions={
+        "replicated_by": _held_by,
+        "replicating_nodes": _held_by,
+    },  # the specification's name, the server's
+    columns=_bag_columns,
+)
+
+DIGESTS = Kind("digest", DigestRecord, _table(rows.MessageDigest), filters=("bag", "node"))
+
+TRANSFERS = Kind(
+    "replicate",
+    ReplicationRecord,
+    _table(rows.ReplicationTransfer),
+    filters=("bag", "from_node", "to_node", "store_requested", "stored", "cancelled", "cancel_reason"),
+)
+
+REPLICAS = _table(rows.BagReplica)

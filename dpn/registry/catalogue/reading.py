@@ -1,0 +1,132 @@
+"""Finds records by key, lists them page by page, and walks through all of them in batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, RowMapping, and_, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from dpn.registry.catalogue.kinds import BAGS, REPLICAS, Kind
+from dpn.registry.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which records, and in which order.
+
+    `after` and `before` are inclusive (times have whole seconds: what changed later in a second that was already
+    read must show again). `order_by` names times, newest first; ties, and lists without it, go by key, so that
+    pages of a list fit together.
+    """
+
+    where: Mapping[str, Any] = field(default_factory=dict)
+    after: datetime | None = None
+    before: datetime | None = None
+    order_by: tuple[str, ...] = ()
+
+    def also(self, where: Mapping[str, Any]) -> Query:
+        """The same, with further filters."""
+        return replace(self, where={**self.where, **where})
+
+
+@dataclass(frozen=True)
+class Listing(Generic[R]):
+    """One page, and how much the whole list holds; `total_size` is in bytes, none where records have no size."""
+
+    count: int
+    total_size: int | None
+    records: list[R]
+
+
+def find(session: Session, kind: Kind[R], *key: str, lock: bool = False) -> R | None:
+    """The record with this key; with `lock` nobody else may change it until this transaction ends."""
+    return find_many(session, kind, [key], lock=lock).get(key)
+
+
+def find_many(
+    session: Session, kind: Kind[R], keys: Iterable[tuple[str, ...]], *, lock: bool = False
+) -> dict[tuple[str, ...], R]:
+    """Those of the records that there are, by key."""
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    # By the key's first column: the few others (a bag's digests) are not worth a comparison of tuples.
+    statement = select(kind.table).where(kind.key[0].in_({key[0] for key in wanted}))
+    if lock:
+        statement = statement.order_by(*kind.key).with_for_update()
+    found = {record.key: record for record in _records(session, kind, session.execute(statement).mappings().all())}
+    return {key: found[key] for key in wanted & found.keys()}
+
+
+def list_page(session: Session, kind: Kind[R], query: Query, *, number: int, size: int) -> Listing[R]:
+    """Page `number` (from 1) of the records that `query` asks for, `size` records a page."""
+    conditions = _conditions(kind, query)
+    totals: list[ColumnElement[Any]] = [func.count()]
+    if "size" in kind.table.c:
+        totals.append(func.coalesce(func.sum(kind.table.c.size), 0))
+    count, *sizes = session.execute(select(*totals).select_from(kind.table).where(*conditions)).one()
+    total_size = int(sizes[0]) if sizes else None
+    skipped = (number - 1) * size
+    if skipped >= count:
+        return Listing(count, total_size, [])
+    # The keys come from an index alone; only the rows of this page are read.
+    order = _order(kind, query)
+    keys = select(*kind.key).where(*conditions).order_by(*order).limit(size).offset(skipped).subquery()
+    same = [column == keys.c[name] for column, name in zip(kind.key, kind.record.KEY, strict=True)]
+    rows = session.execute(select(kind.table).join(keys, onclause=and_(*same)).order_by(*order)).mappings().all()
+    return Listing(count, total_size, _records(session, kind, rows))
+
+
+def batches(
+    session: Session, kind: Kind[R], where: Mapping[str, Any] | None = None, *, size: int = 500
+) -> Iterator[list[R]]:
+    """All records that match, in the order of their keys, `size` at a time. What changes meanwhile may show."""
+    conditions = _conditions(kind, Query(where or {}))
+    last: tuple[str, ...] | None = None
+    while True:
+        statement = select(kind.table).where(*conditions).order_by(*kind.key).limit(size)
+        if last is not None:
+            statement = statement.where(tuple_(*kind.key) > last)
+        records = _records(session, kind, session.execute(statement).mappings().all())
+        if records:
+            yield records
+        if len(records) < size:
+            return
+        last = records[-1].key
+
+
+def replicas_of(session: Session, bags: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The nodes that hold each of these bags, in the order of the alphabet."""
+    nodes: dict[str, list[str]] = defaultdict(list)
+    statement = select(REPLICAS).where(REPLICAS.c.bag.in_(list(bags))).order_by(REPLICAS.c.bag, REPLICAS.c.node)
+    for bag, node in session.execute(statement):
+        nodes[bag].append(node)
+    return {bag: tuple(names) for bag, names in nodes.items()}
+
+
+def _records(session: Session, kind: Kind[R], rows: Sequence[RowMapping]) -> list[R]:
+    if kind.table is not BAGS.table or not rows:
+        return [kind.read(row) for row in rows]
+    replicas = replicas_of(session, [row["uuid"] for row in rows])
+    return [kind.read(row, replicating_nodes=replicas.get(row["uuid"], ())) for row in rows]
+
+
+def _conditions(kind: Kind[R], query: Query) -> list[ColumnElement[bool]]:
+    conditions = [kind.condition(name, value) for name, value in query.where.items()]
+    if query.after is not None:
+        conditions.append(kind.stamp >= query.after)
+    if query.before is not None:
+        conditions.append(kind.stamp <= query.before)
+    return conditions
+
+
+def _order(kind: Kind[R], query: Query) -> list[ColumnElement[Any]]:
+    times = [kind.table.c[name].desc() for name in query.order_by if name in kind.table.c]
+    return [*times, *(column.desc() for column in kind.key)] if times else list(kind.key)

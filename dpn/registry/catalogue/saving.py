@@ -1,0 +1,57 @@
+"""Writes records that the rules have accepted: inserts what is new, overwrites what was there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Table, bindparam, delete
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from dpn.registry.catalogue.kinds import BAGS, REPLICAS, Kind
+from dpn.registry.catalogue.reading import replicas_of
+from dpn.registry.records import BagRecord, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def insert_new(session: Session, kind: Kind[R], record: R) -> bool:
+    """Adds the record; false, and nothing done, if one like it is there, however lately it came."""
+    statement = _insert(session, kind.table).on_conflict_do_nothing().returning(*kind.key)
+    if session.execute(statement, kind.columns(record)).one_or_none() is None:
+        return False
+    _save_replicas(session, [record])
+    return True
+
+
+def save(session: Session, kind: Kind[R], records: Sequence[R]) -> None:
+    """Inserts or overwrites all of `records`; no key may stand twice. Raises SQLAlchemy's IntegrityError."""
+    if not records:
+        return
+    statement = _insert(session, kind.table)
+    names = [column.name for column in kind.table.columns if column.name not in kind.record.KEY]
+    statement = statement.on_conflict_do_update(
+        index_elements=list(kind.record.KEY), set_={name: statement.excluded[name] for name in names}
+    )
+    session.execute(statement, [kind.columns(record) for record in records])
+    if kind.table is BAGS.table:
+        _save_replicas(session, records)
+
+
+def _save_replicas(session: Session, records: Sequence[Record]) -> None:
+    """Makes the rows of the bags' `replicating_nodes` those of `records`."""
+    wanted = {(bag.uuid, node) for bag in records if isinstance(bag, BagRecord) for node in bag.replicating_nodes}
+    bags = [bag.uuid for bag in records if isinstance(bag, BagRecord)]
+    present = {(bag, node) for bag, nodes in replicas_of(session, bags).items() for node in nodes}
+    if gone := present - wanted:
+        row = (REPLICAS.c.bag == bindparam("gone_bag")) & (REPLICAS.c.node == bindparam("gone_node"))
+        session.execute(delete(REPLICAS).where(row), [{"gone_bag": bag, "gone_node": node} for bag, node in gone])
+    if missing := wanted - present:
+        insert = _insert(session, REPLICAS).on_conflict_do_nothing()
+        session.execute(insert, [{"bag": bag, "node": node} for bag, node in sorted(missing)])
+
+
+def _insert(session: Session, table: Table) -> Any:
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)

@@ -1,0 +1,192 @@
+"""What the registry's own clients write, each in one transaction: the rules decide, on records locked for it.
+
+Two that write the same record at once take turns: the second decides on what the first left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from http import HTTPStatus
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dpn.registry.catalogue.kinds import BAGS, DIGESTS, NODES, TRANSFERS
+from dpn.registry.catalogue.reading import find, find_many
+from dpn.registry.catalogue.saving import insert_new, save
+from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, ReplicationRecord, StorageRecord
+from dpn.registry.rules import Accepted, Caller, Decision, Refused, bags, transfers
+from dpn.registry.rules.decisions import stamped
+from dpn.registry.wire import utc_second
+from dpn.settings import Settings
+
+NOT_FOUND = Refused(HTTPStatus.NOT_FOUND, ())
+ALREADY_THERE = Refused(HTTPStatus.CONFLICT, ())
+
+
+def add_transfer(session: Session, proposed: ReplicationRecord, *, caller: Caller) -> Decision[ReplicationRecord]:
+    """Records a new transfer; 409 if its id is taken."""
+    if caller.is_local and find(session, TRANSFERS, *proposed.key) is not None:
+        return ALREADY_THERE
+    bag = find(session, BAGS, proposed.bag)
+    decision = transfers.create(proposed, caller=caller, bag=bag, known_nodes=_known_nodes(session))
+    if isinstance(decision, Accepted) and not insert_new(session, TRANSFERS, decision.record):
+        return ALREADY_THERE
+    return decision
+
+
+def put_transfer(
+    session: Session, replication_id: str, proposed: ReplicationRecord, *, caller: Caller, now: datetime
+) -> Decision[ReplicationRecord]:
+    """Moves a transfer on, verdict included; a copy that is stored joins the bag's replicating nodes."""
+    current = find(session, TRANSFERS, replication_id, lock=True)
+    if current is None:
+        return NOT_FOUND
+    digest = find(session, DIGESTS, current.bag, current.fixity_algorithm)
+    expected = digest.value if digest else None
+    second = utc_second(now)
+    decision = transfers.update(current, proposed, caller=caller, expected_digest=expected, now=second)
+    if isinstance(decision, Accepted) and decision.changed:
+        save(session, TRANSFERS, [decision.record])
+        if decision.record.from_node == caller.us and transfers.adds_replica(current, decision.record):
+            _add_replica(session, decision.record, second)
+    return decision
+
+
+def add_bag(session: Session, proposed: BagRecord, *, caller: Caller) -> Decision[BagRecord]:
+    """Records a new bag; 409 if its uuid is taken."""
+    if caller.is_local and find(session, BAGS, *proposed.key) is not None:
+        return ALREADY_THERE
+    place = (BAGS.table.c.first_version_uuid == proposed.first_version_uuid) & (
+        BAGS.table.c.version == proposed.version
+    )
+    decision = bags.create_bag(
+        proposed,
+        caller=caller,
+        known_nodes=_known_nodes(session),
+        known_bags=_known_bags(session, (*proposed.rights, *proposed.interpretive)),
+        same_version=session.scalar(select(BAGS.table.c.uuid).where(place)),
+    )
+    if isinstance(decision, Accepted) and not insert_new(session, BAGS, decision.record):
+        return ALREADY_THERE
+    return decision
+
+
+def put_bag(
+    session: Session, uuid: str, proposed: BagRecord, *, caller: Caller, now: datetime
+) -> Decision[BagRecord]:
+    """Changes what may change of a bag's entry."""
+    current = find(session, BAGS, uuid, lock=True)
+    if current is None:
+        return NOT_FOUND
+    decision = bags.update_bag(
+        current,
+        proposed,
+        caller=caller,
+        known_nodes=_known_nodes(session),
+        known_bags=_known_bags(session, (*proposed.rights, *proposed.interpretive)),
+        now=utc_second(now),
+    )
+    if isinstance(decision, Accepted) and decision.changed:
+        save(session, BAGS, [decision.record])
+    return decision
+
+
+def add_digest(
+    session: Session, bag: str, proposed: DigestRecord, *, caller: Caller, now: datetime
+) -> Decision[DigestRecord]:
+    """Records a bag's digest, and gives the transfers that waited for it their verdict; 409 if it has one."""
+    if find(session, BAGS, bag) is None:
+        return NOT_FOUND
+    decision = bags.create_digest(proposed, caller=caller, bag=bag, known_nodes=_known_nodes(session))
+    if not isinstance(decision, Accepted):
+        return decision
+    if not insert_new(session, DIGESTS, decision.record):
+        return ALREADY_THERE
+    _judge_waiting(session, decision.record, caller.us, utc_second(now))
+    return decision
+
+
+def add_node(session: Session, proposed: NodeRecord, *, caller: Caller) -> Decision[NodeRecord]:
+    """Records a new node; 409 if its namespace is taken."""
+    decision = bags.create_node(proposed, caller=caller)
+    if isinstance(decision, Accepted) and not insert_new(session, NODES, decision.record):
+        return ALREADY_THERE
+    return decision
+
+
+def put_node(
+    session: Session, namespace: str, proposed: NodeRecord, *, caller: Caller, now: datetime
+) -> Decision[NodeRecord]:
+    """Changes what may change of a node's entry."""
+    current = find(session, NODES, namespace, lock=True)
+    if current is None:
+        return NOT_FOUND
+    decision = bags.update_node(current, proposed, caller=caller, now=utc_second(now))
+    if isinstance(decision, Accepted) and decision.changed:
+        save(session, NODES, [decision.record])
+    return decision
+
+
+def ensure_nodes(session: Session, settings: Settings, *, now: datetime) -> None:
+    """Makes sure that we and every peer of our settings have an entry, reachable where the settings say."""
+    second = utc_second(now)
+    peers = tuple(sorted(settings.peers))
+    us = settings.node
+    roots = {us.namespace: us.api_root} | {name: peer.api_root for name, peer in settings.peers.items()}
+    present = find_many(session, NODES, [(name,) for name in roots], lock=True)
+    wanted = []
+    for name, api_root in roots.items():
+        node = present.get((name,)) or _new_node(name, api_root, second)
+        if name == us.namespace:
+            storage = StorageRecord(region=us.storage_region, type=us.storage_type)
+            node = node.change(name=us.name or us.namespace, storage=storage)
+            if (name,) not in present:
+                node = node.change(replicate_from=peers, replicate_to=peers, restore_from=peers, restore_to=peers)
+        node = node.change(api_root=api_root)
+        if node != present.get((name,)):
+            wanted.append(node.change(updated_at=second))
+    save(session, NODES, wanted)
+
+
+def _new_node(namespace: str, api_root: str, now: datetime) -> NodeRecord:
+    return NodeRecord(
+        name=namespace,
+        namespace=namespace,
+        api_root=api_root,
+        protocols=tuple(sorted(transfers.SUPPORTED_PROTOCOLS)),
+        fixity_algorithms=tuple(sorted(transfers.SUPPORTED_ALGORITHMS)),
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _add_replica(session: Session, transfer: ReplicationRecord, now: datetime) -> None:
+    bag = find(session, BAGS, transfer.bag, lock=True)
+    if bag is not None:
+        changed = bags.with_replica(bag, transfer.to_node, now)
+        if changed.changed:
+            save(session, BAGS, [changed.record])
+
+
+def _judge_waiting(session: Session, digest: DigestRecord, us: str, now: datetime) -> None:
+    """All open transfers of the bag are locked, not only those with a value: one may just be getting it."""
+    table = TRANSFERS.table
+    is_open = (table.c.from_node == us) & ~table.c.stored & ~table.c.cancelled
+    waiting = select(table).where(table.c.bag == digest.bag, table.c.fixity_algorithm == digest.algorithm, is_open)
+    rows = session.execute(waiting.order_by(*TRANSFERS.key).with_for_update()).mappings().all()
+    before = [TRANSFERS.read(row) for row in rows]
+    judged = [stamped(record, transfers.judge(record, digest.value), now) for record in before]
+    save(session, TRANSFERS, [decision.record for decision in judged if decision.changed])
+
+
+def _known_nodes(session: Session) -> set[str]:
+    return set(session.scalars(select(NODES.table.c.namespace)))
+
+
+def _known_bags(session: Session, uuids: Iterable[str]) -> set[str]:
+    wanted = set(uuids)
+    if not wanted:
+        return set()
+    return set(session.scalars(select(BAGS.table.c.uuid).where(BAGS.table.c.uuid.in_(wanted))))

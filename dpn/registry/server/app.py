@@ -1,0 +1,94 @@
+"""Puts the server together: routes, errors, the log line of each request, and a health check."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI, Response
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from dpn.clock import Clock
+from dpn.database import Sessions, reading
+from dpn.registry.records import InvalidRecord
+from dpn.registry.server.access import CallerDep, Registry, RegistryDep
+from dpn.registry.server.bodies import BadBody
+from dpn.registry.server.middleware import OneLineARequest, TrailingSlash
+from dpn.registry.server.queries import BadFilter, BadPaging, PagingNeeded
+from dpn.registry.server.replies import errors_reply, json_reply
+from dpn.registry.server.routes import bags, nodes, transfers
+from dpn.settings import Settings
+
+API = "/api-v2"
+
+BUSY_SECONDS = 5
+"""When a client may ask again after the database was away or all its connections were taken."""
+
+
+def create_app(sessions: Sessions, settings: Settings, clock: Clock) -> FastAPI:
+    """The registry server of the node that `settings` describe. The database must have its schema."""
+    # No generated documents: they would not tell of the filters. No redirects of slashes: both forms are served.
+    app = FastAPI(title="DPN registry", openapi_url=None, redirect_slashes=False)
+    app.state.registry = Registry(sessions, settings, clock)
+    for routes in (nodes.router, bags.router, transfers.router):
+        app.include_router(routes, prefix=API)
+    app.add_api_route(f"{API}/version", _version, methods=["GET"])
+    app.add_api_route("/healthz", _health, methods=["GET"])
+    app.add_middleware(TrailingSlash, under=API)
+    app.add_middleware(OneLineARequest)
+    _answer_errors(app)
+    return app
+
+
+def _version(_caller: CallerDep) -> Response:
+    return json_reply({"app_version": version("dpn"), "api_version": "2"})
+
+
+def _health(registry: RegistryDep) -> Response:
+    try:
+        with reading(registry.sessions) as session:
+            session.execute(text("SELECT 1"))
+    except (DBAPIError, PoolTimeout):
+        return json_reply({"status": "the database does not answer"}, status=503)
+    return json_reply({"status": "ok"})
+
+
+def _answer_errors(app: FastAPI) -> None:
+    @app.exception_handler(InvalidRecord)
+    async def invalid_record(_request: Request, error: InvalidRecord) -> Response:
+        return errors_reply(400, error.problems)
+
+    @app.exception_handler(BadBody)
+    async def bad_body(_request: Request, error: BadBody) -> Response:
+        return errors_reply(error.status, (str(error),))
+
+    @app.exception_handler(BadFilter)
+    async def bad_filter(_request: Request, error: BadFilter) -> Response:
+        return errors_reply(400, (str(error),))
+
+    @app.exception_handler(BadPaging)
+    async def bad_paging(_request: Request, _error: BadPaging) -> Response:
+        return Response(status_code=400)
+
+    @app.exception_handler(PagingNeeded)
+    async def paging_needed(_request: Request, error: PagingNeeded) -> Response:
+        return Response(status_code=302, headers={"Location": error.location})
+
+    @app.exception_handler(IntegrityError)
+    async def overtaken(_request: Request, _error: IntegrityError) -> Response:
+        return Response(status_code=409)
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeout)
+    async def busy(_request: Request, _error: Exception) -> Response:
+        reply = errors_reply(503, ("The registry cannot reach its database: ask again later.",))
+        reply.headers["Retry-After"] = str(BUSY_SECONDS)
+        return reply
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_request: Request, error: HTTPException) -> Response:
+        text = "" if error.status_code == 404 else f"{error.detail}\n"
+        return Response(text, status_code=error.status_code, headers=error.headers, media_type="text/plain")

@@ -1,0 +1,1 @@
+"""The paths under /api-v2, one module a resource."""
