@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
+from dpn.registry.client import RegistryClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
 from dpn.errors import DpnError
 from dpn.registry.catalogue import Applied, RefusedRecord, apply_from_peer
-from dpn.registry.client import RegistryClient
 from dpn.registry.records import Record
 from dpn.telemetry.logs import Log
 from models.registry import SyncMark
@@ -150,7 +150,7 @@ def walks(peer: str, client: RegistryClient) -> Iterator[Walk]:
 
 
 def _stamps_to_see_again(records: Sequence[Record], refused: Sequence[RefusedRecord]) -> list[datetime]:
-    """When those were made that we could not take yet because what they refer to is not here: read again next time."""
+    """The stamps of those that refer to what is not here yet: they are read again next time."""
     missing = {refusal.key for refusal in refused if refusal.status == HTTPStatus.NOT_FOUND}
     return [record.stamp for record in records if record.key in missing]
 
