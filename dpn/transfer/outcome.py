@@ -30,6 +30,9 @@ _SSH_REFUSED = re.compile(
 _PEER_DOWN = frozenset({2, 5, 6, 10, 12, 13, 14, 30, 35, 126, 127, 255})
 """Where the connection or the peer's own rsync failed, as opposed to this one file."""
 
+_SSH_FAILED = frozenset({12, 255})
+"""255 if rsync noticed that ssh had ended, 12 if it noticed first that nothing came: chance decides."""
+
 _LOCAL_USAGE = frozenset({1, 4})
 
 
@@ -88,7 +91,7 @@ def _failure(ended: Ended, service: str, max_bytes: int) -> DpnError:
 
 def _remedy(code: int, output: str) -> str | None:
     """What an operator has to do, where no retry will help."""
-    if code == 255 and _SSH_REFUSED.search(output):
+    if code in _SSH_FAILED and _SSH_REFUSED.search(output):
         return (
             "ssh is refused: check transfer.known_hosts_file against the peer's host key, and that the peer "
             "has the public half of identity_file"

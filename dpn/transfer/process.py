@@ -113,15 +113,24 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         os.killpg(process.pid, signal.SIGKILL)  # the leader is not reaped, so this number is still its group's
     exit_code = process.wait()
     for _ in range(GROUP_GONE_LOOKS):
-        if not _exists(process.pid):
+        if not _is_alive(process.pid):
             break
         time.sleep(GROUP_GONE_LOOK_SECONDS)
     return exit_code
 
 
-def _exists(group: int) -> bool:
+def _is_alive(group: int) -> bool:
+    """Whether any process of the group still runs; those that only wait to be reaped by init do not."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    return True
+    return any(_runs_in(group, folder) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+
+
+def _runs_in(group: int, folder: Path) -> bool:
+    try:
+        state, _parent, its_group, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(its_group) == group and state not in "ZX"
