@@ -27,13 +27,11 @@ class StagedBytes:
         if not isinstance(manifest, ReplicationManifest):
             return
         try:
-            if change.status in (Status.FAILED, Status.CANCELLED) and manifest.staged is not None:
-                if self.staging.holds(manifest.staged):
-                    report = {"item": claim.item_id, "status": change.status.value, "note": change.note}
-                    kept = self.staging.quarantine(manifest.staged, claim.item_id, report)
-                    self.log.warning(
-                        "bag put into quarantine", item=claim.item_id, path=str(kept), note=change.note
-                    )
+            staged = manifest.staged
+            if change.status is not Status.SUCCESS and staged is not None and self.staging.holds(staged):
+                report = {"item": claim.item_id, "status": change.status.value, "note": change.note}
+                kept = self.staging.quarantine(staged, claim.item_id, report)
+                self.log.warning("bag put into quarantine", item=claim.item_id, path=str(kept), note=change.note)
             self.staging.remove(claim.item_id)
         except (DpnError, OSError) as error:
             self.log.warning(

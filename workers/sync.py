@@ -140,11 +140,13 @@ class Sync:
 
 def walks(peer: str, client: RegistryClient) -> Iterator[Walk]:
     """What is read from a peer, in the order in which records refer to each other; only what is the peer's own."""
-    for bag_type in ("I", "R", "D"):
-        yield Walk(
-            f"bag {bag_type}",
-            lambda after, bag_type=bag_type: client.list_bags(after=after, admin_node=peer, bag_type=bag_type),
+
+    def bags_of(bag_type: str) -> Walk:
+        return Walk(
+            f"bag {bag_type}", lambda after: client.list_bags(after=after, admin_node=peer, bag_type=bag_type)
         )
+
+    yield from (bags_of("I"), bags_of("R"), bags_of("D"))
     yield Walk("digest", lambda after: client.list_digests(after=after, node=peer))
     yield Walk("replicate", lambda after: client.list_transfers(after=after, from_node=peer))
 
