@@ -138,6 +138,7 @@ def _end(process: Process, first: signal.Signals, patience: float) -> None:
             if not process.alive():
                 return
             signal.pidfd_send_signal(descriptor, number)
+            signal.pidfd_send_signal(descriptor, signal.SIGCONT)  # a stopped process hears nothing but this
             _wait(process, descriptor, seconds)
     except ProcessLookupError:
         return
