@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-SYSTEM = (
-    "cat chmod cp cut dirname env flock grep head id ls mkdir mktemp mv readlink rm sed sh sha256sum sort tail touch"
-).split()
+SYSTEM_PROGRAMS = """
+cat chmod cp cut dirname env flock grep head id ls mkdir mktemp mv readlink rm sed sh sha256sum sort tail touch
+"""
 
 PYTHON = """\
 #!/bin/sh
@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", root)
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in SYSTEM:
+    for name in SYSTEM_PROGRAMS.split():
         found = shutil.which(name)
         assert found
         (programs / name).symlink_to(found)
