@@ -1,0 +1,135 @@
+"""The files of a bag by name, in memory that does not grow with the length of their names.
+
+A file costs some 250 bytes, so that a million stay well below one gigabyte; names longer than 64 bytes are known
+by their BLAKE2b only. A bag with more entries than the limit is refused rather than indexed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from itertools import compress, pairwise
+
+from dpn.bags.digests import DigestTable
+from dpn.bags.findings import Findings
+from dpn.bags.names import UNSAFE, faults, folded, manifest_algorithm
+
+DEFAULT_MAX_ENTRIES = 5_000_000
+"""Files and folders together: some 1.3 GB at worst."""
+
+PAYLOAD_PREFIX = b"data/"
+PAYLOAD_DIRECTORY = b"data"
+_LONGEST_KEPT_NAME_BYTES = 64
+
+
+class TooManyEntries(Exception):
+    """The limit is reached: reading stops."""
+
+
+class FileIndex:
+    """Numbers the files in the order they come; remembers of each: name, where it is, size, whether payload."""
+
+    def __init__(self, findings: Findings, digests: DigestTable, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
+        self._findings = findings
+        self._max_entries = max_entries
+        self.digests = digests
+        self._numbers: dict[bytes, int] = {}
+        self._folders: set[bytes] = set()
+        self._last_folder = b""
+        self._folded = array("q")
+        self.places = array("Q")
+        """What the owner of the index needs to find a file again: an offset in a tar, a number in a list."""
+        self.sizes = array("Q")
+        self.is_payload = bytearray()
+        self.payload_bytes = 0
+        self.manifests: dict[bytes, int] = {}
+        """Payload and tag manifests of any algorithm, by name."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def add_file(self, name: bytes, place: int, size: int) -> int | None:
+        """Number a file; None (and a finding) if its name cannot be kept or was there before."""
+        if not self._acceptable(name):
+            return None
+        number = len(self.places)
+        if self._numbers.setdefault(_key(name), number) != number:
+            self._findings.add("tar-duplicate", "A second file of this name.", name)
+            return None
+        self._note_folder_of(name)
+        self._folded.append(hash(folded(name)))
+        self.places.append(place)
+        self.sizes.append(size)
+        payload = name.startswith(PAYLOAD_PREFIX)
+        self.is_payload.append(payload)
+        if payload:
+            self.payload_bytes += size
+        elif b"/" not in name and manifest_algorithm(name)[0]:
+            self.manifests[name] = number
+        self.digests.grow(number + 1)
+        self._limit()
+        return number
+
+    def add_folder(self, name: bytes) -> None:
+        if self._acceptable(name):
+            self._folders.add(_key(name))
+            self._note_folder_of(name)
+            self._limit()
+
+    def find(self, name: bytes) -> int | None:
+        return self._numbers.get(_key(name))
+
+    def has_folder(self, name: bytes) -> bool:
+        return _key(name) in self._folders
+
+    def payload_numbers(self) -> Iterator[int]:
+        return compress(range(len(self)), self.is_payload)
+
+    def tag_numbers(self) -> Iterator[int]:
+        return compress(range(len(self)), (not payload for payload in self.is_payload))
+
+    def report_conflicts(self, name_of: Callable[[int], bytes]) -> None:
+        """Findings for names that are file and folder at once, and for names that a file system may hold equal."""
+        for key in self._folders & self._numbers.keys():
+            self._findings.add("name-conflict", "Both a file and a folder.", name_of(self._numbers[key]))
+        if len(set(self._folded)) < len(self._folded):
+            self._report_clashes(name_of)
+
+    def _report_clashes(self, name_of: Callable[[int], bytes]) -> None:
+        by_hash = sorted(range(len(self._folded)), key=self._folded.__getitem__)
+        for one, other in pairwise(by_hash):
+            if self._folded[one] == self._folded[other]:
+                first, second = name_of(one), name_of(other)
+                if folded(first) == folded(second):
+                    message = f"Differs from {first!r} only in case or normalisation."
+                    self._findings.add("name-clash", message, second)
+
+    def _acceptable(self, name: bytes) -> bool:
+        acceptable = True
+        for code, message in faults(name):
+            self._findings.add(code, message, name)
+            acceptable = acceptable and code not in UNSAFE
+        return acceptable
+
+    def _note_folder_of(self, name: bytes) -> None:
+        folder = name.rpartition(b"/")[0]
+        if folder == self._last_folder:
+            return
+        self._last_folder = folder
+        while folder and (key := _key(folder)) not in self._folders:
+            self._folders.add(key)
+            folder = folder.rpartition(b"/")[0]
+
+    def _limit(self) -> None:
+        if len(self.places) + len(self._folders) > self._max_entries:
+            message = f"More than {self._max_entries:,} files and folders."
+            self._findings.add("too-many-entries", message)
+            raise TooManyEntries
+
+
+def _key(name: bytes) -> bytes:
+    """Short names as they are, long ones by a digest that no name can equal: names have no NUL."""
+    if len(name) <= _LONGEST_KEPT_NAME_BYTES:
+        return name
+    return b"\0" + blake2b(name, digest_size=31).digest()

@@ -1,0 +1,70 @@
+"""What is wrong with the name of a file in a bag. Pure; names are bytes, as tar and file systems have them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+MAX_NAME_BYTES = 4096
+MAX_PART_BYTES = 255
+MAX_DEPTH = 256
+UNSAFE = frozenset({"name-absolute", "name-traversal", "name-not-normal", "name-too-long"})
+"""Codes of names that cannot be used at all."""
+
+_MANIFEST = re.compile(rb"(tag)?manifest-([a-z0-9]+)\.txt")
+_WORTH_A_LOOK = re.compile(rb"[^ -~]|(?:^|/)\.{0,2}(?:/|\Z)")
+"""Anything beside printable ASCII, and empty, '.' and '..' parts."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]|\\\\u00(?:[01][0-9a-fA-F]|7[fF]|[89][0-9a-fA-F])")
+"""C0, DEL and C1, also written as an escape, as the DPN validator saw them (reference: DPN 3.5)."""
+
+
+def faults(name: bytes) -> Iterator[tuple[str, str]]:
+    """Code and message of every fault of a name relative to the bag. Nothing for nearly all names."""
+    if len(name) > MAX_PART_BYTES:
+        yield from _length_faults(name)
+    if _WORTH_A_LOOK.search(name) or b"\\u00" in name:
+        yield from _character_faults(name)
+
+
+def is_safe(name: bytes) -> bool:
+    """True for a relative path without NUL, empty, '.' or '..' parts, and of a length that can be unpacked."""
+    return not any(code in UNSAFE for code, _ in faults(name))
+
+
+def _length_faults(name: bytes) -> Iterator[tuple[str, str]]:
+    if len(name) > MAX_NAME_BYTES or name.count(b"/") >= MAX_DEPTH:
+        yield "name-too-long", f"The name has {len(name)} bytes and {name.count(b'/') + 1} parts."
+    elif max(map(len, name.split(b"/"))) > MAX_PART_BYTES:
+        yield "name-part-too-long", f"A part of the name has more than {MAX_PART_BYTES} bytes."
+
+
+def _character_faults(name: bytes) -> Iterator[tuple[str, str]]:
+    parts = name.split(b"/")
+    if name.startswith(b"/"):
+        yield "name-absolute", "The name begins with '/'."
+    elif b".." in parts:
+        yield "name-traversal", "The name has a part '..'."
+    elif b"" in parts or b"." in parts or b"\0" in name:
+        yield "name-not-normal", "The name has an empty or '.' part, or a NUL."
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        yield "name-not-utf8", "The name is not UTF-8."
+    else:
+        if _CONTROL.search(text):
+            yield "name-control-character", "The name has control characters, or what stands for them."
+
+
+def folded(name: bytes) -> bytes:
+    """The same for two names that a file system may hold to be one: normalised (NFC) and case-folded."""
+    if name.isascii():
+        return name.lower()
+    text = name.decode("utf-8", "surrogateescape")
+    return unicodedata.normalize("NFC", text.casefold()).encode("utf-8", "surrogateescape")
+
+
+def manifest_algorithm(name: bytes) -> tuple[str | None, bool]:
+    """The algorithm that a manifest's name says, None if it is not a manifest's; and whether of tag files."""
+    match = _MANIFEST.fullmatch(name)
+    return (match[2].decode(), match[1] is not None) if match else (None, False)

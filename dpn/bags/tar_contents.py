@@ -1,0 +1,165 @@
+"""Reads a bag in an uncompressed tar, in place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from dpn.bags.digests import ALGORITHMS, Column, DigestTable
+from dpn.bags.findings import Findings
+from dpn.bags.index import FileIndex, TooManyEntries
+from dpn.bags.names import UNSAFE, faults
+from dpn.bags.tar_headers import BLOCK_BYTES
+from dpn.bags.tar_readers import ParallelReader, Reader, StreamReader
+from dpn.bags.tar_source import TarFile
+from dpn.bags.tar_walk import Member, TarWalk
+from dpn.bags.workers import READ_BYTES, Progress, Workers
+
+DEFAULT_ALGORITHM = "sha256"
+_NAME_FIELD_BYTES = 100
+_MANIFEST_HEADER = re.compile(rb"[^/\0]/(tag)?manifest-([a-z0-9]{1,16})\.txt\0")
+
+
+class TarContents:
+    """A bag in a tar. `read` reads it; afterwards its files can be asked for."""
+
+    serialized = True
+
+    def __init__(
+        self, tar: TarFile, findings: Findings, *, max_entries: int, threads: int, progress: Progress
+    ) -> None:
+        self._tar = tar
+        self._findings = findings
+        self._threads = threads
+        self._progress = progress
+        payload, tags = guess_algorithms(tar)
+        self.index = FileIndex(findings, DigestTable(payload, tags), max_entries)
+        self.expected_name = tar.path.name.removesuffix(".tar")
+        self.complete = False
+        self.sha256: str | None = None
+        self._root: bytes | None = None
+        self._prefix = b"/"
+        self._said_dot = False
+
+    def read(self, *, whole_file_sha256: bool = False) -> None:
+        """Walk and hash everything. Raises NotABag if this is no tar, OSError, BagChanged, Interrupted."""
+        self._tar.require_tar()
+        if whole_file_sha256:
+            with StreamReader(self._tar, self.index.digests.columns(), self._progress) as stream:
+                self._walk(stream)
+            self.sha256 = stream.sha256 if self.complete else None
+        else:
+            with ParallelReader(self._tar, self._threads, self._progress) as parallel:
+                self._walk(parallel)
+
+    @property
+    def name(self) -> str:
+        return (self._root or b"").decode("utf-8", "backslashreplace")
+
+    def name_of(self, number: int) -> bytes:
+        """From the tar itself: long names are not kept in memory."""
+        return self._relative(self._member(number).name)[1]
+
+    def chunks(self, number: int) -> Iterator[bytes]:
+        member = self._member(number)
+        return self._tar.chunks(member.offset, member.size)
+
+    def compute(self, column: Column, numbers: Iterable[int]) -> None:
+        with Workers(self._threads, self._progress) as workers:
+            for number in numbers:
+                workers.submit(partial(self._hash, column, number))
+            workers.finish()
+
+    def check_unchanged(self) -> None:
+        self._tar.check_unchanged()
+
+    def _hash(self, column: Column, number: int) -> None:
+        hasher = column.new()
+        for chunk in self.chunks(number):
+            hasher.update(chunk)
+            self._progress.add(0)
+        column.put(number, hasher.digest())
+
+    def _member(self, number: int) -> Member:
+        for member in TarWalk(self._tar, Findings(), self.index.places[number]):
+            return member
+        raise self._tar.changed()
+
+    def _walk(self, reader: Reader) -> None:
+        walk = TarWalk(reader, self._findings)
+        try:
+            for member in walk:
+                self._add(member, reader)
+        except TooManyEntries:
+            return
+        if not walk.complete:
+            return
+        if not reader.finish(walk.end):
+            self._findings.add("tar-trailing-data", f"After the archive's end at byte {walk.end:,}.")
+        self.complete = True
+
+    def _add(self, member: Member, reader: Reader) -> None:
+        if member.name.startswith(self._prefix):
+            name = member.name[len(self._prefix) :]
+        else:
+            name = self._below_root(member)
+        if not name:
+            return None
+        index = self.index
+        if not member.is_file:
+            return index.add_folder(name)
+        number = index.add_file(name, member.header, member.size)
+        if number is not None:
+            columns = index.digests.payload if index.is_payload[number] else index.digests.tags
+            reader.hash_file(number, member.offset, member.size, columns)
+        return None
+
+    def _below_root(self, member: Member) -> bytes:
+        """The name below the bag's folder, which the first member names; empty if there is none."""
+        if member.name.startswith(b"./") or member.name == b".":
+            self._say_dot()
+        unsafe = [fault for fault in faults(_without_dot(member.name)) if fault[0] in UNSAFE]
+        if member.name == b"." or unsafe:
+            for code, message in unsafe:
+                self._findings.add(code, message, member.name)
+            return b""
+        root, name = self._relative(member.name)
+        if self._root is None and (name or not member.is_file):
+            self._begin(root)
+        if root != self._root or (member.is_file and not name):
+            self._findings.add("tar-several-roots", "Not in the bag's top-level folder.", member.name)
+            return b""
+        return name
+
+    def _relative(self, name: bytes) -> tuple[bytes, bytes]:
+        root, _, rest = _without_dot(name).partition(b"/")
+        return root, rest
+
+    def _begin(self, root: bytes) -> None:
+        self._root = root
+        self._prefix = root + b"/"
+        for code, message in faults(root):
+            self._findings.add(code, message, root)
+
+    def _say_dot(self) -> None:
+        if not self._said_dot:
+            self._findings.add("name-dot-prefix", "Member names begin with './'.")
+            self._said_dot = True
+
+
+def guess_algorithms(tar: TarFile) -> tuple[set[str], set[str]]:
+    """Which algorithms the bag's manifests will ask for, by the headers near the tar's two ends.
+
+    Only a guess: what it misses costs a second reading of those files, nothing else.
+    """
+    payload, tags = set[str](), set[str]()
+    for offset in (0, max(0, (tar.size - READ_BYTES) // BLOCK_BYTES * BLOCK_BYTES)):
+        for match in _MANIFEST_HEADER.finditer(tar.read(offset, READ_BYTES)):
+            if match.start() % BLOCK_BYTES < _NAME_FIELD_BYTES and (algorithm := match[2].decode()) in ALGORITHMS:
+                (tags if match[1] else payload).add(algorithm)
+    return payload or {DEFAULT_ALGORITHM}, tags or {DEFAULT_ALGORITHM}
+
+
+def _without_dot(name: bytes) -> bytes:
+    return name[2:] if name.startswith(b"./") else name

@@ -1,0 +1,112 @@
+"""One tar header and one PAX header, parsed as strictly as the format allows. Pure: bytes in, values out.
+
+Formats: ustar and PAX (POSIX.1-2008), GNU long names, old V7. Where two readers could understand a header
+differently it is refused, so that nobody can show us other files than the next reader sees.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+BLOCK_BYTES = 512
+ZERO_BLOCK = bytes(BLOCK_BYTES)
+
+REGULAR_TYPES = (b"0", b"\0", b"7")
+DIRECTORY_TYPE = b"5"
+PAX_TYPE, PAX_GLOBAL_TYPE = b"x", b"g"
+GNU_LONG_NAME_TYPE, GNU_LONG_LINK_TYPE = b"L", b"K"
+SPARSE_TYPE = b"S"
+LINK_TYPES = (b"1", b"2")
+DEVICE_TYPES = (b"3", b"4", b"6")
+
+_FIELDS = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")
+_CHECKSUM_AT = slice(148, 156)
+_CHECKSUM_AS_SPACES = 8 * 32
+LARGEST_OCTAL_SIZE = 8**11 - 1
+"""What twelve bytes of octal digits hold: 8 GiB less one."""
+
+
+class DamagedHeader(ValueError):
+    """These 512 bytes are not a tar header; the text says why."""
+
+
+class DamagedPax(ValueError):
+    """These bytes are not PAX records; the text says why."""
+
+
+class Header(NamedTuple):
+    """One header as it stands: what PAX or GNU headers before it say is not yet applied."""
+
+    name: bytes
+    type: bytes
+    size: int
+
+
+def parse_header(block: bytes) -> Header:
+    """The header in a block of 512 bytes. Raises DamagedHeader."""
+    name, size, checksum, kind, magic, prefix = _FIELDS.unpack(block)
+    if not _checksum_fits(block, checksum):
+        raise DamagedHeader("the header's checksum is wrong")
+    name = name.partition(b"\0")[0]
+    if magic == b"ustar\x0000" and prefix[0]:
+        name = prefix.partition(b"\0")[0] + b"/" + name
+    return Header(name, kind, _number(size))
+
+
+def _checksum_fits(block: bytes, field: bytes) -> bool:
+    """The header's bytes add up, its own checksum field taken as spaces (some old tars add signed bytes)."""
+    try:
+        claimed = _number(field)
+    except DamagedHeader:
+        return False
+    own = sum(field)
+    if block.isascii():  # then the sum is below Adler-32's modulus, and its lower half is the sum plus one
+        return (zlib.adler32(block) & 0xFFFF) - 1 == claimed + own - _CHECKSUM_AS_SPACES
+    unsigned = sum(block) - own + _CHECKSUM_AS_SPACES
+    signed = unsigned - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127)
+    return claimed in (unsigned, signed)
+
+
+def _number(field: bytes) -> int:
+    """A number as octal digits, or in base 256 as GNU tar writes what octal cannot hold."""
+    if field[0] & 0x80:
+        if field[0] != 0x80:
+            raise DamagedHeader("a negative or absurd number")
+        return int.from_bytes(field[1:])
+    digits = field.partition(b"\0")[0].strip(b" ")
+    if not digits:
+        return 0
+    if not digits.isdigit():
+        raise DamagedHeader("a number is not octal")
+    try:
+        return int(digits, 8)
+    except ValueError:
+        raise DamagedHeader("a number is not octal") from None
+
+
+def parse_pax(data: bytes) -> dict[bytes, bytes]:
+    """The records of a PAX header ("length key=value\\n"). Raises DamagedPax; also where a key stands twice."""
+    records: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(data):
+        digits = data[at : data.find(b" ", at, at + 10)] if b" " in data[at : at + 10] else b""
+        if not digits.isdigit():
+            raise DamagedPax("a record does not begin with its length")
+        end = at + int(digits)
+        key, equals, value = data[at + len(digits) + 1 : end - 1].partition(b"=")
+        if end > len(data) or end <= at + len(digits) + 1 or data[end - 1 : end] != b"\n" or not equals or not key:
+            raise DamagedPax("a record is not 'length key=value'")
+        if key in records:
+            raise DamagedPax("a key stands twice")
+        records[key] = value
+        at = end
+    return records
+
+
+def pax_size(value: bytes) -> int:
+    """The decimal size in a PAX record. Raises DamagedPax."""
+    if not value.isdigit() or len(value) > 19:
+        raise DamagedPax("a size is not a number")
+    return int(value)
