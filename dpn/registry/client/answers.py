@@ -1,0 +1,94 @@
+"""What a peer's answer means: a value, or one of the ways to fail.
+
+| answer | raised |
+| --- | --- |
+| 401 | Misconfigured |
+| 5xx, 408, 425, 429, a web page, not JSON, a status that is no answer | PeerUnavailable |
+| 400, 403, 404, 409 and other refusals | PeerRefused |
+
+A web page is a proxy's answer, whatever its status: a registry that is being restarted must not look like one that
+has forgotten a record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from dpn.clock import Clock
+from dpn.errors import Misconfigured, PeerRefused, PeerUnavailable
+from dpn.registry import strict_json
+
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+MAX_MESSAGE_LENGTH = 500
+ASK_AGAIN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def nonsense(peer: str, reason: str) -> PeerUnavailable:
+    """What to raise for an answer that the peer's registry would not give."""
+    return PeerUnavailable(f"peer:{peer}", reason)
+
+
+def value_of(peer: str, answer: Answer, clock: Clock) -> Any:
+    """The JSON in a good answer."""
+    if answer.status == 401:
+        raise Misconfigured(
+            f"{peer} does not accept our token (HTTP 401): have it issue one and put it in peers.{peer}"
+        )
+    if answer.status >= 500 or answer.status in ASK_AGAIN:
+        seconds = _retry_after(answer.headers.get("retry-after"), clock)
+        raise PeerUnavailable(f"peer:{peer}", f"HTTP {answer.status}", seconds)
+    if "html" in answer.headers.get("content-type", "").lower():
+        raise nonsense(peer, f"HTTP {answer.status} with a web page: is a proxy answering for it?")
+    if 400 <= answer.status < 500:
+        raise PeerRefused(peer, answer.status, _message(answer.body))
+    if answer.status not in (200, 201):
+        raise nonsense(peer, f"HTTP {answer.status}, which is no answer to this")
+    if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise nonsense(peer, "an answer in an encoding that was not asked for")
+    try:
+        return strict_json.parse(answer.body)
+    except strict_json.BrokenJson as error:
+        raise nonsense(peer, f"an answer that is {error}") from error
+
+
+def excerpt(text: str) -> str:
+    """The beginning of what a stranger wrote, fit for a log."""
+    shown = "".join(character if character.isprintable() else " " for character in text[:MAX_MESSAGE_LENGTH])
+    return shown.strip()
+
+
+def _retry_after(text: str | None, clock: Clock) -> float | None:
+    """Seconds until the peer wants to be asked again, given in seconds or as a date (RFC 9110 §10.2.3)."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - clock.now()).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+
+
+def _message(body: bytes) -> str:
+    """What the peer says of its refusal."""
+    try:
+        value = strict_json.parse(body)
+    except strict_json.BrokenJson:
+        return excerpt(body.decode("utf-8", "replace")) or "(no reason given)"
+    errors = value.get("errors") if isinstance(value, dict) else None
+    return excerpt("; ".join(str(error) for error in errors[:10]) if isinstance(errors, list) else str(value))
