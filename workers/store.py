@@ -14,7 +14,7 @@ from dpn.clock import Clock
 from dpn.errors import ServiceUnavailable
 from dpn.registry.records import ReplicationRecord
 from dpn.staging import Staging
-from dpn.storage import Store, StoreConflict
+from dpn.storage import SourceChanged, Store, StoreConflict
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation, Wait
 from models.manifests import Receipt, ReplicationManifest, TransferFacts, UploadState
@@ -102,6 +102,11 @@ class StoreStage:
         except StoreConflict as error:
             reason = f"our store holds something else under this bag's name: {error}"
             raise Unwanted(Wait(self.verdict_poll_seconds, reason, needs_attention=True)) from error
+        except SourceChanged as error:
+            job.manifest.forget_staged()
+            raise Unwanted(
+                StartOver("copy", f"the staged bag has changed since it was validated: {error}")
+            ) from error
         job.manifest.upload = None
         job.add_event(
             EventType.REPLICATION,

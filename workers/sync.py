@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from dpn.registry.client import RegistryClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
 from dpn.errors import DpnError
 from dpn.registry.catalogue import Applied, RefusedRecord, apply_from_peer
-from dpn.registry.records import Record
+from dpn.registry.client import RegistryClient, RejectedRecord
+from dpn.registry.records import DigestRecord, Record
 from dpn.telemetry.logs import Log
 from models.registry import SyncMark
 
@@ -147,8 +147,16 @@ def walks(peer: str, client: RegistryClient) -> Iterator[Walk]:
         )
 
     yield from (bags_of("I"), bags_of("R"), bags_of("D"))
-    yield Walk("digest", lambda after: client.list_digests(after=after, node=peer))
+    yield Walk("digest", lambda after: _of_node(peer, client.list_digests(after=after)))
     yield Walk("replicate", lambda after: client.list_transfers(after=after, from_node=peer))
+
+
+def _of_node(
+    peer: str, pages: Iterable[list[DigestRecord | RejectedRecord]]
+) -> Iterator[list[DigestRecord | RejectedRecord]]:
+    """Without the digests that others computed: the API has no filter for that, and they tell us themselves."""
+    for page in pages:
+        yield [row for row in page if not isinstance(row, DigestRecord) or row.node == peer]
 
 
 def _stamps_to_see_again(records: Sequence[Record], refused: Sequence[RefusedRecord]) -> list[datetime]:
