@@ -7,20 +7,61 @@ remedy on stderr).
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
-from dpn.cli import bag, cron, db, items, serve, token, worker
 from dpn.errors import DpnError
 
-EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
+
+COMMANDS = {
+    "bag": "dpn.cli.bag:app",
+    "db": "dpn.cli.db:app",
+    "token": "dpn.cli.token:app",
+    "serve": "dpn.cli.serve:serve",
+    "worker": "dpn.cli.worker:worker",
+    "sync": "dpn.cli.cron:sync",
+    "queue": "dpn.cli.cron:queue",
+    "cleanup": "dpn.cli.cron:cleanup",
+    "items": "dpn.cli.items:list_all",
+    "item": "dpn.cli.items:item_app",
+}
+"""Where each command is defined: a Typer app, or the function of a single command."""
+
+
+class LazyCommands(TyperGroup):
+    """Imports a command's module only when that command is asked for: validating a bag needs no database."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        return _command(cmd_name, getattr(import_module(module), attribute))
+
+
+def _command(name: str, defined: typer.Typer | Callable[..., Any]) -> click.Command:
+    if not isinstance(defined, typer.Typer):
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(name)(defined)
+        defined = single
+    command = typer.main.get_command(defined)
+    command.name = name
+    return command
+
 
 app = typer.Typer(
     name="dpn",
     help="A preservation node: pulls, validates, stores and keeps proving the bags of its peers.",
+    cls=LazyCommands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,18 +76,6 @@ def _main(
     ] = None,
 ) -> None:
     context.obj = config
-
-
-app.add_typer(db.app, name="db")
-app.add_typer(bag.app, name="bag")
-app.add_typer(items.item_app, name="item")
-app.add_typer(token.app, name="token")
-app.command("items")(items.list_all)
-app.command("serve")(serve.serve)
-app.command("worker")(worker.worker)
-app.command("sync")(cron.sync)
-app.command("queue")(cron.queue)
-app.command("cleanup")(cron.cleanup)
 
 
 def run() -> None:
