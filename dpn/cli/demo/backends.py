@@ -1,0 +1,189 @@
+"""What a network stands on: which broker, database and store, and the settings that make a node use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dpn.cli.demo.place import Place
+from dpn.cli.demo.services import Services
+from dpn.cli.demo.toml_text import Table
+
+GLACIER_CLASS = "GLACIER"
+RESTORED_DAYS = 1
+
+
+class BrokerKind(StrEnum):
+    EMBEDDED = "embedded"
+    NSQ = "nsq"
+
+
+class DatabaseKind(StrEnum):
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+class StoreKind(StrEnum):
+    FILE = "file"
+    S3 = "s3"
+    GLACIER = "glacier"
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The choice; the default needs no server at all."""
+
+    broker: BrokerKind = BrokerKind.EMBEDDED
+    database: DatabaseKind = DatabaseKind.SQLITE
+    store: StoreKind = StoreKind.FILE
+
+    @property
+    def shared_services(self) -> tuple[str, ...]:
+        """Servers that all nodes use, each its own database or bucket."""
+        names = []
+        if self.database is DatabaseKind.POSTGRESQL:
+            names.append("postgresql")
+        if self.store is not StoreKind.FILE:
+            names.append(self.store.value)
+        return tuple(names)
+
+    @property
+    def own_services(self) -> tuple[str, ...]:
+        """Servers that every node has for itself: two nodes on one nsqd would take each other's messages."""
+        return ("nsqd",) if self.broker is BrokerKind.NSQ else ()
+
+
+class Backends:
+    """Starts what the nodes of a network in `directory` stand on."""
+
+    def __init__(self, directory: Path, kinds: Kinds) -> None:
+        self._kinds = kinds
+        self._shared = Services(directory / "services")
+        self._own: dict[str, Services] = {}
+        self._entries: dict[str, dict[str, Any]] = {}
+
+    @property
+    def needs_servers(self) -> bool:
+        return bool(self._kinds.shared_services or self._kinds.own_services)
+
+    def start(self, places: Iterable[Place]) -> None:
+        """Starts the servers; makes a database and a bucket for every node. Raises Broken, Unusable."""
+        places = list(places)
+        if self._kinds.shared_services:
+            self._entries = self._shared.up(*self._kinds.shared_services)
+        for place in places:
+            if self._kinds.own_services:
+                self._own[place.name] = Services(place.services)
+                self._entries[f"nsqd of {place.name}"] = self._own[place.name].up("nsqd")["nsqd"]
+        if self._kinds.database is DatabaseKind.POSTGRESQL:
+            _make_databases(self._entries["postgresql"], [_database_name(place) for place in places])
+        if self._kinds.store is not StoreKind.FILE:
+            _make_buckets(self._entries[self._kinds.store.value], [_bucket_name(place) for place in places])
+
+    def stop(self) -> None:
+        """Stops the servers; their data stays. Raises Broken."""
+        for services in (*self._own.values(), self._shared):
+            services.down()
+
+    def services(self, name: str) -> Services:
+        """The servers that only node `name` has."""
+        return self._own[name]
+
+    @property
+    def shared(self) -> Services:
+        """The servers of all nodes."""
+        return self._shared
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of servers that are in use: what `bin/services up --dir` wants to bring them back."""
+        return [services.directory for services in (self._shared, *self._own.values()) if services.started]
+
+    def database_url(self, place: Place) -> str:
+        """The node's database, password included."""
+        if self._kinds.database is DatabaseKind.SQLITE:
+            return f"sqlite:///{place.database_file}"
+        url: str = self._entries["postgresql"]["url"]
+        return f"{url.rpartition('/')[0]}/{_database_name(place)}"
+
+    def settings(self, place: Place) -> Table:
+        """The tables database, broker and store of a node; writes the secrets that they name."""
+        return {"database": self._database(place), "broker": self._broker(place), "store": self._store(place)}
+
+    def ask_for_restore(self, place: Place, key: str) -> None:
+        """Asks the node's Glacier for an object, which can be read some time later."""
+        client = _s3_client(self._entries[self._kinds.store.value])
+        client.restore_object(Bucket=_bucket_name(place), Key=key, RestoreRequest={"Days": RESTORED_DAYS})
+
+    def _database(self, place: Place) -> Table:
+        if self._kinds.database is DatabaseKind.SQLITE:
+            return {"url": self.database_url(place)}
+        return {"url_file": place.write_secret("database-url", self.database_url(place))}
+
+    def _broker(self, place: Place) -> Table:
+        if self._kinds.broker is BrokerKind.EMBEDDED:
+            return {"kind": "embedded"}
+        entry = self._entries[f"nsqd of {place.name}"]
+        return {
+            "kind": "nsq",
+            "nsqd_http_addresses": [entry["http"]],
+            "nsqlookupd_http_addresses": [entry["nsqlookupd_http"]],
+        }
+
+    def _store(self, place: Place) -> Table:
+        if self._kinds.store is StoreKind.FILE:
+            return {"url": place.store.as_uri()}
+        entry = self._entries[self._kinds.store.value]
+        store: Table = {
+            "url": f"s3://{_bucket_name(place)}",
+            "endpoint_url": entry["endpoint"],
+            "region": entry["region"],
+            "access_key_id": entry["access_key"],
+            "secret_access_key_file": place.write_secret("s3-secret-key", entry["secret_key"]),
+        }
+        return store | ({"storage_class": GLACIER_CLASS} if self._kinds.store is StoreKind.GLACIER else {})
+
+
+def _database_name(place: Place) -> str:
+    return f"dpn_{place.name}"
+
+
+def _bucket_name(place: Place) -> str:
+    return f"dpn-{place.name}"
+
+
+def _make_databases(entry: dict[str, Any], names: list[str]) -> None:
+    import psycopg  # only here: a demo on SQLite needs no driver
+    from psycopg import sql
+
+    with psycopg.connect(
+        host=entry["host"],
+        port=entry["port"],
+        user=entry["user"],
+        password=entry["password"],
+        dbname=entry["database"],
+        autocommit=True,
+    ) as connection:
+        for name in names:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def _make_buckets(entry: dict[str, Any], names: list[str]) -> None:
+    client = _s3_client(entry)
+    for name in names:
+        client.create_bucket(Bucket=name)
+
+
+def _s3_client(entry: dict[str, Any]) -> Any:
+    import boto3  # only here: it takes a quarter of a second to load
+
+    return boto3.client(
+        "s3",
+        endpoint_url=entry["endpoint"],
+        aws_access_key_id=entry["access_key"],
+        aws_secret_access_key=entry["secret_key"],
+        region_name=entry["region"],
+    )

@@ -1,0 +1,86 @@
+"""Proves the copies: reads every stored tar back from its store and holds its SHA-256 against the deposit's."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dpn.cli.demo.backends import Backends
+from dpn.cli.demo.deposit import Request
+from dpn.cli.demo.node import Node
+from dpn.clock import SystemClock
+from dpn.errors import DpnError
+from dpn.storage import Store, StoreCold, StoreMissing, open_store
+
+RESTORE_SECONDS = 120.0
+RESTORE_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a node's store holds of a bag. `sha256` is of all `bytes` that were read; none if nothing is there."""
+
+    request: Request
+    url: str | None
+    bytes: int = 0
+    sha256: str | None = None
+    problem: str = ""
+
+    @property
+    def verified(self) -> bool:
+        """Whether the copy is the deposited tar, to the byte."""
+        deposit = self.request.deposit
+        return self.sha256 == deposit.sha256 and self.bytes == deposit.size
+
+
+def read_back(
+    nodes: Mapping[str, Node], requests: Sequence[Request], backends: Backends, say: Callable[[str], None]
+) -> list[Copy]:
+    """Every copy as its store gives it back now. A store that cannot be read is a problem of the copy."""
+    stores = {
+        name: open_store(node.settings.store, clock=SystemClock())
+        for name, node in nodes.items()
+        if any(request.to_node == name for request in requests)
+    }
+    copies = []
+    for request in requests:
+        copy = _read(request, nodes[request.to_node], stores[request.to_node], backends)
+        if not copy.verified:
+            say(f"{request.to_node} {request.deposit.uuid}: no verified copy: {copy.problem or 'other bytes'}")
+        copies.append(copy)
+    return copies
+
+
+def _read(request: Request, node: Node, store: Store, backends: Backends) -> Copy:
+    key = f"{request.deposit.uuid}.tar"
+    url = f"{node.settings.store.url.rstrip('/')}/{key}"
+    try:
+        count, sha256 = _digest(store, key, lambda: backends.ask_for_restore(node.place, key))
+    except StoreMissing:
+        return Copy(request, None, problem="the store does not have it")
+    except (DpnError, OSError) as error:
+        return Copy(request, url, problem=str(error))
+    return Copy(request, url, count, sha256)
+
+
+def _digest(store: Store, key: str, ask_for_restore: Callable[[], None]) -> tuple[int, str]:
+    """Bytes and SHA-256 of an object; one in cold storage is restored first, as often as that takes."""
+    deadline = time.monotonic() + RESTORE_SECONDS
+    asked = False
+    while True:
+        digest, count = hashlib.sha256(), 0
+        try:
+            for chunk in store.read(key):
+                digest.update(chunk)
+                count += len(chunk)
+        except StoreCold:
+            if time.monotonic() > deadline:
+                raise
+            if not asked:
+                ask_for_restore()
+                asked = True
+            time.sleep(RESTORE_LOOK_SECONDS)
+        else:
+            return count, digest.hexdigest()

@@ -1,0 +1,133 @@
+"""What a demo says at its end: the copies with their checksums, what is missing and why, and that as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dpn.cli.demo.copies import Copy
+from dpn.cli.demo.errors import Unusable
+from dpn.cli.demo.node import Node
+from dpn.cli.demo.progress import one_line, readable_bytes
+from dpn.cli.demo.watch import Position, count_outcomes
+from dpn.files import replace_file
+
+STDOUT = Path("-")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it went."""
+
+    seconds: float
+    positions: Sequence[Position]
+    copies: Sequence[Copy]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every bag has a verified copy on every other node."""
+        return all(copy.verified for copy in self.copies)
+
+    def to_json(self) -> dict[str, Any]:
+        """In the form of `bin/demo --json`. `unfinished` is there only if an item has not ended."""
+        return {
+            "seconds": round(self.seconds, 1),
+            "items": dict(count_outcomes(self.positions)),
+            "bags": [
+                {
+                    "uuid": deposit.uuid,
+                    "local_id": deposit.record.local_id,
+                    "size": deposit.size,
+                    "tag_manifest_sha256": deposit.tag_manifest_sha256,
+                    "source": deposit.source,
+                    "copies": [_copy_as_json(copy) for copy in copies],
+                }
+                for deposit, copies in groupby(self.copies, key=lambda copy: copy.request.deposit)
+            ],
+        }
+
+
+def check_json_file(path: Path | None) -> None:
+    """Raises Unusable if no file could be written there."""
+    if path is None or path == STDOUT:
+        return
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise Unusable(f"--json {path}: not a file in a folder that is there: name another")
+
+
+def write_json(result: Result, path: Path) -> None:
+    """Writes the JSON document, whole or not at all. Raises OSError."""
+    text = json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n"
+    if path == STDOUT:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    with replace_file(path.absolute()) as file:
+        file.write(text.encode("utf-8"))
+
+
+def print_result(result: Result, nodes: Mapping[str, Node], console: Console) -> None:
+    """The copies, a sentence, and of each missing copy why and where to look."""
+    if console.is_terminal:
+        console.print(_table(result.copies))
+    else:
+        for copy in result.copies:
+            console.out(_line(copy), highlight=False)
+    good = sum(copy.verified for copy in result.copies)
+    console.out(f"{good} of {len(result.copies)} copies verified, in {result.seconds:.1f} s", highlight=False)
+    why = {position.request.replication_id: position for position in result.positions}
+    for copy in result.copies:
+        if not copy.verified:
+            place = nodes[copy.request.to_node].place
+            console.out(_excuse(copy, why[copy.request.replication_id], place.logs, place.settings_file))
+
+
+def _copy_as_json(copy: Copy) -> dict[str, Any]:
+    return {
+        "node": copy.request.to_node,
+        "url": copy.url,
+        "bytes": copy.bytes,
+        "sha256": copy.sha256,
+        "verified": copy.verified,
+    }
+
+
+def _table(copies: Sequence[Copy]) -> Table:
+    table = Table(title="Copies, read back from their stores", title_justify="left")
+    table.add_column("bag", no_wrap=True)
+    table.add_column("node", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("SHA-256 of the stored tar", overflow="fold")
+    table.add_column("verified", no_wrap=True)
+    for copy in copies:
+        mark = Text("yes", style="green") if copy.verified else Text("NO", style="bold red")
+        table.add_row(
+            copy.request.deposit.uuid, copy.request.to_node, readable_bytes(copy.bytes), copy.sha256 or "-", mark
+        )
+    return table
+
+
+def _line(copy: Copy) -> str:
+    verdict = "verified" if copy.verified else "MISSING "
+    where = f"{copy.request.to_node:<7} {copy.request.deposit.uuid}"
+    return f"{verdict}  {where}  {copy.bytes} bytes  sha256 {copy.sha256 or '-'}  {copy.url or '-'}"
+
+
+def _excuse(copy: Copy, position: Position, logs: Path, settings: Path) -> str:
+    item = "no work item" if position.item_id is None else f"item {position.item_id}"
+    return one_line(
+        f"no verified copy of {copy.request.deposit.uuid} at {copy.request.to_node}: "
+        f"{copy.problem or 'its bytes are not those that were deposited'}\n"
+        f"  {item}, {position.stage} {position.status or 'not begun'}: {position.note}\n"
+        f"  logs: {logs}\n"
+        f"  dpn --config {settings} items"
+    )

@@ -1,0 +1,140 @@
+"""The course of a demo: judge the sources, start a network, deposit, watch, read the copies back, say it all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from dpn.cli.demo.backends import Kinds
+from dpn.cli.demo.cluster import Cluster
+from dpn.cli.demo.copies import read_back
+from dpn.cli.demo.deposit import Request, deposit_all
+from dpn.cli.demo.errors import EXIT_NOT_EVERYWHERE, Broken
+from dpn.cli.demo.place import NAMES
+from dpn.cli.demo.processes import find_program, setpriv
+from dpn.cli.demo.progress import Progress, open_progress, readable_bytes
+from dpn.cli.demo.report import STDOUT, Result, check_json_file, print_result, write_json
+from dpn.cli.demo.services import program as services_program
+from dpn.cli.demo.sources import Deposit, take_all
+from dpn.cli.demo.stop_signals import stop_signals
+from dpn.cli.demo.watch import Position, Watch
+from dpn.cli.demo.workdir import Workdir, open_workdir
+
+LOOK_SECONDS = 0.3
+
+BASE_TIMEOUT_SECONDS = 600.0
+SLOWEST_BYTES_PER_SECOND = 5_000_000
+"""How fast bags go through all stages at least: what the bytes of all copies are given beyond the base."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for on the command line."""
+
+    sources: Sequence[str]
+    nodes: int
+    kinds: Kinds
+    workdir: Path | None
+    keep: bool
+    json_file: Path | None
+    timeout_seconds: float | None
+
+    @property
+    def names(self) -> Sequence[str]:
+        return NAMES[: self.nodes]
+
+
+def run_demo(order: Order) -> int:
+    """Runs the demo; answers the exit code. Raises Unusable, Broken, StopRequested: all is stopped then, too."""
+    started = time.monotonic()
+    _check_programs(order.kinds)
+    check_json_file(order.json_file)
+    with stop_signals() as signals, open_workdir(order.workdir, keep=order.keep) as workdir:
+        workdir.mark(order.names)
+        try:
+            with (
+                open_progress(Console(stderr=True)) as progress,
+                Cluster(workdir.path, names=order.names, kinds=order.kinds, say=progress.say) as cluster,
+            ):
+                try:
+                    result = _replicate(order, cluster, progress, started)
+                finally:
+                    signals.hold()
+        except Broken:
+            workdir.keep = True
+            raise
+        workdir.keep = workdir.keep or not result.ok
+        _tell(result, cluster, workdir, order.json_file)
+    return 0 if result.ok else EXIT_NOT_EVERYWHERE
+
+
+def _check_programs(kinds: Kinds) -> None:
+    """Raises Unusable if a program that is needed is not there."""
+    setpriv()
+    find_program("rsync", "rsync")
+    if kinds.shared_services or kinds.own_services:
+        services_program()
+
+
+def _replicate(order: Order, cluster: Cluster, progress: Progress, started: float) -> Result:
+    owner, *others = order.names
+    deposits = take_all(order.sources, cluster.directory / owner / "deposits", node=owner, say=progress.say)
+    total = sum(deposit.size for deposit in deposits)
+    progress.say(f"{len(deposits)} bags, {readable_bytes(total)}, from {owner} to {', '.join(others)}")
+    progress.say("starting the servers" if cluster.backends.needs_servers else "starting the nodes")
+    cluster.prepare()
+    cluster.start()
+    requests = deposit_all(cluster.nodes[owner], deposits, others, now=datetime.now(UTC))
+    timeout_seconds = order.timeout_seconds or default_timeout_seconds(deposits, copies=len(others))
+    positions = _watch(cluster, requests, progress, deadline=started + timeout_seconds)
+    progress.say("reading the copies back")
+    cluster.stop_nodes()
+    copies = read_back(cluster.nodes, requests, cluster.backends, progress.say)
+    return Result(time.monotonic() - started, positions, copies)
+
+
+def default_timeout_seconds(deposits: Sequence[Deposit], *, copies: int) -> float:
+    """How long a demo of these bags may take before it is given up."""
+    return BASE_TIMEOUT_SECONDS + copies * sum(deposit.size for deposit in deposits) / SLOWEST_BYTES_PER_SECOND
+
+
+def _watch(
+    cluster: Cluster, requests: Sequence[Request], progress: Progress, *, deadline: float
+) -> list[Position]:
+    """Shows how the bags travel until all have arrived or failed, or the time is over; answers where they are."""
+    watch = Watch(cluster.nodes, requests)
+    positions: list[Position] = []
+    next_look = 0.0
+
+    def arrived() -> bool:
+        nonlocal positions, next_look
+        if time.monotonic() >= next_look:
+            positions = watch.look()
+            progress.show(positions)
+            next_look = time.monotonic() + LOOK_SECONDS
+        return all(position.is_final for position in positions)
+
+    if not cluster.wait_until(arrived, timeout_seconds=max(0.0, deadline - time.monotonic())):
+        progress.say("the time is over (--timeout)")
+    return positions
+
+
+def _tell(result: Result, cluster: Cluster, workdir: Workdir, json_file: Path | None) -> None:
+    console = Console(stderr=json_file == STDOUT)
+    print_result(result, cluster.nodes, console)
+    if json_file is not None:
+        write_json(result, json_file)
+    if not workdir.keep:
+        return
+    console.out(f"kept: {workdir.path}", highlight=False)
+    for name in cluster.nodes:
+        console.out(f"  dpn --config {cluster.nodes[name].place.settings_file} items", highlight=False)
+    for folder in cluster.backends.folders:
+        console.out(
+            f"  its servers are stopped; they come back with: bin/services up --dir {folder}", highlight=False
+        )
