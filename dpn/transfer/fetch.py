@@ -10,17 +10,15 @@ from pathlib import Path
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock, SystemClock
-from dpn.errors import ServiceUnavailable, TransientError
+from dpn.errors import TransientError
 from dpn.files import sync_folder
 from dpn.settings import RsyncSource, TransferSettings
 from dpn.transfer.command import rsync_command
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
 from dpn.transfer.link import RemoteFile
 from dpn.transfer.outcome import is_link, judge, last_words
-from dpn.transfer.process import Ended, io_bytes, run
-
-PROGRESS_BYTES = 65_536
-"""Reading and writing less than this is no progress: rsync's keep-alive messages are a few bytes a minute."""
+from dpn.transfer.process import Ended, run
+from dpn.transfer.watch import Watch
 
 _SYSTEM_CLOCK = SystemClock()
 
@@ -73,10 +71,16 @@ def fetch(
             max_bytes=max_bytes,
             follow_link=follow_link,
         )
-        guard = _Watch(
-            destination, service, settings.stall_timeout_seconds, max_bytes, cancellation, progress, clock
+        watch = Watch(
+            destination,
+            service=service,
+            stall_seconds=settings.stall_timeout_seconds,
+            max_bytes=max_bytes,
+            cancellation=cancellation,
+            progress=progress,
+            clock=clock,
         )
-        return run(command, keep_open=keep_open, watch=guard)
+        return run(command, keep_open=keep_open, watch=watch)
 
     cancellation.check()
     ended = attempt(follow_link=False)
@@ -91,55 +95,6 @@ def fetch(
         seconds=clock.monotonic() - started,
         output_tail=last_words(ended.output),
     )
-
-
-class _Watch:
-    """Stops a fetch that is cancelled, grows too large, or makes no progress."""
-
-    def __init__(
-        self,
-        destination: Path,
-        service: str,
-        stall_seconds: float,
-        max_bytes: int,
-        cancellation: Cancellation,
-        progress: Callable[[int], None] | None,
-        clock: Clock,
-    ) -> None:
-        self._destination = destination
-        self._service = service
-        self._stall_seconds = stall_seconds
-        self._max_bytes = max_bytes
-        self._cancellation = cancellation
-        self._progress = progress
-        self._clock = clock
-        self._moved_at = clock.monotonic()
-        self._seen: tuple[int, int, int] | None = None
-        self._io_bytes = 0
-
-    def __call__(self, group: int) -> None:
-        self._cancellation.check()
-        size = self._look(group)
-        if size > self._max_bytes:
-            raise SourceTooLarge(size, self._max_bytes)
-        if self._progress is not None:
-            self._progress(size)
-        still_seconds = self._clock.monotonic() - self._moved_at
-        if still_seconds >= self._stall_seconds:
-            raise ServiceUnavailable(self._service, f"nothing has come for {still_seconds:.0f} s")
-
-    def _look(self, group: int) -> int:
-        """The file's size; notes whether it changed, or whether what is here already is being compared."""
-        try:
-            found = self._destination.lstat()
-        except FileNotFoundError:
-            seen = (0, 0, 0)
-        else:
-            seen = (found.st_size, found.st_mtime_ns, found.st_blocks)
-        moved_bytes = io_bytes(group)
-        if seen != self._seen or abs(moved_bytes - self._io_bytes) >= PROGRESS_BYTES:
-            self._moved_at, self._seen, self._io_bytes = self._clock.monotonic(), seen, moved_bytes
-        return seen[0]
 
 
 def _make_ready(destination: Path, max_bytes: int) -> None:

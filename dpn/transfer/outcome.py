@@ -27,8 +27,11 @@ _SSH_REFUSED = re.compile(
     r"Too many authentication failures|no such identity|Bad configuration option"
 )
 
-_PEER_DOWN = frozenset({2, 5, 6, 10, 12, 13, 14, 30, 35, 126, 127, 255})
+_PEER_DOWN = frozenset({2, 5, 6, 10, 12, 13, 14, 30, 35})
 """Where the connection or the peer's own rsync failed, as opposed to this one file."""
+
+_LAST_OF_RSYNC = 35
+"""Higher exit codes are those of ssh or of the command at its other end."""
 
 _SSH_FAILED = frozenset({12, 255})
 """255 if rsync noticed that ssh had ended, 12 if it noticed first that nothing came: chance decides."""
@@ -84,7 +87,7 @@ def _failure(ended: Ended, service: str, max_bytes: int) -> DpnError:
         return Misconfigured(f"{service}: {remedy} ({reason})")
     if code == 5 and "Unknown module" in output:
         return SourceMissing(f"the peer has no such module: {reason}")
-    if code in _PEER_DOWN:
+    if code in _PEER_DOWN or code > _LAST_OF_RSYNC:
         return ServiceUnavailable(service, reason)
     return TransientError(f"the file did not come whole: {reason}")
 

@@ -38,6 +38,7 @@ def test_the_bytes_that_were_sent_are_told_from_those_that_were_here() -> None:
         (5, "@ERROR: chdir failed"),
         (5, 'rsync: server sent "SSH-2.0-OpenSSH_9.2p1" rather than greeting'),
         (2, "protocol version mismatch -- is your shell clean?"),
+        (247, "rsync: connection unexpectedly closed (7374661 bytes received so far) [receiver]"),
         (127, "bash: line 1: rsync: command not found"),
         (255, "ssh: connect to host 127.0.0.1 port 18823: Connection refused\n" + CLOSED),
         (255, "ssh: Could not resolve hostname north.example.org: Name or service not known\n" + CLOSED),
