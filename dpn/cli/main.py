@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -38,17 +37,17 @@ COMMANDS = {
 class LazyCommands(TyperGroup):
     """Imports a command's module only when that command is asked for: validating a bag needs no database."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         return _command(cmd_name, getattr(import_module(module), attribute))
 
 
-def _command(name: str, defined: typer.Typer | Callable[..., Any]) -> click.Command:
+def _command(name: str, defined: typer.Typer | Callable[..., Any]) -> Any:
     if not isinstance(defined, typer.Typer):
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(name)(defined)
