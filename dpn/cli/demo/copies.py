@@ -35,22 +35,14 @@ class Copy:
         return self.sha256 == deposit.sha256 and self.bytes == deposit.size
 
 
-def read_back(
-    nodes: Mapping[str, Node], requests: Sequence[Request], backends: Backends, say: Callable[[str], None]
-) -> list[Copy]:
+def read_back(nodes: Mapping[str, Node], requests: Sequence[Request], backends: Backends) -> list[Copy]:
     """Every copy as its store gives it back now. A store that cannot be read is a problem of the copy."""
     stores = {
         name: open_store(node.settings.store, clock=SystemClock())
         for name, node in nodes.items()
         if any(request.to_node == name for request in requests)
     }
-    copies = []
-    for request in requests:
-        copy = _read(request, nodes[request.to_node], stores[request.to_node], backends)
-        if not copy.verified:
-            say(f"{request.to_node} {request.deposit.uuid}: no verified copy: {copy.problem or 'other bytes'}")
-        copies.append(copy)
-    return copies
+    return [_read(request, nodes[request.to_node], stores[request.to_node], backends) for request in requests]
 
 
 def _read(request: Request, node: Node, store: Store, backends: Backends) -> Copy:

@@ -88,7 +88,8 @@ def print_result(result: Result, nodes: Mapping[str, Node], console: Console) ->
     for copy in result.copies:
         if not copy.verified:
             place = nodes[copy.request.to_node].place
-            console.out(_excuse(copy, why[copy.request.replication_id], place.logs, place.settings_file))
+            position = why[copy.request.replication_id]
+            console.out(_excuse(copy, position, place.logs, place.settings_file), highlight=False)
 
 
 def _copy_as_json(copy: Copy) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _replicate(order: Order, cluster: Cluster, progress: Progress, started: floa
     positions = _watch(cluster, requests, progress, deadline=started + timeout_seconds)
     progress.say("reading the copies back")
     cluster.stop_nodes()
-    copies = read_back(cluster.nodes, requests, cluster.backends, progress.say)
+    copies = read_back(cluster.nodes, requests, cluster.backends)
     return Result(time.monotonic() - started, positions, copies)
 
 
