@@ -1,0 +1,93 @@
+"""Room promised to items: no volume is promised more than it has, also when many workers ask at once.
+
+What counts is what is promised and not yet on the disk, for what is on the disk is missing from the free space
+already. The rows survive restarts and end with their item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from dpn.clock import Clock
+from dpn.errors import Misconfigured, NoSpace
+from dpn.staging.volumes import Volume
+from models.work import DiskReservation, StagingVolume, Status, WorkItem
+
+FINAL = tuple(status.value for status in Status if status.is_final)
+
+
+def reserve(
+    session: Session, volume: Volume, item_id: int, size_bytes: int, *, floor_bytes: int, clock: Clock
+) -> None:
+    """Promises the item `size_bytes` on the volume, in place of what it was promised before.
+
+    Holds the volume's row until the session commits, so that of two that ask at once the second sees the first.
+    Raises NoSpace, with numbers, if they do not fit.
+    """
+    _lock(session, volume)
+    others = session.execute(
+        select(DiskReservation.item_id, DiskReservation.bytes).where(
+            DiskReservation.volume == volume.name, DiskReservation.item_id != item_id
+        )
+    ).tuples()
+    room_bytes = room(volume, dict(others.all()), floor_bytes=floor_bytes)
+    needed_bytes = max(0, size_bytes - volume.held_bytes(item_id))
+    if needed_bytes > room_bytes:
+        raise NoSpace(
+            f"staging volume {volume.name} ({volume.path}): item {item_id} needs {needed_bytes} more bytes, "
+            f"{max(0, room_bytes)} are neither promised to others nor kept free (staging.floor_bytes is "
+            f"{floor_bytes}): free space on it, enlarge it or add a volume"
+        )
+    session.merge(DiskReservation(item_id=item_id, volume=volume.name, bytes=size_bytes, created_at=clock.now()))
+    session.flush()
+
+
+def release(session: Session, item_id: int) -> None:
+    """Takes the item's promise back; nothing happens if it has none."""
+    session.execute(delete(DiskReservation).where(DiskReservation.item_id == item_id))
+
+
+def release_orphans(session: Session) -> int:
+    """Takes back what was promised to items that are over or gone; answers how many there were."""
+    lives = exists().where(WorkItem.id == DiskReservation.item_id, WorkItem.status.not_in(FINAL))
+    result = session.execute(delete(DiskReservation).where(~lives))
+    return cast("CursorResult[Any]", result).rowcount
+
+
+def promised(session: Session, volumes: Collection[str]) -> dict[str, dict[int, int]]:
+    """For each of the volumes: item id → bytes promised to it."""
+    found: dict[str, dict[int, int]] = {name: {} for name in volumes}
+    rows = session.execute(
+        select(DiskReservation.volume, DiskReservation.item_id, DiskReservation.bytes).where(
+            DiskReservation.volume.in_(volumes)
+        )
+    )
+    for name, item_id, size_bytes in rows.tuples():
+        found[name][item_id] = size_bytes
+    return found
+
+
+def room(volume: Volume, promised_bytes: Mapping[int, int], *, floor_bytes: int) -> int:
+    """Bytes that may still be promised; negative if the disk was filled from elsewhere."""
+    # What lies there is measured before what is free: a bag that grows in between counts twice, never not at all.
+    planned_bytes = to_come(volume, promised_bytes)
+    return volume.free_bytes() - floor_bytes - planned_bytes
+
+
+def to_come(volume: Volume, promised_bytes: Mapping[int, int]) -> int:
+    """Bytes that are promised and not on the disk yet."""
+    return sum(max(0, size - volume.held_bytes(item_id)) for item_id, size in promised_bytes.items())
+
+
+def _lock(session: Session, volume: Volume) -> None:
+    result = session.execute(
+        update(StagingVolume)
+        .where(StagingVolume.name == volume.name)
+        .values(reservations_made=StagingVolume.reservations_made + 1)
+    )
+    if cast("CursorResult[Any]", result).rowcount != 1:
+        raise Misconfigured(f"staging volume {volume.name} is not in the database: start the worker anew")

@@ -1,0 +1,257 @@
+"""The staging volumes of this machine, and what the node's database knows of them, behind one object."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from dpn.clock import Clock
+from dpn.database import Sessions, insert_missing, reading
+from dpn.errors import Misconfigured, NoSpace
+from dpn.settings import StagingSettings
+from dpn.staging import folders, quarantine, reservations
+from dpn.staging.folders import StagingFolder
+from dpn.staging.quarantine import Pruned
+from dpn.staging.volumes import Volume, numbered_folders
+from models.manifests import StagedFile
+from models.work import StagingVolume, WorkItem
+
+BATCH_ITEMS = 500
+"""How many items one query asks about."""
+
+ORPHAN_GRACE_SECONDS = 86_400.0
+"""How long a folder that no item needs is left alone after it was last changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeHealth:
+    """What an operator wants to know of a volume. `problem` is why it cannot be used; then all else is zero."""
+
+    name: str
+    path: Path
+    total_bytes: int = 0
+    free_bytes: int = 0
+    reserved_bytes: int = 0
+    to_come_bytes: int = 0
+    """Of the reserved bytes, those that are not on the disk yet."""
+    room_bytes: int = 0
+    """What may still be reserved."""
+    reservations: int = 0
+    problem: str | None = None
+
+
+class Staging:
+    """The volumes that this machine mounts.
+
+    Every method raises Misconfigured for a volume that is not in the settings or whose disk is not mounted, and
+    OSError if the disk fails.
+    """
+
+    def __init__(self, sessions: Sessions, settings: StagingSettings, *, clock: Clock) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._clock = clock
+        self._volumes = {name: Volume(name, path) for name, path in sorted(settings.volumes.items())}
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """Names of the volumes that this machine mounts."""
+        return tuple(self._volumes)
+
+    def mount(self) -> None:
+        """Once at start, before the worker registers: checks the volumes and makes new ones known."""
+        with reading(self._sessions) as session:
+            known = set(session.scalars(select(StagingVolume.name).where(StagingVolume.name.in_(self._volumes))))
+        for volume in self._volumes.values():
+            volume.set_up(known=volume.name in known)
+        now = self._clock.in_database()
+        rows = [{"name": name, "reservations_made": 0, "seen_at": now} for name in self._volumes]
+        with self._sessions.begin() as session:
+            insert_missing(session, StagingVolume, rows)
+
+    # -- room --------------------------------------------------------------------------------------------------
+
+    def choose_volume(self, size_bytes: int) -> str:
+        """The volume with most room. Raises NoSpace, with numbers, if none has `size_bytes`."""
+        health = self.health()
+        usable = [volume for volume in health if volume.problem is None]
+        if not usable:
+            raise Misconfigured("; ".join(volume.problem or "" for volume in health))
+        best = max(usable, key=lambda volume: volume.room_bytes)
+        if best.room_bytes < size_bytes:
+            rooms = ", ".join(f"{volume.name} has room for {max(0, volume.room_bytes)}" for volume in usable)
+            raise NoSpace(
+                f"no staging volume has room for {size_bytes} bytes: {rooms} (free, less what is promised and "
+                f"staging.floor_bytes = {self._settings.floor_bytes}): free space or add a volume"
+            )
+        return best.name
+
+    def reserve(self, item_id: int, volume: str, size_bytes: int) -> None:
+        """Promises the item room on the volume, in place of any promise it had; at most one caller at a time gets
+        the last bytes. Raises NoSpace, with numbers, if they are not there."""
+        place = self._mounted(volume)
+        with self._sessions.begin() as session:
+            reservations.reserve(
+                session, place, item_id, size_bytes, floor_bytes=self._settings.floor_bytes, clock=self._clock
+            )
+
+    def release(self, item_id: int, session: Session | None = None) -> None:
+        """Takes the item's promise back, in the caller's transaction if it has one."""
+        if session is not None:
+            reservations.release(session, item_id)
+            return
+        with self._sessions.begin() as own:
+            reservations.release(own, item_id)
+
+    def release_orphans(self) -> int:
+        """Takes back what was promised to items that are over or gone; answers how many there were."""
+        with self._sessions.begin() as session:
+            return reservations.release_orphans(session)
+
+    def health(self) -> list[VolumeHealth]:
+        """Each volume as it stands; never raises for a volume that cannot be used."""
+        with reading(self._sessions) as session:
+            promised = reservations.promised(session, self.volumes)
+        return [self._health(volume, promised[volume.name]) for volume in self._volumes.values()]
+
+    # -- staged files ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def folder(self, volume: str, item_id: int, token: int) -> Iterator[StagingFolder]:
+        """The folder of the item's holder `token`, which nobody else writes to; see `StagingFolder`.
+
+        Raises LeaseLost if a later holder is there already, TransientError if this lease's own rsync still is.
+        """
+        with folders.hold_folder(self._mounted(volume), item_id, token) as folder:
+            yield folder
+
+    def relative(self, volume: str, path: Path) -> str:
+        """How a manifest names the staged bag at `path`. Raises ValueError if it is none."""
+        return self._known(volume).relative(path)
+
+    def path_of(self, staged: StagedFile) -> Path:
+        """Where the staged bag lies. Raises ValueError if the manifest names anything else."""
+        return self._mounted(staged.volume).staged_path(staged.path)
+
+    def holds(self, staged: StagedFile) -> bool:
+        """Whether the staged bag is there, with the size that it had."""
+        try:
+            found = self.path_of(staged).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == staged.size
+
+    def remove(self, item_id: int, volume: str | None = None) -> None:
+        """Removes all that is staged of the item, on every volume here or on one; safe to repeat.
+
+        Only once the item's end, or its way back to the first stage, is committed.
+        """
+        for name in self.volumes if volume is None else (volume,):
+            folders.remove_item(self._mounted(name), item_id)
+
+    def sweep_orphans(self, grace_seconds: float = ORPHAN_GRACE_SECONDS) -> list[int]:
+        """Removes staged folders of items that are over, unknown, or staged on another volume by now, if nobody
+        uses them and they have not changed for `grace_seconds`; answers the items' ids."""
+        removed: list[int] = []
+        for name in self.volumes:
+            volume = self._mounted(name)
+            for item_id in self._orphans(volume, grace_seconds):
+                if folders.remove_abandoned(volume, item_id):
+                    removed.append(item_id)
+        return removed
+
+    # -- quarantine --------------------------------------------------------------------------------------------
+
+    def quarantine(self, staged: StagedFile, item_id: int, report: Mapping[str, Any]) -> str:
+        """Moves an invalid bag aside with the report beside it; answers where to, relative to its volume.
+
+        Safe to repeat. Raises FileNotFoundError if the bag is neither staged nor in quarantine.
+        """
+        volume = self._mounted(staged.volume)
+        return quarantine.put_aside(volume, staged, item_id, report, now=self._clock.now())
+
+    def prune_quarantine(self, max_days: float | None = None, max_bytes: int | None = None) -> list[Pruned]:
+        """Keeps each volume's quarantine within its bounds, by default the settings'; answers what it removed."""
+        return [
+            pruned
+            for name in self.volumes
+            for pruned in quarantine.prune(
+                self._mounted(name),
+                now=self._clock.now(),
+                max_days=self._settings.quarantine_days if max_days is None else max_days,
+                max_bytes=self._settings.quarantine_bytes if max_bytes is None else max_bytes,
+            )
+        ]
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _known(self, name: str) -> Volume:
+        try:
+            return self._volumes[name]
+        except KeyError:
+            raise Misconfigured(
+                f"staging volume {name!a} is not mounted on this machine: add it to staging.volumes here, or let "
+                f"the machine that has it do the work"
+            ) from None
+
+    def _mounted(self, name: str) -> Volume:
+        volume = self._known(name)
+        volume.check()
+        return volume
+
+    def _health(self, volume: Volume, promised_bytes: Mapping[int, int]) -> VolumeHealth:
+        try:
+            volume.check()
+            to_come_bytes = reservations.to_come(volume, promised_bytes)
+            free_bytes = volume.free_bytes()
+        except (Misconfigured, OSError) as error:
+            return VolumeHealth(volume.name, volume.path, problem=str(error))
+        return VolumeHealth(
+            name=volume.name,
+            path=volume.path,
+            total_bytes=volume.total_bytes(),
+            free_bytes=free_bytes,
+            reserved_bytes=sum(promised_bytes.values()),
+            to_come_bytes=to_come_bytes,
+            room_bytes=free_bytes - self._settings.floor_bytes - to_come_bytes,
+            reservations=len(promised_bytes),
+        )
+
+    def _orphans(self, volume: Volume, grace_seconds: float) -> Iterator[int]:
+        """Ids of items that have an old folder on the volume and do not need it."""
+        changed_before = self._clock.now().timestamp() - grace_seconds
+        old = sorted(
+            item_id
+            for item_id, folder in numbered_folders(volume.items).items()
+            if _changed_at(folder) < changed_before
+        )
+        for first in range(0, len(old), BATCH_ITEMS):
+            batch = old[first : first + BATCH_ITEMS]
+            yield from sorted(set(batch) - self._needed(volume, batch))
+
+    def _needed(self, volume: Volume, item_ids: Sequence[int]) -> set[int]:
+        here = or_(WorkItem.staging_volume.is_(None), WorkItem.staging_volume == volume.name)
+        with reading(self._sessions) as session:
+            return set(
+                session.scalars(
+                    select(WorkItem.id).where(
+                        WorkItem.id.in_(item_ids), WorkItem.status.not_in(reservations.FINAL), here
+                    )
+                )
+            )
+
+
+def _changed_at(folder: Path) -> float:
+    """When anything in the folder last changed, in seconds since 1970."""
+    times = [folder.stat().st_mtime]
+    for parent, names, files in os.walk(folder):
+        times.extend(Path(parent, name).lstat().st_mtime for name in (*names, *files))
+    return max(times)
