@@ -36,7 +36,7 @@ ALGORITHMS: dict[str, NewHasher] = {
 
 DIGEST_BYTES = {name: len(new(b"").digest()) for name, new in ALGORITHMS.items()}
 
-GROWTH_FILES = 65536
+GROWTH_FILES = 16384
 
 
 class Column:
@@ -52,11 +52,10 @@ class Column:
         self._have = bytearray()
 
     def grow(self, files: int) -> None:
-        """Make room for this many files at least. Only the thread that numbers the files calls it."""
-        if files > len(self._have):
-            more = max(files - len(self._have), GROWTH_FILES)
-            self._values.extend(bytes(more * self.width))
-            self._have.extend(bytes(more))
+        """Make room for this many files. Only the thread that numbers the files calls it."""
+        more = max(0, files - len(self._have))
+        self._values.extend(bytes(more * self.width))
+        self._have.extend(bytes(more))
 
     def put(self, number: int, digest: bytes) -> None:
         """Any thread may; the slot must be there."""
@@ -101,7 +100,7 @@ class DigestTable:
         return self._columns[algorithm]
 
     def grow(self, files: int) -> None:
-        if files > self._room_files:
-            self._room_files = files + GROWTH_FILES
-            for column in self._columns.values():
-                column.grow(self._room_files)
+        """Make room for this many files in every column."""
+        self._room_files = files
+        for column in self._columns.values():
+            column.grow(files)

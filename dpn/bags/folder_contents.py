@@ -1,7 +1,7 @@
 """Reads a bag that lies in a folder."""
 
 # Names are bytes here, which pathlib does not have.
-# ruff: noqa: PTH
+# ruff: noqa: PTH118, PTH208
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import compress, pairwise
 
-from dpn.bags.digests import DigestTable
+from dpn.bags.digests import GROWTH_FILES, DigestTable
 from dpn.bags.findings import Findings
-from dpn.bags.names import UNSAFE, faults, folded, manifest_algorithm
+from dpn.bags.names import UNSAFE, faults, folded, is_plain, manifest_algorithm
 
 DEFAULT_MAX_ENTRIES = 5_000_000
 """Files and folders together: some 1.3 GB at worst."""
@@ -33,6 +33,8 @@ class FileIndex:
     def __init__(self, findings: Findings, digests: DigestTable, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
         self._findings = findings
         self._max_entries = max_entries
+        self._max_files = max_entries
+        self._room_files = 0
         self.digests = digests
         self._numbers: dict[bytes, int] = {}
         self._folders: set[bytes] = set()
@@ -51,14 +53,18 @@ class FileIndex:
 
     def add_file(self, name: bytes, place: int, size: int) -> int | None:
         """Number a file; None (and a finding) if its name cannot be kept or was there before."""
-        if not self._acceptable(name):
+        plain = is_plain(name)
+        if not plain and not self._acceptable(name):
             return None
         number = len(self.places)
-        if self._numbers.setdefault(_key(name), number) != number:
+        key = name if len(name) <= _LONGEST_KEPT_NAME_BYTES else _key(name)
+        if self._numbers.setdefault(key, number) != number:
             self._findings.add("tar-duplicate", "A second file of this name.", name)
             return None
-        self._note_folder_of(name)
-        self._folded.append(hash(folded(name)))
+        folder = name.rpartition(b"/")[0]
+        if folder != self._last_folder:
+            self._note_folder(folder)
+        self._folded.append(hash(name.lower() if plain else folded(name)))
         self.places.append(place)
         self.sizes.append(size)
         payload = name.startswith(PAYLOAD_PREFIX)
@@ -67,15 +73,15 @@ class FileIndex:
             self.payload_bytes += size
         elif b"/" not in name and manifest_algorithm(name)[0]:
             self.manifests[name] = number
-        self.digests.grow(number + 1)
-        self._limit()
+        if number >= self._room_files:
+            self._grow()
+        if number >= self._max_files:
+            self._refuse_more()
         return number
 
     def add_folder(self, name: bytes) -> None:
         if self._acceptable(name):
-            self._folders.add(_key(name))
-            self._note_folder_of(name)
-            self._limit()
+            self._note_folder(name)
 
     def find(self, name: bytes) -> int | None:
         return self._numbers.get(_key(name))
@@ -112,20 +118,23 @@ class FileIndex:
             acceptable = acceptable and code not in UNSAFE
         return acceptable
 
-    def _note_folder_of(self, name: bytes) -> None:
-        folder = name.rpartition(b"/")[0]
-        if folder == self._last_folder:
-            return
+    def _note_folder(self, folder: bytes) -> None:
+        """A folder, and those that it lies in."""
         self._last_folder = folder
         while folder and (key := _key(folder)) not in self._folders:
             self._folders.add(key)
             folder = folder.rpartition(b"/")[0]
+        self._max_files = self._max_entries - len(self._folders)
+        if len(self.places) > self._max_files:
+            self._refuse_more()
 
-    def _limit(self) -> None:
-        if len(self.places) + len(self._folders) > self._max_entries:
-            message = f"More than {self._max_entries:,} files and folders."
-            self._findings.add("too-many-entries", message)
-            raise TooManyEntries
+    def _refuse_more(self) -> None:
+        self._findings.add("too-many-entries", f"More than {self._max_entries:,} files and folders.")
+        raise TooManyEntries
+
+    def _grow(self) -> None:
+        self._room_files += GROWTH_FILES
+        self.digests.grow(self._room_files)
 
 
 def _key(name: bytes) -> bytes:

@@ -53,13 +53,13 @@ class ManifestCheck:
     def run(self) -> bytearray:
         """Judge every line; returns `listed`."""
         lines = Lines(self._contents.chunks(self._manifest.number), self._declaration.encoding)
-        find = self._contents.index.find
+        find, listed = self._contents.index.find, self.listed
         try:
             for at, line in enumerate(lines, 1):
                 parts = line.split(None, 1) if line is not None else []
                 number = find(parts[1]) if len(parts) == 2 else None
-                if number is not None and not self.listed[number] and self._fits(number, parts[0], parts[1]):
-                    self.listed[number] = 1
+                if number is not None and not listed[number] and self._fits(number, parts[0], parts[1]):
+                    listed[number] = 1
                 else:
                     self._look_closer(at, line, parts)
         except NotDecodable as reason:

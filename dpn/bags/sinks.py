@@ -1,7 +1,7 @@
 """Where a bag is built: straight into a tar, or into a folder. Same input, same bytes."""
 
 # Names are bytes here, which pathlib does not have.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH103, PTH118, PTH120, PTH123
 
 from __future__ import annotations
 

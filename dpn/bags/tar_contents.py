@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 
 from dpn.bags.digests import ALGORITHMS, Column, DigestTable
 from dpn.bags.findings import Findings
 from dpn.bags.index import FileIndex, TooManyEntries
-from dpn.bags.names import UNSAFE, faults
+from dpn.bags.names import UNSAFE, faults, manifest_algorithm
 from dpn.bags.tar_headers import BLOCK_BYTES
 from dpn.bags.tar_readers import ParallelReader, Reader, StreamReader
 from dpn.bags.tar_source import TarFile
@@ -18,7 +17,7 @@ from dpn.bags.workers import READ_BYTES, Progress, Workers
 
 DEFAULT_ALGORITHM = "sha256"
 _NAME_FIELD_BYTES = 100
-_MANIFEST_HEADER = re.compile(rb"[^/\0]/(tag)?manifest-([a-z0-9]{1,16})\.txt\0")
+_MANIFEST_STEM = b"manifest-"
 
 
 class TarContents:
@@ -155,9 +154,15 @@ def guess_algorithms(tar: TarFile) -> tuple[set[str], set[str]]:
     """
     payload, tags = set[str](), set[str]()
     for offset in (0, max(0, (tar.size - READ_BYTES) // BLOCK_BYTES * BLOCK_BYTES)):
-        for match in _MANIFEST_HEADER.finditer(tar.read(offset, READ_BYTES)):
-            if match.start() % BLOCK_BYTES < _NAME_FIELD_BYTES and (algorithm := match[2].decode()) in ALGORITHMS:
-                (tags if match[1] else payload).add(algorithm)
+        data = tar.read(offset, READ_BYTES)
+        at = data.find(_MANIFEST_STEM)
+        while at >= 0:
+            start = at // BLOCK_BYTES * BLOCK_BYTES
+            name = data[start : start + _NAME_FIELD_BYTES].partition(b"\0")[0]
+            algorithm, of_tags = manifest_algorithm(_without_dot(name).partition(b"/")[2])
+            if algorithm in ALGORITHMS:
+                (tags if of_tags else payload).add(algorithm)
+            at = data.find(_MANIFEST_STEM, start + BLOCK_BYTES)
     return payload or {DEFAULT_ALGORITHM}, tags or {DEFAULT_ALGORITHM}
 
 

@@ -71,6 +71,8 @@ def _checksum_fits(block: bytes, field: bytes) -> bool:
 
 def _number(field: bytes) -> int:
     """A number as octal digits, or in base 256 as GNU tar writes what octal cannot hold."""
+    if field[:-1].isdigit() and field[-1] in b"\0 ":  # as nearly everybody writes it
+        return _octal(field[:-1])
     if field[0] & 0x80:
         if field[0] != 0x80:
             raise DamagedHeader("a negative or absurd number")
@@ -80,6 +82,10 @@ def _number(field: bytes) -> int:
         return 0
     if not digits.isdigit():
         raise DamagedHeader("a number is not octal")
+    return _octal(digits)
+
+
+def _octal(digits: bytes) -> int:
     try:
         return int(digits, 8)
     except ValueError:

@@ -49,6 +49,10 @@ class Reader(Protocol):
         ...
 
 
+WholePiece = tuple[int, int, int, Columns]
+"""A file's number, where it begins and ends in a window, and where its digests go."""
+
+
 class Piece(NamedTuple):
     """A file, or part of one, inside a window."""
 
@@ -75,7 +79,7 @@ class ParallelReader:
         self._base = 0
         self._filled = 0
         self._step = FIRST_WINDOW_BYTES // 2
-        self._pieces: list[Piece] = []
+        self._pieces: list[WholePiece] = []
         self.size = tar.size
         self.read = tar.read
 
@@ -90,10 +94,10 @@ class ParallelReader:
 
     def block(self, position: int) -> bytes:
         start = position - self._base
-        if not 0 <= start <= self._filled - BLOCK_BYTES:
-            self._move_window(position, BLOCK_BYTES)
-            start = 0
-        return bytes(self._window[start : min(start + BLOCK_BYTES, self._filled)])
+        if 0 <= start <= self._filled - BLOCK_BYTES:
+            return bytes(self._window[start : start + BLOCK_BYTES])
+        self._move_window(position, BLOCK_BYTES)
+        return bytes(self._window[: min(BLOCK_BYTES, self._filled)])
 
     def hash_file(self, number: int, offset: int, size: int, columns: Columns) -> None:
         start = offset - self._base
@@ -102,7 +106,7 @@ class ParallelReader:
                 return self._workers.submit(partial(self._hash_large, number, offset, size, columns))
             self._move_window(offset, size)
             start = 0
-        self._pieces.append(Piece(number, start, start + size, columns))
+        self._pieces.append((number, start, start + size, columns))
         return None
 
     def finish(self, end: int) -> bool:
@@ -137,10 +141,10 @@ class ParallelReader:
         else:
             self._free.put(window)
 
-    def _hash_pieces(self, window: bytearray, pieces: list[Piece]) -> None:
+    def _hash_pieces(self, window: bytearray, pieces: list[WholePiece]) -> None:
         done_bytes = 0
         with memoryview(window) as view:
-            for number, start, stop, columns, _, _ in pieces:
+            for number, start, stop, columns in pieces:
                 data = view[start:stop]
                 for column in columns:
                     column.put(number, column.new(data).digest())

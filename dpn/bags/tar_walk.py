@@ -116,14 +116,19 @@ class TarWalk:
                 continue
             if extended is None:
                 name, size, start = header.name, header.size, position
+                if header.type == REGULAR_TYPES[0] and name[-1:] != b"/":  # nearly every member: the short way
+                    offset = position + BLOCK_BYTES
+                    if offset + _padded(size) > blocks.size:
+                        raise self._truncated(name, offset, size)
+                    yield Member(name, True, start, offset, size)
+                    position = offset + _padded(size)
+                    continue
             else:
                 name, size, start = self._applied(header, extended), _size_of(header, extended), extended.start
             stored = self._stored_size(header, name, size)
             offset = position + BLOCK_BYTES
             if offset + _padded(stored) > blocks.size:
-                there = max(0, blocks.size - offset)
-                message = f"The member has {stored:,} bytes, of which the file holds {there:,}."
-                raise Unreadable("tar-truncated", message, name)
+                raise self._truncated(name, offset, stored)
             if extended is None or not extended.name_unknown:
                 if header.type in REGULAR_TYPES and not name.endswith(b"/"):
                     yield Member(name, True, start, offset, size)
@@ -175,6 +180,12 @@ class TarWalk:
                 raise Unreadable("tar-ambiguous", f"A member without content claims {size:,} bytes.", name)
             return 0
         return size
+
+    def _truncated(self, name: bytes, offset: int, size: int) -> Unreadable:
+        there = max(0, self._blocks.size - offset)
+        return Unreadable(
+            "tar-truncated", f"The member has {size:,} bytes, of which the file holds {there:,}.", name
+        )
 
     def _special(self, kind: bytes, name: bytes) -> None:
         if kind in LINK_TYPES:
