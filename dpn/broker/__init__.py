@@ -28,8 +28,8 @@ Offer = Callable[[str, bytes], Awaitable[bool]]
 class Broker(Protocol):
     """Publishes from any thread; consumes on the event loop that called `start`."""
 
-    def publish(self, topic: str, item_id: int) -> None:
-        """Announces an item. Raises BrokerUnavailable."""
+    def publish(self, topic: str, *item_ids: int) -> None:
+        """Announces items, all or none of them. Raises BrokerUnavailable."""
         ...
 
     async def start(

@@ -30,7 +30,7 @@ class EmbeddedBroker:
         self._watcher: threading.Thread | None = None
         self._sweep_now: Callable[[], None] = lambda: None
 
-    def publish(self, topic: str, item_id: int) -> None:
+    def publish(self, topic: str, *item_ids: int) -> None:
         if self._engine.dialect.name == "postgresql":
             try:
                 with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -12,17 +12,19 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import nsq
 import requests
 
 from dpn.broker import BrokerUnavailable, Offer, Subscription
+from dpn.broker.nsq_reader import SlotReader, quieten_pynsq
 from dpn.settings import BrokerSettings
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 READ_TIMEOUT_SECONDS = 10.0
-LOOKUP_EVERY_SECONDS = 10
+RECONNECT_SECONDS = 2.0
 HAND_OVER_AFTER_SECONDS = 1
 """How long a message rests that a worker had no slot for: another gets it then."""
+
+log = logging.getLogger(__name__)
 
 
 class NsqBroker:
@@ -32,17 +34,17 @@ class NsqBroker:
         self._settings = settings
         self._client_name = client_name
         self._sessions = threading.local()
-        self._readers: list[nsq.Reader] = []
+        self._readers: list[SlotReader] = []
         self._free_slots = 0
         self._handling: set[asyncio.Task[None]] = set()
-        # Lost connections are part of life here and pynsq finds its way back: not errors to an operator.
-        logging.getLogger("nsq").setLevel(logging.CRITICAL)
+        self._connecting: asyncio.Task[None] | None = None
 
-    def publish(self, topic: str, item_id: int) -> None:
+    def publish(self, topic: str, *item_ids: int) -> None:
+        body = "\n".join(str(item_id) for item_id in item_ids).encode()
         problems = []
         for address in self._settings.nsqd_http_addresses:
             try:
-                self._post(address, "pub", {"topic": topic}, str(item_id).encode())
+                self._post(address, "pub" if len(item_ids) == 1 else "mpub", {"topic": topic}, body)
             except requests.RequestException as error:
                 problems.append(f"{address}: {error}")
             else:
@@ -52,55 +54,49 @@ class NsqBroker:
     async def start(
         self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
     ) -> None:
+        quieten_pynsq()
         await asyncio.to_thread(self._create_channels, subscriptions)
         self._readers = [self._reader(subscription, offer) for subscription in subscriptions]
+        self._connecting = asyncio.create_task(self._keep_connected())
         sweep_now()
 
     def set_free_slots(self, slots: int) -> None:
-        if slots == self._free_slots:
-            return
         self._free_slots = slots
         for reader in self._readers:
-            reader.set_max_in_flight(slots)
+            reader.set_ready(slots > 0)
 
     async def stop(self) -> None:
-        for reader in self._readers:
-            reader.set_max_in_flight(0)
+        self.set_free_slots(0)
         if self._handling:
             await asyncio.wait(self._handling)
+        if self._connecting is not None:
+            self._connecting.cancel()
         for reader in self._readers:
             reader.close()
 
-    def _reader(self, subscription: Subscription, offer: Offer) -> nsq.Reader:
+    def _reader(self, subscription: Subscription, offer: Offer) -> SlotReader:
         def handle(message: Any) -> None:
             message.enable_async()
-            task = asyncio.ensure_future(self._answer(message, subscription.topic, offer))
+            task = asyncio.ensure_future(_answer(message, subscription.topic, offer))
             self._handling.add(task)
             task.add_done_callback(self._handling.discard)
 
-        reader = nsq.Reader(
-            topic=subscription.topic,
-            channel=subscription.channel,
-            message_handler=handle,
-            nsqd_tcp_addresses=list(self._settings.nsqd_tcp_addresses),
-            lookupd_http_addresses=list(self._settings.nsqlookupd_http_addresses),
-            lookupd_poll_interval=LOOKUP_EVERY_SECONDS,
-            max_tries=0,
-            max_in_flight=max(1, self._free_slots),
-            user_agent=self._client_name,
+        reader = SlotReader(
+            subscription,
+            handle,
+            nsqd_tcp_addresses=self._settings.nsqd_tcp_addresses,
+            nsqlookupd_http_addresses=self._settings.nsqlookupd_http_addresses,
+            client_name=self._client_name,
         )
-        if not self._free_slots:
-            reader.set_max_in_flight(0)
+        reader.set_ready(self._free_slots > 0)
         return reader
 
-    async def _answer(self, message: Any, topic: str, offer: Offer) -> None:
-        done = await offer(topic, message.body)
-        if message.has_responded():
-            return
-        if done:
-            message.finish()
-        else:
-            message.requeue(backoff=False, delay=HAND_OVER_AFTER_SECONDS)
+    async def _keep_connected(self) -> None:
+        """pynsq looks for lost nsqds every 15 seconds, or, where it also looks them up, leaves given ones lost."""
+        while True:
+            await asyncio.sleep(RECONNECT_SECONDS)
+            for reader in self._readers:
+                reader.connect_to_given()
 
     def _create_channels(self, subscriptions: Sequence[Subscription]) -> None:
         """Makes topics and channels, so that nsqlookupd knows them before the first message; nsqd may be down."""
@@ -111,7 +107,7 @@ class NsqBroker:
                     self._post(address, "topic/create", topic, b"")
                     self._post(address, "channel/create", {**topic, "channel": subscription.channel}, b"")
             except requests.RequestException as error:
-                logging.getLogger(__name__).warning("nsqd %s: channels not made: %s", address, error)
+                log.warning("nsqd %s: channels not made: %s", address, error)
 
     def _post(self, address: str, path: str, parameters: dict[str, str], body: bytes) -> None:
         if not hasattr(self._sessions, "session"):
@@ -124,3 +120,17 @@ class NsqBroker:
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         )
         response.raise_for_status()
+
+
+async def _answer(message: Any, topic: str, offer: Offer) -> None:
+    try:
+        done = await offer(topic, message.body)
+    except Exception:
+        log.exception("a message of %s could not be judged: it is given to another worker", topic)
+        done = False
+    if message.has_responded():
+        return
+    if done:
+        message.finish()
+    else:
+        message.requeue(backoff=False, delay=HAND_OVER_AFTER_SECONDS)

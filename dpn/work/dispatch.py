@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import Any
+
 from sqlalchemy import delete, select
 
 from dpn.broker import Broker, BrokerUnavailable
@@ -27,9 +30,10 @@ def publish_intents(sessions: Sessions, broker: Broker, *, item_id: int | None =
             return published
         sent: list[int] = []
         try:
-            for intent_id, topic, intended_item in batch:
-                broker.publish(topic, intended_item)
-                sent.append(intent_id)
+            for topic, intents in groupby(sorted(batch, key=_topic), key=_topic):
+                of_topic = list(intents)
+                broker.publish(topic, *(intent.item_id for intent in of_topic))
+                sent += [intent.id for intent in of_topic]
         except BrokerUnavailable:
             if not sent:
                 raise
@@ -38,3 +42,7 @@ def publish_intents(sessions: Sessions, broker: Broker, *, item_id: int | None =
         published += len(sent)
         if len(sent) < len(batch):
             raise BrokerUnavailable(f"published {published} messages, then no nsqd took any")
+
+
+def _topic(intent: Any) -> str:
+    return str(intent.topic)

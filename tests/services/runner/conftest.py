@@ -1,0 +1,138 @@
+"""Nodes of scripted workers: on real nsqd with PostgreSQL, and with the embedded broker on SQLite."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from dpn.database import open_engine, upgrade
+from tests.conftest import Services
+from tests.fixtures.scripted.node import Nsqd, ScriptedNode
+from tests.fixtures.scripted.spawner import Spawner
+
+LEASE_SECONDS = 1.5
+WORK = {
+    "lease_seconds": LEASE_SECONDS,
+    "sweep_seconds": 0.25,
+    "heartbeat_seconds": 0.25,
+    "backoff_first_seconds": 0.2,
+    "backoff_max_seconds": 0.4,
+}
+"""A fast life: everything is found within a second or two, however lost."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def spawner() -> Iterator[Spawner]:
+    spawner = Spawner()
+    yield spawner
+    spawner.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "node.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(services: Services) -> tuple[str, str]:
+    """The server's address and a database there to copy from."""
+    server, template = services.up("postgresql")["url"], f"migrated_{os.getpid()}"
+    _administer(server, f"CREATE DATABASE {template}")
+    _migrate(server.rpartition("/")[0] + f"/{template}")
+    return server, template
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A migrated database of this test alone."""
+    shutil.copy(migrated_sqlite, tmp_path / "node.db")
+    return f"sqlite:///{tmp_path / 'node.db'}"
+
+
+@pytest.fixture
+def migrated_url(migrated_postgresql: tuple[str, str]) -> Iterator[str]:
+    """A migrated PostgreSQL database of this test alone."""
+    server, template = migrated_postgresql
+    name = f"runner_{os.getpid()}_{next(_numbers)}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.rpartition("/")[0] + f"/{name}"
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+MakeNode = Callable[[str, dict[str, Any]], ScriptedNode]
+
+
+@pytest.fixture
+def make_node(spawner: Spawner, tmp_path: Path) -> Iterator[MakeNode]:
+    """Builds a node on a database and a broker; its workers end with the test."""
+    nodes: list[ScriptedNode] = []
+
+    def make(database_url: str, broker: dict[str, Any]) -> ScriptedNode:
+        folder = tmp_path / f"node{len(nodes)}"
+        folder.mkdir()
+        topics = f"t{os.getpid()}_{next(_numbers)}"
+        nodes.append(ScriptedNode(folder, database_url, broker, spawner, topics, work=dict(WORK)))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture
+def nsq_node(make_node: MakeNode, migrated_url: str, nsqd_entry: dict[str, Any]) -> ScriptedNode:
+    return make_node(migrated_url, nsq_settings(nsqd_entry))
+
+
+@pytest.fixture
+def embedded_node(make_node: MakeNode, sqlite_url: str) -> ScriptedNode:
+    return make_node(sqlite_url, {"kind": "embedded", "poll_seconds": 1.0})
+
+
+@pytest.fixture(params=["nsq", "embedded"])
+def node(request: pytest.FixtureRequest) -> ScriptedNode:
+    """The same test over nsq with PostgreSQL, and over the embedded broker with SQLite."""
+    made: ScriptedNode = request.getfixturevalue(f"{request.param}_node")
+    return made
+
+
+@pytest.fixture(scope="session")
+def nsqd_entry(services: Services) -> dict[str, Any]:
+    return services.up("nsqd")
+
+
+@pytest.fixture
+def nsqd(nsqd_entry: dict[str, Any]) -> Nsqd:
+    return Nsqd(nsqd_entry["http"])
+
+
+def nsq_settings(entry: dict[str, Any], *, lookup: bool = True, static: bool = False) -> dict[str, Any]:
+    """Broker settings for a running nsqd."""
+    return {
+        "kind": "nsq",
+        "nsqd_http_addresses": [entry["http"]],
+        "nsqd_tcp_addresses": [entry["tcp"]] if static else [],
+        "nsqlookupd_http_addresses": [entry["nsqlookupd_http"]] if lookup else [],
+    }
+
+
+def _migrate(url: str) -> None:
+    engine = open_engine(url)
+    upgrade(engine)
+    engine.dispose()
+
+
+def _administer(url: str, statement: str) -> None:
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(statement)
