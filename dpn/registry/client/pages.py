@@ -58,19 +58,18 @@ def walk(fetch: Callable[[int], RowsOfAPage]) -> Iterator[list[Any]]:
     before: RowsOfAPage | None = None
     for fetched in range(1, MAX_PAGES):
         page = fetch(number)
-        if not page.rows:
-            return
-        if before is not None and step > 0 and page.rows == before.rows:
+        if page.rows and before is not None and step > 0 and page.rows == before.rows:
             raise EndlessList("every page holds the same rows")
-        yield page.rows
-        size = min(size, len(page.rows)) if page.has_next else size
+        if page.rows:
+            yield page.rows
+            size = min(size, len(page.rows)) if page.has_next else size
         expected = max(expected, math.ceil(page.count / size))
         if fetched > expected + SPARE_PAGES:
             raise EndlessList(f"more than {fetched} pages of {size} for {page.count} records")
         gone = before.count - page.count if before is not None else 0
         if gone > 0 and number > 1:
             step = -min(number - 1, math.ceil(gone / size))
-        elif page.has_next or (number - 1) * size + len(page.rows) < page.count:
+        elif page.rows and (page.has_next or (number - 1) * size + len(page.rows) < page.count):
             step = 1
         else:
             return

@@ -1,0 +1,64 @@
+"""JSON from strangers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpn.registry.strict_json import MAX_DEPTH, BrokenJson, flaw_of, parse
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_good_json_is_read_as_it_is(value: object) -> None:
+    assert parse(json.dumps(value).encode()) == value
+
+
+@given(st.binary())
+def test_any_bytes_are_json_or_broken(text: bytes) -> None:
+    try:
+        value = parse(text)
+    except BrokenJson:
+        return
+    flaw_of(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b'{"a": }', b"\xff", b'"\xc3"', b"nul", b"1 2", b"9" * 5000, b"[" * 100_000, b'{"a":' * 100_000],
+)
+def test_what_cannot_be_read_is_broken(text: bytes) -> None:
+    with pytest.raises(BrokenJson):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "flaw"),
+    [
+        (b'{"a": 1, "a": 2}', "'a' stands twice"),
+        (b'[{"x": {"a": 1, "b": 2, "b": 1}}]', "'b' stands twice"),
+        (b'{"a": NaN}', "a number that JSON does not have"),
+        (b"[1, -Infinity]", "a number that JSON does not have"),
+        (b'{"a": 1e999}', "a number that JSON does not have"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), f"nested more than {MAX_DEPTH} deep"),
+    ],
+)
+def test_what_is_ambiguous_is_named(text: bytes, flaw: str) -> None:
+    assert flaw in str(flaw_of(parse(text)))
+
+
+def test_a_flaw_in_one_row_leaves_the_others_usable() -> None:
+    rows = parse(b'[{"a": 1}, {"a": 1, "a": 2}, {"a": NaN}, {"a": 3}]')
+    assert [flaw_of(row) is None for row in rows] == [True, False, False, True]
+
+
+def test_as_deep_as_allowed_is_no_flaw() -> None:
+    assert flaw_of(parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)) is None
