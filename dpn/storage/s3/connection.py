@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3.session
@@ -54,6 +54,7 @@ class Connection:
         self.bucket, self.prefix = bucket_and_prefix(settings.url)
         self.service = f"store:{settings.name}"
         self.client = _open_client(settings)
+        self._endpoint = settings.endpoint_url or "AWS"
         self._retries = retries
 
     def call(self, doing: str, request: Callable[[], T], cancellation: Cancellation | None = None) -> T:
@@ -74,6 +75,12 @@ class Connection:
                 delay = self._retries.delay_seconds(failed, getattr(error, "retry_after_seconds", None))
                 _log.warning("%s; try %d follows in %.1f s", error, failed + 1, delay)
                 cancellation.wait(delay)
+
+    def given(self, answer: Mapping[str, Any], name: str) -> Any:
+        """What every S3 server must say in this answer; StoreUnavailable if what answers is no S3 server."""
+        if answer.get(name) is None:
+            raise StoreUnavailable(self.service, f"it answered without {name}: is {self._endpoint} an S3 server?")
+        return answer[name]
 
     def once(self, doing: str, request: Callable[[], T]) -> T:
         """The answer to `request`, tried once."""

@@ -31,17 +31,17 @@ def find(
 ) -> StoredObject | None:
     """What the store says of the object at the full `key`; none if it answers that there is nothing."""
     version: Any = {"VersionId": version_id} if version_id else {}
-    try:
-        answer = connection.call(
-            f"asking for {key}",
-            lambda: connection.client.head_object(
-                Bucket=connection.bucket, Key=key, ChecksumMode="ENABLED", **version
-            ),
-            cancellation,
+
+    def request() -> StoredObject:
+        answer = connection.client.head_object(
+            Bucket=connection.bucket, Key=key, ChecksumMode="ENABLED", **version
         )
+        return _stored_object(connection, key, answer)
+
+    try:
+        return connection.call(f"asking for {key}", request, cancellation)
     except StoreMissing:
         return None
-    return _stored_object(key, answer)
 
 
 def check_bucket(connection: Connection) -> None:
@@ -117,7 +117,7 @@ def _read_from(
         lambda: connection.client.get_object(Bucket=connection.bucket, Key=stored.key, **extra),
         cancellation,
     )
-    if answer["ContentLength"] != stored.size - position:
+    if connection.given(answer, "ContentLength") != stored.size - position:
         raise StoreMismatch(
             f"{connection.service}: {doing}: of {stored.size} bytes it offers {answer['ContentLength']} "
             f"from byte {position} on"
@@ -131,11 +131,11 @@ def _read_from(
         body.close()
 
 
-def _stored_object(key: str, answer: HeadObjectOutputTypeDef) -> StoredObject:
+def _stored_object(connection: Connection, key: str, answer: HeadObjectOutputTypeDef) -> StoredObject:
     return StoredObject(
         key=key,
-        size=answer["ContentLength"],
-        modified_at=answer["LastModified"],
+        size=connection.given(answer, "ContentLength"),
+        modified_at=connection.given(answer, "LastModified"),
         etag=answer.get("ETag", "").strip('"') or None,
         version_id=named_version(answer.get("VersionId")),
         storage_class=answer.get("StorageClass") or "STANDARD",

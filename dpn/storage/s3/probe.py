@@ -85,13 +85,13 @@ class _Probe:
         upload = self._connection.call(
             "probing", lambda: self._client.create_multipart_upload(**self._where, **algorithm)
         )
-        where = {**self._where, "UploadId": upload["UploadId"]}
+        where = {**self._where, "UploadId": self._connection.given(upload, "UploadId")}
         try:
             checks_parts = checksums and self._refuses_part(where)
             part = self._connection.call(
                 "probing", lambda: self._client.upload_part(**where, PartNumber=1, Body=CONTENT, **right)
             )
-            parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"], **right}]}
+            parts = {"Parts": [{"PartNumber": 1, "ETag": self._connection.given(part, "ETag"), **right}]}
             complete_refused = self._refuses_complete(where, parts)
         except REFUSALS:
             self._connection.call("probing", lambda: self._client.abort_multipart_upload(**where))

@@ -124,7 +124,7 @@ class Put:
         storage_class = self._bucket.settings.storage_class
         if self._capabilities.proof == "read-back" and storage_class in COLD_CLASSES:
             raise Misconfigured(
-                f"{self._connection.service}: it neither checks nor shows checksums, and {storage_class} cannot be "
+                f"{self._connection.service}: it neither checks nor shows checksums, {storage_class} cannot be "
                 "read back: no copy there could ever be proven. Choose another storage class or store"
             )
 
@@ -204,7 +204,9 @@ class Put:
         self._done = 0
         digests = upload.send(self._source, plan, self._cancellation, self._report)
         self._refuse_other_content(digests)
-        return digests, upload.complete(self._fence, self._cancellation)
+        written = upload.complete(self._fence, self._cancellation)
+        self._forget_upload()
+        return digests, written
 
     def _begin_upload(self, plan: PartPlan) -> UploadState:
         algorithm: Any = {"ChecksumAlgorithm": "SHA256"} if self._capabilities.refuses_wrong_sha256 else {}
@@ -216,7 +218,7 @@ class Put:
             self._cancellation,
         )
         state = UploadState(
-            upload_id=answer["UploadId"],
+            upload_id=self._connection.given(answer, "UploadId"),
             key=self._key,
             part_size=plan.part_size,
             started_at=self._bucket.clock.now(),
