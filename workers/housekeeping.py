@@ -25,7 +25,7 @@ from models.work import Status, Task, WorkItem
 from workers.runner import Chore
 
 PAGE = 200
-ORPHANS_AFTER = timedelta(hours=1)
+ORPHANS_AFTER_SECONDS = 3600.0
 """How long bytes that no item claims lie before they go: longer than any moment between a rename and a commit."""
 
 
@@ -78,17 +78,13 @@ class Housekeeping:
 
     def sweep_staging(self) -> None:
         released = self.staging.release_orphans()
-        removed = self.staging.sweep_orphans(older_than=ORPHANS_AFTER)
+        removed = self.staging.sweep_orphans()
         if released or removed:
-            self.log.info("staging swept", reservations=released, folders=[str(path) for path in removed])
+            self.log.info("staging swept", reservations=released, items=removed)
 
     def prune_quarantine(self) -> None:
-        limits = self.settings.staging
-        removed = self.staging.prune_quarantine(
-            older_than=timedelta(days=limits.quarantine_days), max_bytes=limits.quarantine_bytes
-        )
-        if removed:
-            self.log.warning("quarantine pruned", removed=[str(path) for path in removed])
+        if removed := self.staging.prune_quarantine():
+            self.log.warning("quarantine pruned", removed=[str(pruned) for pruned in removed])
 
     def abort_uploads(self) -> None:
         if self.store is None:
