@@ -89,10 +89,8 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     failed = []
     with open_node(context, config, "dpn_cleanup") as node:
         settings = node.settings
-        staging = Staging(
-            node.sessions, settings.staging.volumes, floor_bytes=settings.staging.floor_bytes, clock=node.clock
-        )
-        staging.set_up()
+        staging = Staging(node.sessions, settings.staging, clock=node.clock)
+        staging.mount()
         store = open_store(settings.store, clock=node.clock)
         keeping = Housekeeping(
             settings,

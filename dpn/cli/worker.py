@@ -70,10 +70,8 @@ async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int)
     worker_id = worker_name(socket.gethostname(), name)
     jitter = random.SystemRandom().random
     metrics = WorkerMetrics()
-    staging = Staging(
-        node.sessions, settings.staging.volumes, floor_bytes=settings.staging.floor_bytes, clock=node.clock
-    )
-    staging.set_up()
+    staging = Staging(node.sessions, settings.staging, clock=node.clock)
+    staging.mount()
     breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
     store = await asyncio.to_thread(_open_store, node) if STORE in specs else None
     broker = open_broker(node)

@@ -290,8 +290,8 @@ def make_south(folder: Path, north: North, clock: ManualClock, **sections: dict[
         token = tokens.issue(session, "south", now=north.clock.now())
     settings = _settings("south", folder, {"north": _peer(north.server.address, token, north.daemon)}, **sections)
     sessions = _database(settings)
-    staging = Staging(sessions, settings.staging.volumes, floor_bytes=settings.staging.floor_bytes, clock=clock)
-    staging.set_up()
+    staging = Staging(sessions, settings.staging, clock=clock)
+    staging.mount()
     clients: dict[str, OwnerClient] = {"north": RegistryClient("north", settings.peers["north"])}
     return South(settings, sessions, clock, staging, open_store(settings.store, clock=clock), clients)
 
