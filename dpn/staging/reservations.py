@@ -29,12 +29,9 @@ def reserve(
     Raises NoSpace, with numbers, if they do not fit.
     """
     _lock(session, volume)
-    others = session.execute(
-        select(DiskReservation.item_id, DiskReservation.bytes).where(
-            DiskReservation.volume == volume.name, DiskReservation.item_id != item_id
-        )
-    ).tuples()
-    room_bytes = room(volume, dict(others.all()), floor_bytes=floor_bytes)
+    others = promised(session, (volume.name,))[volume.name]
+    others.pop(item_id, None)
+    room_bytes = room(volume, others, floor_bytes=floor_bytes)
     needed_bytes = max(0, size_bytes - volume.held_bytes(item_id))
     if needed_bytes > room_bytes:
         raise NoSpace(
@@ -66,8 +63,8 @@ def promised(session: Session, volumes: Collection[str]) -> dict[str, dict[int, 
             DiskReservation.volume.in_(volumes)
         )
     )
-    for name, item_id, size_bytes in rows.tuples():
-        found[name][item_id] = size_bytes
+    for row in rows:
+        found[row.volume][row.item_id] = row.bytes
     return found
 
 

@@ -1,0 +1,206 @@
+"""Volumes at start, staged files, and what is swept away, over a real database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from dpn.clock import ManualClock
+from dpn.database import Sessions
+from dpn.errors import Misconfigured, NoSpace
+from dpn.staging import Staging
+from models.manifests import StagedFile
+from models.work import StagingVolume, Status, WorkItem
+from tests.services.staging.conftest import MEBIBYTE, Disk, mounted
+
+NewItem = Callable[..., int]
+BAG = "00000000-0000-4000-a000-000000000001"
+DAY_SECONDS = 86_400.0
+
+
+def test_a_volume_is_known_once_it_was_mounted(staging: Staging, sessions: Sessions) -> None:
+    with sessions() as session:
+        assert session.scalars(select(StagingVolume.name)).all() == ["main"]
+    assert staging.volumes == ("main",)
+
+
+def test_an_empty_mount_point_is_not_mistaken_for_a_known_volume(
+    staging: Staging, sessions: Sessions, clock: ManualClock, tmp_path: Path
+) -> None:
+    with pytest.raises(Misconfigured, match="mount the volume's disk"):
+        mounted(sessions, clock, {"main": tmp_path / "elsewhere"})
+
+
+def test_mounting_again_keeps_what_is_known(
+    staging: Staging, sessions: Sessions, clock: ManualClock, tmp_path: Path, new_item: NewItem
+) -> None:
+    staging.reserve(new_item(), "main", 1)
+    mounted(sessions, clock, {"main": tmp_path / "main"})
+    with sessions() as session:
+        assert session.scalars(select(StagingVolume.reservations_made)).all() == [1]
+
+
+def test_a_staged_bag_is_held_only_whole(staging: Staging, new_item: NewItem) -> None:
+    item = new_item()
+    staged = _stage(staging, item, b"content")
+    assert staging.holds(staged)
+    assert staging.path_of(staged).read_bytes() == b"content"
+    assert not staging.holds(staged.model_copy(update={"size": 8}))
+    staging.path_of(staged).unlink()
+    assert not staging.holds(staged)
+    staging.path_of(staged).symlink_to("/etc/passwd")
+    assert not staging.holds(staged.model_copy(update={"size": len("/etc/passwd")}))
+
+
+def test_a_bag_on_a_disk_that_is_not_mounted_is_not_called_gone(
+    staging: Staging, new_item: NewItem, tmp_path: Path
+) -> None:
+    staged = _stage(staging, new_item(), b"content")
+    (tmp_path / "main").rename(tmp_path / "unmounted")
+    (tmp_path / "main").mkdir()
+    with pytest.raises(Misconfigured):
+        staging.holds(staged)
+
+
+def test_a_manifest_cannot_name_a_file_outside_staging(staging: Staging) -> None:
+    for path in ("/etc/passwd", "items/1/2/../../../../etc/passwd", f"../{BAG}.tar"):
+        with pytest.raises(ValueError, match="not the path of a staged bag"):
+            staging.path_of(StagedFile(volume="main", path=path, size=1, tag_manifest_sha256=""))
+
+
+def test_a_removed_item_leaves_nothing_and_others_stay(staging: Staging, new_item: NewItem) -> None:
+    first, second = new_item(), new_item()
+    gone, kept = _stage(staging, first, b"x"), _stage(staging, second, b"y")
+    staging.remove(first)
+    staging.remove(first, "main")
+    assert not staging.holds(gone)
+    assert staging.holds(kept)
+
+
+def test_a_bag_in_quarantine_is_not_swept_with_its_item(
+    staging: Staging, new_item: NewItem, tmp_path: Path
+) -> None:
+    item = new_item(status=Status.FAILED)
+    where = staging.quarantine(_stage(staging, item, b"bad"), item, {"valid": False})
+    staging.remove(item)
+    staging.sweep_orphans(grace_seconds=0)
+    assert (tmp_path / "main" / where).read_bytes() == b"bad"
+    assert [pruned.item_id for pruned in staging.prune_quarantine(max_bytes=2)] == [item]
+
+
+def test_quarantine_is_bounded_by_the_settings(staging: Staging, new_item: NewItem, clock: ManualClock) -> None:
+    item = new_item(status=Status.FAILED)
+    staging.quarantine(_stage(staging, item, b"bad"), item, {"valid": False})
+    clock.advance(29 * DAY_SECONDS)
+    assert staging.prune_quarantine() == []
+    clock.advance(2 * DAY_SECONDS)
+    assert [pruned.bound for pruned in staging.prune_quarantine()] == ["days"]
+
+
+def test_only_folders_that_no_item_needs_are_swept(
+    sessions: Sessions, clock: ManualClock, tmp_path: Path, disk: Disk, new_item: NewItem
+) -> None:
+    staging = mounted(sessions, clock, {"east": tmp_path / "east", "west": tmp_path / "west"})
+    live = new_item(status=Status.PENDING)
+    here = new_item(status=Status.PENDING, staging_volume="east")
+    moved_away = new_item(status=Status.PENDING, staging_volume="west")
+    over = [new_item(status=status) for status in (Status.SUCCESS, Status.FAILED, Status.CANCELLED)]
+    unknown = 999_999
+    fresh, used = new_item(status=Status.SUCCESS), new_item(status=Status.SUCCESS)
+    everything = (live, here, moved_away, *over, unknown, fresh, used)
+    for item in everything:
+        _age(_stage_on(staging, "east", item), clock, days=0 if item == fresh else 2)
+    (tmp_path / "east" / "items" / "notes").mkdir()
+    with staging.folder("east", used, 3):
+        _age(tmp_path / "east" / "items" / str(used), clock, days=2)
+        assert staging.sweep_orphans() == sorted([moved_away, *over, unknown])
+    left = {path.name for path in (tmp_path / "east" / "items").iterdir()}
+    assert left == {str(item) for item in (live, here, fresh, used)} | {"notes"}
+
+
+def test_a_thousand_folders_are_asked_about_in_batches(
+    staging: Staging, sessions: Sessions, clock: ManualClock, tmp_path: Path
+) -> None:
+    for item in range(1, 1201):
+        folder = tmp_path / "main" / "items" / str(item)
+        folder.mkdir()
+        _age(folder, clock, days=2)
+    assert staging.sweep_orphans() == list(range(1, 1201))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of sixteen MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_on_a_real_disk_everybody_who_was_promised_room_can_write(
+    sessions: Sessions, clock: ManualClock, small_disk: Path, new_item: NewItem
+) -> None:
+    staging = mounted(sessions, clock, {"small": small_disk}, floor_bytes=MEBIBYTE)
+    promised = [new_item(), new_item(), new_item()]
+    staging.reserve(promised[0], "small", 4 * MEBIBYTE)
+    staging.reserve(promised[1], "small", 4 * MEBIBYTE)
+    _write(staging, promised[0], 2 * MEBIBYTE)  # half of one has come when the next one asks
+    staging.reserve(promised[2], "small", 4 * MEBIBYTE)
+    with pytest.raises(NoSpace, match="small"):
+        staging.reserve(new_item(), "small", 4 * MEBIBYTE)
+    for item in promised:
+        _write(staging, item, 4 * MEBIBYTE)
+    (health,) = staging.health()
+    assert health.to_come_bytes == 0
+    assert health.free_bytes >= MEBIBYTE
+
+
+def test_when_items_end_their_room_is_there_for_the_next(
+    sessions: Sessions, clock: ManualClock, small_disk: Path, new_item: NewItem
+) -> None:
+    staging = mounted(sessions, clock, {"small": small_disk}, floor_bytes=MEBIBYTE)
+    for _ in range(5):
+        item = new_item()
+        staging.reserve(item, "small", 12 * MEBIBYTE)
+        _write(staging, item, 12 * MEBIBYTE)
+        with sessions.begin() as session:
+            session.execute(update(WorkItem).where(WorkItem.id == item).values(status=Status.SUCCESS))
+            staging.release(item, session)
+        staging.remove(item, "small")
+
+
+def _write(staging: Staging, item: int, size: int) -> None:
+    with staging.folder("small", item, 1) as folder, (folder.path / f"{BAG}.tar").open("wb") as file:
+        file.write(b"x" * size)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _stage(staging: Staging, item: int, content: bytes) -> StagedFile:
+    with staging.folder("main", item, 3) as folder:
+        path = folder.path / f"{BAG}.tar"
+        path.write_bytes(content)
+    return StagedFile(
+        volume="main", path=staging.relative("main", path), size=len(content), tag_manifest_sha256="ab" * 32
+    )
+
+
+def _stage_on(staging: Staging, volume: str, item: int) -> Path:
+    with staging.folder(volume, item, 3) as folder:
+        (folder.path / f"{BAG}.tar").write_bytes(b"content")
+    return folder.path.parent
+
+
+def _age(folder: Path, clock: ManualClock, *, days: float) -> None:
+    """Makes everything in the folder that old by the test's clock."""
+    stamp = clock.now().timestamp() - days * DAY_SECONDS
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (stamp, stamp))
