@@ -262,6 +262,25 @@ class TestProbe:
         assert capabilities.proof == "etag"
 
 
+class TestVersions:
+    """moto keeps versions; versitygw as the tests run it does not."""
+
+    def test_a_receipt_proves_its_own_version_whatever_came_after(
+        self, glacier_bucket: Any, stage: Stage, clock: ManualClock
+    ) -> None:
+        s3 = client(glacier_bucket)
+        s3.put_bucket_versioning(Bucket=glacier_bucket.name, VersioningConfiguration={"Status": "Enabled"})
+        store = s3_store(s3_settings(glacier_bucket), clock)
+        bag = stage(2 * PART_BYTES)
+        receipt = bag.put(store)
+        s3.put_object(Bucket=glacier_bucket.name, Key=f"bags/{bag.key}", Body=b"something else")
+
+        assert receipt.version_id is not None
+        assert store.confirm(receipt).version_id == receipt.version_id
+        with pytest.raises(StoreConflict):
+            bag.put(store)
+
+
 class TestGlacier:
     @pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
     @pytest.mark.parametrize("size", [1000, 2 * PART_BYTES + 1])
