@@ -144,6 +144,22 @@ def test_what_is_not_ours_in_an_items_folder_is_left_alone(volume: Volume, tmp_p
     assert not volume.item_folder(ITEM).exists()
 
 
+def test_a_folder_that_is_swept_while_we_ask_for_its_lock_is_not_believed(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, swept = fcntl.flock, []
+
+    def sweep_first(descriptor: int, operation: int) -> None:
+        if not swept:
+            swept.append(remove_item(volume, ITEM))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    with hold_folder(volume, ITEM, 3) as folder:
+        assert folder.path.is_dir()
+    assert swept
+
+
 def test_of_many_holders_at_once_no_two_share_a_folder(volume: Volume) -> None:
     """Each adds a line to a file under a second lock that must never be contended."""
     _leave_behind(volume, 1)
