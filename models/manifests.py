@@ -20,7 +20,11 @@ MANIFEST_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 MAX_ERRORS_KEPT = 30
 
 
-class ManifestTooNew(ValueError):
+class ManifestUnreadable(ValueError):
+    """The manifest is damaged: compare it with a backup, mend or cancel the item."""
+
+
+class ManifestTooNew(ManifestUnreadable):
     """The manifest was written by a newer version: upgrade this worker."""
 
 
@@ -169,12 +173,15 @@ MANIFEST_TYPES: dict[str, type[ReplicationManifest] | type[NoticeManifest]] = {
 def read_manifest(task: str, stored: dict[str, Any]) -> AnyManifest:
     """The manifest of an item of `task` from its stored JSON, upgraded to the present version.
 
-    Raises ManifestTooNew, pydantic.ValidationError (damaged), KeyError (unknown task).
+    Raises ManifestUnreadable, and of these ManifestTooNew where an upgrade of this software would help.
     """
-    version = int(stored.get("manifest_version", 1))
-    if version > MANIFEST_VERSION:
-        raise ManifestTooNew(f"manifest version {version}, this worker knows up to {MANIFEST_VERSION}: upgrade it")
-    while version < MANIFEST_VERSION:
-        stored = MANIFEST_UPGRADES[version](stored)
-        version += 1
-    return MANIFEST_TYPES[task].model_validate(stored)
+    try:
+        version = int(stored.get("manifest_version", 1))
+        while version < MANIFEST_VERSION:
+            stored = MANIFEST_UPGRADES[version](stored)
+            version += 1
+        if version == MANIFEST_VERSION:
+            return MANIFEST_TYPES[task].model_validate(stored)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ManifestUnreadable(f"the manifest is damaged: {error}") from error
+    raise ManifestTooNew(f"manifest version {version}, this worker knows up to {MANIFEST_VERSION}: upgrade it")

@@ -63,18 +63,22 @@ class Housekeeping:
             self.log.warning("messages wait for the broker", error=str(error))
 
     def abandon_volumes(self) -> None:
-        while True:
+        last_id: int | None = 0
+        while last_id is not None:
             with self.sessions.begin() as session:
-                items = abandon_lost_volumes(
+                abandoned = abandon_lost_volumes(
                     session,
+                    after_id=last_id,
                     abandon_after_seconds=self.settings.staging.abandon_after_seconds,
                     pipelines=self.pipelines,
                     worker=self.worker_id,
                     clock=self.clock,
                 )
-            if not items:
-                return
-            self.log.warning("staged anew: no live worker mounts their volume", items=items)
+            last_id = abandoned.last_id
+            if abandoned.items:
+                self.log.warning("staged anew: no live worker mounts their volume", items=abandoned.items)
+            if abandoned.unreadable:
+                self.log.error("not staged anew: unreadable manifests", items=abandoned.unreadable)
 
     def sweep_staging(self) -> None:
         released = self.staging.release_orphans()

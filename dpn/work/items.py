@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.errors import PermanentError
+from dpn.work.notes import printable
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce, owe_notice
@@ -111,7 +112,7 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     item.waiting_since = item.completed_at = None
     item.needs_attention = False
     item.lease_token += 1
-    item.note = f"retried by {operator}"
+    item.note = printable(f"retried by {operator}")
     announce(session, item.id, pipelines.spec(item.task, item.stage).topic_on(item.staging_volume), clock.now())
     event = Event(EventType.OPERATOR_RETRY, item.identifier, "pending", {}, item.id)
     record(session, [event], agent=operator, at=clock.now())
@@ -139,7 +140,7 @@ def cancel_item(
     item.lease_owner = item.lease_expires_at = None
     item.completed_at = item.updated_at = clock.now()
     item.needs_attention = False
-    item.note = f"cancelled by {operator}: {reason}"
+    item.note = printable(f"cancelled by {operator}: {reason}")
     if item.remote_node is not None:
         owe_notice(
             session,

@@ -39,7 +39,8 @@ class Claim:
 
     @property
     def position(self) -> Position:
-        restarts = self.manifest.get("restarts", 0)
+        # The manifest may be damaged: then nobody reads it, and this does not matter.
+        restarts = self.manifest.get("restarts", 0) if isinstance(self.manifest, dict) else 0
         return Position(self.task, self.stage, self.attempts, self.waiting_since, restarts)
 
 
@@ -56,7 +57,7 @@ def claim(
     """Takes the item if it is due, free, at one of `stages` and not on a volume we do not mount; else None."""
     row = session.execute(
         update(WorkItem)
-        .where(WorkItem.id == item_id, _claimable(stages, volumes, clock))
+        .where(WorkItem.id == item_id, claimable(stages, volumes, clock))
         .values(
             status=Status.RUNNING,
             attempts=WorkItem.attempts + 1,
@@ -92,7 +93,7 @@ def due_items(
         for condition in (_ready(clock), _expired(clock)):
             statement = (
                 select(WorkItem.run_after, WorkItem.id)
-                .where(condition, _at_stage(spec), _on_mounted(volumes))
+                .where(condition, at_stage(spec), _on_mounted(volumes))
                 .order_by(WorkItem.run_after, WorkItem.id)
                 .limit(limit)
             )
@@ -134,10 +135,11 @@ def held_by(item_id: int, token: int) -> ColumnElement[bool]:
     return and_(WorkItem.id == item_id, WorkItem.lease_token == token, WorkItem.status == Status.RUNNING)
 
 
-def _claimable(stages: Collection[StageSpec], volumes: Collection[str], clock: Clock) -> ColumnElement[bool]:
+def claimable(stages: Collection[StageSpec], volumes: Collection[str], clock: Clock) -> ColumnElement[bool]:
+    """Whether a worker of these stages and volumes may take the item now."""
     return and_(
         or_(_ready(clock), _expired(clock)),
-        or_(*(_at_stage(spec) for spec in stages)),
+        or_(*(at_stage(spec) for spec in stages)),
         _on_mounted(volumes),
     )
 
@@ -150,7 +152,8 @@ def _expired(clock: Clock) -> ColumnElement[bool]:
     return and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < clock.in_database())
 
 
-def _at_stage(spec: StageSpec) -> ColumnElement[bool]:
+def at_stage(spec: StageSpec) -> ColumnElement[bool]:
+    """Whether the item is at this stage of this task."""
     return and_(WorkItem.task == spec.task, WorkItem.stage == spec.name)
 
 

@@ -12,7 +12,7 @@ NSQ_TOPIC_MAX_CHARACTERS = 64
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage of one task. `stages`: it puts bytes on a staging volume; `staged`: it reads what that one left."""
+    """One stage of one task. `stages`: it puts bytes on a staging volume; `staged`: it reads what lies there."""
 
     task: Task
     name: str

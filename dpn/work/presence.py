@@ -33,7 +33,6 @@ def register(session: Session, presence: Presence, *, clock: Clock) -> None:
     volumes = [{"name": name, "reservations_made": 0, "seen_at": now} for name in presence.volumes]
     insert_missing(session, StagingVolume, volumes)
     row = {
-        "worker_id": presence.worker_id,
         "host": presence.host,
         "pid": presence.pid,
         "stages": list(presence.stages),
@@ -43,7 +42,10 @@ def register(session: Session, presence: Presence, *, clock: Clock) -> None:
         "started_at": now,
         "seen_at": now,
     }
-    insert_missing(session, WorkerHeartbeat, [row])
+    if not insert_missing(session, WorkerHeartbeat, [{"worker_id": presence.worker_id, **row}]):
+        # An earlier worker had the same name: in a container every worker may be pid 1 of the same host.
+        known = update(WorkerHeartbeat).where(WorkerHeartbeat.worker_id == presence.worker_id)
+        session.execute(known.values(**row))
     beat(session, presence, state="running", running=0, clock=clock)
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
+from dpn.work.leases import at_stage
+from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce
-from models.manifests import ReplicationManifest, read_manifest
+from models.manifests import ManifestUnreadable, ReplicationManifest, read_manifest
 from models.work import DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
 
 BATCH = 100
 
 
 def announce_due_items(session: Session, *, after_id: int, pipelines: Pipelines, clock: Clock) -> list[int]:
-    """Intends a message for a batch of due items that have none under way; answers them. Empty: no more."""
+    """Intends a message for a batch of due items that have none under way; answers them. Empty: no more.
+
+    Items at a stage that this software does not know wait for a newer one.
+    """
     announced = select(DispatchIntent.id).where(DispatchIntent.item_id == WorkItem.id).exists()
     due = (
         select(WorkItem.id, WorkItem.task, WorkItem.stage, WorkItem.staging_volume)
-        .where(_due(clock), ~announced, WorkItem.id > after_id)
+        .where(_due(clock), _at_known_stage(pipelines), ~announced, WorkItem.id > after_id)
         .order_by(WorkItem.id)
         .limit(BATCH)
     )
@@ -30,11 +37,29 @@ def announce_due_items(session: Session, *, after_id: int, pipelines: Pipelines,
     return [item_id for item_id, *_ in items]
 
 
+@dataclass(frozen=True)
+class Abandoned:
+    """What one batch came to."""
+
+    items: list[int]
+    """Sent back to the stage that stages them."""
+    unreadable: list[int]
+    """Left alone: their manifests are newer than this software, or damaged."""
+    last_id: int | None
+    """Where the next batch goes on; none after the last one."""
+
+
 def abandon_lost_volumes(
-    session: Session, *, abandon_after_seconds: float, pipelines: Pipelines, worker: str, clock: Clock
-) -> list[int]:
+    session: Session,
+    *,
+    after_id: int,
+    abandon_after_seconds: float,
+    pipelines: Pipelines,
+    worker: str,
+    clock: Clock,
+) -> Abandoned:
     """Sends a batch of items back to the stage that stages them, if no live worker has mounted their volume since
-    `abandon_after_seconds`. Answers their ids; empty: none left."""
+    `abandon_after_seconds`."""
     lost = select(StagingVolume.name).where(StagingVolume.seen_at < clock.in_database(-abandon_after_seconds))
     held_by_nobody = or_(
         WorkItem.status == Status.PENDING,
@@ -42,31 +67,42 @@ def abandon_lost_volumes(
     )
     items = session.scalars(
         select(WorkItem)
-        .where(WorkItem.staging_volume.in_(lost), held_by_nobody)
+        .where(WorkItem.staging_volume.in_(lost), held_by_nobody, WorkItem.id > after_id)
         .order_by(WorkItem.id)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     ).all()
     events = [_start_over(session, item, pipelines, clock) for item in items]
-    session.execute(delete(DiskReservation).where(DiskReservation.item_id.in_([item.id for item in items])))
-    record(session, events, agent=worker, at=clock.now())
-    return [item.id for item in items]
+    started_over = [event.item_id for event in events if event is not None and event.item_id is not None]
+    session.execute(delete(DiskReservation).where(DiskReservation.item_id.in_(started_over)))
+    record(session, [event for event in events if event is not None], agent=worker, at=clock.now())
+    unreadable = [item.id for item in items if item.id not in started_over]
+    return Abandoned(started_over, unreadable, items[-1].id if items else None)
 
 
-def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: Clock) -> Event:
+def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: Clock) -> Event | None:
+    try:
+        manifest = read_manifest(item.task, item.manifest)
+    except ManifestUnreadable as error:
+        item.needs_attention = True
+        item.note = printable(f"staging volume {item.staging_volume} is gone, and {error}")
+        return None
     spec = pipelines.staging_stage(item.task)
-    manifest = read_manifest(item.task, item.manifest)
     if isinstance(manifest, ReplicationManifest):
         manifest.forget_staged()
     volume = item.staging_volume
     item.manifest = manifest.model_dump(mode="json")
     item.stage, item.status, item.attempts = spec.name, Status.PENDING, 0
-    item.run_after = item.updated_at = clock.now()
+    item.run_after, item.updated_at = clock.in_database(), clock.in_database()
     item.lease_token += 1
     item.lease_owner = item.lease_expires_at = item.staging_volume = item.waiting_since = None
     item.note = f"no live worker mounts staging volume {volume}: staged anew"
     announce(session, item.id, spec.topic, clock.now())
     return Event(EventType.STAGED_COPY_LOST, item.identifier, "started over", {"volume": volume}, item.id)
+
+
+def _at_known_stage(pipelines: Pipelines) -> ColumnElement[bool]:
+    return or_(*(at_stage(spec) for spec in pipelines.all_specs()))
 
 
 def _due(clock: Clock) -> ColumnElement[bool]:

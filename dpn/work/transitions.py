@@ -14,12 +14,11 @@ from dpn.clock import Clock
 from dpn.database import insert_missing
 from dpn.work.leases import Claim, write_fenced
 from dpn.work.lifecycle import Change
+from dpn.work.notes import printable
 from dpn.work.outcomes import TransferCancellation
 from dpn.work.pipeline import Pipelines
 from models.manifests import NoticeManifest
 from models.work import DiskReservation, DispatchIntent, Status, Task, WorkItem
-
-MAX_NOTE_CHARACTERS = 4000
 
 
 def save_progress(
@@ -37,7 +36,7 @@ def save_progress(
     values = {
         "manifest": manifest,
         "staging_volume": staging_volume,
-        "note": note,
+        "note": printable(note),
         "updated_at": clock.in_database(),
     }
     write_fenced(session, claim.item_id, claim.token, values)
@@ -49,36 +48,36 @@ def finish(
     claim: Claim,
     change: Change,
     *,
-    manifest: dict[str, Any],
+    manifest: dict[str, Any] | None,
     staging_volume: str | None,
     events: Sequence[Event],
     pipelines: Pipelines,
     worker: str,
     clock: Clock,
 ) -> None:
-    """Ends a run of a stage with `change`, and the lease with it. Raises LeaseLost; then nothing is changed."""
-    final = change.status.is_final
+    """Ends a run of a stage with `change`, and the lease with it. Raises LeaseLost; then nothing is changed.
+
+    Without a manifest, what was last saved stays: the manifest and the volume that it speaks of.
+    """
     volume = None if change.leaves_volume else staging_volume
-    write_fenced(
-        session,
-        claim.item_id,
-        claim.token,
-        {
-            "stage": change.stage,
-            "status": change.status,
-            "attempts": change.attempts,
-            "run_after": clock.in_database(change.delay_seconds),
-            "waiting_since": change.waiting_since,
-            "note": printable(change.note),
-            "needs_attention": change.needs_attention,
-            "manifest": manifest,
-            "staging_volume": volume,
-            "lease_owner": None,
-            "lease_expires_at": None,
-            "updated_at": clock.in_database(),
-            "completed_at": clock.in_database() if final else None,
-        },
-    )
+    values = {
+        "stage": change.stage,
+        "status": change.status,
+        "attempts": change.attempts,
+        "run_after": clock.in_database(change.delay_seconds),
+        "waiting_since": change.waiting_since,
+        "note": printable(change.note),
+        "needs_attention": change.needs_attention,
+        "lease_owner": None,
+        "lease_expires_at": None,
+        "updated_at": clock.in_database(),
+        "completed_at": clock.in_database() if change.status.is_final else None,
+    }
+    if manifest is not None:
+        values["manifest"] = manifest
+    if manifest is not None or change.leaves_volume:
+        values["staging_volume"] = volume
+    write_fenced(session, claim.item_id, claim.token, values)
     if change.leaves_volume:
         session.execute(delete(DiskReservation).where(DiskReservation.item_id == claim.item_id))
     record(session, events, agent=worker, at=clock.now())
@@ -94,13 +93,6 @@ def finish(
             pipelines=pipelines,
             clock=clock,
         )
-
-
-def printable(note: str) -> str:
-    """The note without what a terminal or a database would choke on: it may quote another node."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in note)[
-        :MAX_NOTE_CHARACTERS
-    ]
 
 
 def announce(session: Session, item_id: int, topic: str, now: datetime) -> None:
@@ -119,10 +111,11 @@ def owe_notice(
     clock: Clock,
 ) -> None:
     """Makes the work item that tells `peer` of a cancelled transfer until it has heard; one for a transfer."""
+    detail = printable(cancellation.detail)
     manifest = NoticeManifest(
         replication_id=replication_id,
         cancel_reason=cancellation.reason.value,
-        cancel_reason_detail=cancellation.detail,
+        cancel_reason_detail=detail,
         caused_by_item=item_id,
     )
     insert_missing(
@@ -138,7 +131,7 @@ def owe_notice(
                 "attempts": 0,
                 "run_after": clock.in_database(),
                 "lease_token": 0,
-                "note": f"{peer} is to be told: {cancellation.reason.value}: {cancellation.detail}",
+                "note": f"{peer} is to be told: {cancellation.reason.value}: {detail}",
                 "needs_attention": False,
                 "manifest": manifest.model_dump(mode="json"),
                 "created_at": clock.in_database(),

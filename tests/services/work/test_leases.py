@@ -203,7 +203,7 @@ def test_finding_due_items_reads_only_what_is_due(sessions: Sessions, clock: Man
     """The plan of the query that every worker runs all the time uses the index, never a scan of the table."""
     statement = (
         select(WorkItem.run_after, WorkItem.id)
-        .where(leases._ready(clock), leases._at_stage(COPY), leases._on_mounted(["a"]))
+        .where(leases._ready(clock), leases.at_stage(COPY), leases._on_mounted(["a"]))
         .order_by(WorkItem.run_after, WorkItem.id)
         .limit(5)
     )
