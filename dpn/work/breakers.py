@@ -15,7 +15,8 @@ from sqlalchemy import update
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
-from dpn.errors import ServiceUnavailable
+from dpn.errors import Interrupted, NoSpace, ServiceUnavailable
+from dpn.work.notes import printable
 from models.work import ServiceHealth
 
 MAX_ERROR_CHARACTERS = 1000
@@ -56,8 +57,9 @@ class Breakers:
     def guard(self, service: str) -> Iterator[None]:
         """Wraps a call to `service`. Raises ServiceUnavailable at once while its breaker is open.
 
-        A ServiceUnavailable that the call raises for this service counts as a failure; anything else shows that
-        the service answers. The error that leaves carries how long to wait.
+        A ServiceUnavailable that the call raises for this service counts as a failure, unless others opened the
+        breaker meanwhile: what they found out need not be found again. Being stopped says nothing of the service;
+        any other end shows that it answers. The error that leaves carries how long to wait.
         """
         health = self._read(service)
         open_seconds = self._seconds_left(health)
@@ -68,7 +70,9 @@ class Breakers:
             yield
         except ServiceUnavailable as error:
             if error.service == service:
-                error.retry_after_seconds = max(error.retry_after_seconds or 0.0, self._count_failure(error))
+                error.retry_after_seconds = self._count_failure(error)
+            raise
+        except (Interrupted, NoSpace):
             raise
         except Exception:
             self._forget_failures(service, health)
@@ -91,11 +95,15 @@ class Breakers:
         with self._sessions.begin() as session:
             insert_missing(session, ServiceHealth, [{"service": error.service, "failures": 0, "last_error": ""}])
             health = session.get_one(ServiceHealth, error.service, with_for_update=True)
+            seconds_left = self._seconds_left(health)
+            if seconds_left > 0:
+                return seconds_left
             health.failures += 1
             health.failed_at = self._clock.now()
-            health.last_error = error.reason[:MAX_ERROR_CHARACTERS]
+            health.last_error = printable(error.reason, MAX_ERROR_CHARACTERS)
             open_seconds = self._policy.open_seconds(health.failures, jitter)
             if error.retry_after_seconds is not None:
+                # The service may ask for patience, not for eternity.
                 open_seconds = max(open_seconds, min(error.retry_after_seconds, self._policy.max_seconds))
             if open_seconds:
                 health.open_until = self._clock.now() + timedelta(seconds=open_seconds)
