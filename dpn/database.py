@@ -15,9 +15,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 import models.migrations
@@ -28,10 +29,18 @@ from models.base import Base
 
 Sessions = sessionmaker[Session]
 
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+"""What says that the database cannot be reached or is too busy now: the same statement may well work later."""
+
 SQLITE_BUSY_SECONDS = 60
 """How long a SQLite writer waits for its turn: longer than any transaction of ours lasts."""
 
 CONNECT_TIMEOUT_SECONDS = 10
+SILENCE_SECONDS = 30
+"""After how long without an answer on the network a PostgreSQL server counts as gone."""
+
+UPGRADE_LOCK = 0x64706E
+"""PostgreSQL's advisory lock under which the schema is changed."""
 
 
 def open_engine(url: str, *, pool_size: int = 10) -> Engine:
@@ -49,7 +58,13 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
                 pool_size=pool_size,
                 max_overflow=pool_size,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+                connect_args={
+                    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                    "tcp_user_timeout": SILENCE_SECONDS * 1000,
+                    "keepalives_idle": SILENCE_SECONDS // 3,
+                    "keepalives_interval": SILENCE_SECONDS // 3,
+                    "keepalives_count": 2,
+                },
             )
         case other:
             raise Misconfigured(f"database.url: {other} is not supported: use sqlite or postgresql+psycopg")
@@ -79,8 +94,13 @@ def insert_missing(session: Session, model: type[Base], rows: Sequence[Mapping[s
 
 
 def upgrade(engine: Engine) -> None:
-    """Creates the tables or migrates them to the newest schema. Safe to repeat; never goes back."""
+    """Creates the tables or migrates them to the newest schema, whole or not at all.
+
+    Safe to repeat, by several at once, too; never goes back.
+    """
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
         configuration = _alembic()
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, "head")
@@ -92,8 +112,8 @@ def check_schema(engine: Engine) -> None:
     try:
         with engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-    except OperationalError as error:
-        raise Misconfigured(f"the database cannot be reached ({error.orig}): check database.url") from error
+    except DBAPIError as error:
+        raise Misconfigured(f"the database cannot be read ({error.orig}): check database.url") from error
     if current is None:
         raise Misconfigured("the database is empty: run `dpn db upgrade`")
     if current != head:
