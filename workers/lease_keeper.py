@@ -1,14 +1,13 @@
 """Keeps the leases of running items alive, and stops the work of those that are lost.
 
 If the database cannot be reached for as long as a lease lasts, all work stops: by then another worker may hold it.
+That does not wait for the database to answer: one thread asks it, another one watches the clock.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
@@ -18,6 +17,9 @@ from dpn.telemetry.logs import Log
 from dpn.work.leases import Claim, extend
 
 EXTENSIONS_PER_LEASE = 3
+LOOKS_PER_LEASE = 20
+STOP_SECONDS = 5.0
+"""How long a stopping worker waits for an extension under way: the database may hang."""
 
 
 @dataclass
@@ -25,10 +27,11 @@ class _Held:
     claim: Claim
     cancellation: Cancellation
     extended_at: float
+    """When the extension that is known to have been granted was asked for, by the monotonic clock."""
 
 
 class LeaseKeeper:
-    """One thread that extends every lease this process holds, three times in a lease's life."""
+    """Extends every lease this process holds, all in one statement, three times in a lease's life."""
 
     def __init__(self, sessions: Sessions, *, lease_seconds: float, clock: Clock, log: Log) -> None:
         self._sessions = sessions
@@ -38,20 +41,29 @@ class LeaseKeeper:
         self._held: dict[tuple[int, int], _Held] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._keep, name="leases", daemon=True),
+            threading.Thread(target=self._watch, name="lease-clock", daemon=True),
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stops extending; what is still held runs out by itself."""
         self._stopping.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
 
-    def hold(self, claim: Claim, cancellation: Cancellation) -> None:
-        """Keeps this lease from now on; `cancellation` is told if it is lost."""
+    def hold(self, claim: Claim, cancellation: Cancellation, *, claimed_at: float) -> None:
+        """Keeps this lease from now on; `cancellation` is told if it is lost.
+
+        `claimed_at`: the monotonic clock before the claim was asked for, so that it never counts as younger than
+        it is.
+        """
         with self._lock:
-            self._held[claim.item_id, claim.token] = _Held(claim, cancellation, self._clock.monotonic())
+            self._held[claim.item_id, claim.token] = _Held(claim, cancellation, claimed_at)
 
     def release(self, claim: Claim) -> None:
         """The run has ended: no need to keep its lease."""
@@ -65,13 +77,8 @@ class LeaseKeeper:
         if not held:
             return
         asked_at = self._clock.monotonic()
-        try:
-            with self._sessions.begin() as session:
-                kept = extend(session, list(held), lease_seconds=self._lease_seconds, clock=self._clock)
-        except SQLAlchemyError as error:
-            self._log.error("leases could not be extended", error=str(error), items=[item for item, _ in held])
-            self._give_up_expired(held)
-            return
+        with self._sessions.begin() as session:
+            kept = extend(session, list(held), lease_seconds=self._lease_seconds, clock=self._clock)
         for (item_id, _token), entry in held.items():
             if item_id in kept:
                 entry.extended_at = asked_at
@@ -80,17 +87,27 @@ class LeaseKeeper:
                     LeaseLost(f"item {item_id}: another worker holds it, or it was cancelled")
                 )
 
+    def give_up_expired(self) -> None:
+        """One look at the clock: cancels what has not been extended for a whole lease."""
+        now = self._clock.monotonic()
+        with self._lock:
+            expired = [entry for entry in self._held.values() if now - entry.extended_at >= self._lease_seconds]
+        for entry in expired:
+            item_id = entry.claim.item_id
+            entry.cancellation.cancel(LeaseLost(f"item {item_id}: the database was away for a whole lease"))
+
     def _keep(self) -> None:
         while not self._stopping.wait(self._lease_seconds / EXTENSIONS_PER_LEASE):
-            self.extend_all()
+            try:
+                self.extend_all()
+            except Exception as error:  # noqa: BLE001  (whatever it was: the next round may work)
+                self._log.error("leases could not be extended", error=str(error))
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(self._lease_seconds / LOOKS_PER_LEASE):
+            self.give_up_expired()
 
     def _still_running(self, entry: _Held) -> bool:
         """A run that ended while we asked is not a lost one."""
         with self._lock:
             return (entry.claim.item_id, entry.claim.token) in self._held
-
-    def _give_up_expired(self, held: dict[tuple[int, int], _Held]) -> None:
-        now = self._clock.monotonic()
-        for (item_id, _token), entry in held.items():
-            if now - entry.extended_at >= self._lease_seconds:
-                entry.cancellation.cancel(LeaseLost(f"item {item_id}: the database was away for a whole lease"))

@@ -7,8 +7,9 @@ SIGUSR2: the same as the first SIGTERM, but a second SIGUSR2 takes the halt back
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,23 +22,23 @@ from dpn.broker import Broker, Subscription
 from dpn.broker.messages import item_id_in
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
-from dpn.database import Sessions, reading
+from dpn.database import Sessions
 from dpn.errors import Interrupted
 from dpn.settings import WorkSettings
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.telemetry.readiness import notify_systemd
-from dpn.work.leases import Claim, claim, due_items
-from dpn.work.pipeline import StageSpec
-from dpn.work.presence import Presence, beat, leave, register
-from models.work import DeadLetter, WorkItem
+from dpn.work.leases import Claim
+from dpn.work.presence import Presence
 from workers.lease_keeper import LeaseKeeper
 from workers.stage_run import StageRunner
+from workers.worker_rows import WorkerRows
 
 T = TypeVar("T")
 
 DATABASE_THREADS = 2
-MAX_DEAD_LETTER_CHARACTERS = 1024
+LONGEST_PAUSE_SECONDS = 30.0
+"""Before a loop that failed is tried again."""
 
 
 class Halt(StrEnum):
@@ -77,7 +78,9 @@ class Worker:
     ) -> None:
         self._runner = runner
         self._presence = presence
-        self._sessions = sessions
+        self._rows = WorkerRows(
+            presence, tuple(runner.stages), sessions, lease_seconds=settings.lease_seconds, clock=clock
+        )
         self._broker = broker
         self._settings = settings
         self._concurrency = concurrency
@@ -85,24 +88,34 @@ class Worker:
         self._clock = clock
         self._log = log
         self._metrics = metrics
-        self._stages: list[StageSpec] = list(runner.stages)
         self._leases = LeaseKeeper(sessions, lease_seconds=settings.lease_seconds, clock=clock, log=log)
         self._taken = 0
         self._running: dict[asyncio.Task[None], Cancellation] = {}
         self._halt = Halt.NO
+        self._stop_by = math.inf
+        self._interrupted: Interrupted | None = None
         self._sweep = asyncio.Event()
+        self._beat = asyncio.Event()
         self._changed = asyncio.Event()
+        self._chore_threads = ThreadPoolExecutor(1, thread_name_prefix="chores")
         self._stage_threads = ThreadPoolExecutor(concurrency, thread_name_prefix="stage")
         self._database_threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database")
 
     async def run(self) -> None:
         """Works until told to stop. Raises what makes starting impossible."""
-        await self._in_database(self._register)
+        await self._in_database(self._rows.register)
         self._leases.start()
         self._listen_to_signals()
         await self._broker.start(self._subscriptions(), self.offer, self._sweep.set)
         self._free_slots_changed()
-        background = [asyncio.create_task(task) for task in (self._keep_sweeping(), self._keep_beating())]
+        background = [
+            asyncio.create_task(
+                self._forever("sweep", self._sweep_once, self._sweep, self._settings.sweep_seconds)
+            ),
+            asyncio.create_task(
+                self._forever("heartbeat", self._beat_once, self._beat, self._settings.heartbeat_seconds)
+            ),
+        ]
         background += [asyncio.create_task(self._keep_doing(chore)) for chore in self._chores]
         notify_systemd("READY=1")
         self._log.info("worker started", stages=list(self._presence.stages), volumes=list(self._presence.volumes))
@@ -116,7 +129,8 @@ class Worker:
             await self._broker.stop()
             self._leases.stop()
             with suppress(SQLAlchemyError):
-                await self._in_database(self._leave)
+                await self._in_database(self._rows.leave)
+            self._chore_threads.shutdown(cancel_futures=True)
             self._stage_threads.shutdown()
             self._database_threads.shutdown()
             self._log.info("worker stopped")
@@ -136,7 +150,7 @@ class Worker:
             return False
         try:
             claimed = await self._take(item_id)
-            known = claimed or await self._in_database(self._is_known, item_id)
+            known = claimed or await self._in_database(self._rows.is_known, item_id)
         except SQLAlchemyError as error:
             self._log.error("an item could not be claimed", item=item_id, error=str(error))
             return False
@@ -163,15 +177,18 @@ class Worker:
         self._taken += 1
         self._free_slots_changed()
         claimed: Claim | None = None
+        claimed_at = self._clock.monotonic()
         try:
-            claimed = await self._in_database(self._claim, item_id)
+            claimed = await self._in_database(self._rows.claim, item_id)
         finally:
             if claimed is None:
                 self._give_slot_back()
         if claimed is None:
             return False
         cancellation = Cancellation()
-        self._leases.hold(claimed, cancellation)
+        if self._interrupted is not None:  # while we claimed it
+            cancellation.cancel(self._interrupted)
+        self._leases.hold(claimed, cancellation, claimed_at=claimed_at)
         task = asyncio.create_task(self._perform(claimed, cancellation))
         self._running[task] = cancellation
         task.add_done_callback(self._ended)
@@ -205,45 +222,46 @@ class Worker:
         self._metrics.messages.labels(topic, "dead letter").inc()
         self._log.warning("message that names no item of ours", topic=topic, body=repr(body[:100]), reason=reason)
         try:
-            await self._in_database(self._save_dead_letter, topic, body, reason)
+            await self._in_database(self._rows.bury, topic, body, reason)
         except SQLAlchemyError:
             return False
         return True
 
     # -- what goes on beside -------------------------------------------------------------------------------------
 
-    async def _keep_sweeping(self) -> None:
+    async def _forever(
+        self, name: str, once: Callable[[], Awaitable[None]], now: asyncio.Event, every_seconds: float
+    ) -> None:
+        """Does `once` whenever `now` is set, and every so often. A failure is told, and tried again later."""
         while True:
-            pause = self._settings.sweep_seconds * (0.75 + self._runner.jitter() / 2)
+            # Not wait_for: before Python 3.12 that swallows a cancellation which meets the end of the wait.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._sweep.wait(), pause)
-            self._sweep.clear()
+                async with asyncio.timeout(every_seconds * (0.75 + self._runner.jitter() / 2)):
+                    await now.wait()
+            now.clear()
             try:
-                await self._sweep_once()
-            except SQLAlchemyError as error:
-                self._log.error("the sweep failed", error=str(error))
-                await asyncio.sleep(self._settings.sweep_seconds)
+                await once()
+            except Exception as error:  # noqa: BLE001  (a worker whose loops have ended would be a dead one that looks alive)
+                self._log.error(f"the {name} failed", error=str(error))
+                await asyncio.sleep(min(every_seconds, LONGEST_PAUSE_SECONDS))
 
     async def _sweep_once(self) -> None:
         """Starts due items that no message announced, as many as there are slots."""
         if self.free_slots <= 0:
             return
-        for item_id in await self._in_database(self._due, self.free_slots):
+        for item_id in await self._in_database(self._rows.due, self.free_slots):
             if self.free_slots <= 0:
                 break
             await self._take(item_id)
         self._metrics.last_sweep.set(self._clock.now().timestamp())
 
-    async def _keep_beating(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.heartbeat_seconds)
-            with suppress(SQLAlchemyError):
-                await self._in_database(self._beat)
+    async def _beat_once(self) -> None:
+        await self._in_database(self._rows.beat, self._halt.value, len(self._running))
 
     async def _keep_doing(self, chore: Chore) -> None:
         while True:
             try:
-                await self._in_database(chore.run)
+                await asyncio.get_running_loop().run_in_executor(self._chore_threads, chore.run)
             except Exception as error:  # noqa: BLE001  (a chore that fails is done again; it must not end the worker)
                 self._log.error("a chore failed", chore=chore.name, error=repr(error), exc_info=error)
             await asyncio.sleep(chore.every_seconds * (0.75 + self._runner.jitter() / 2))
@@ -252,23 +270,31 @@ class Worker:
 
     async def _until_stopped(self) -> None:
         while self._halt is Halt.NO or self._taken:
-            deadline = None if self._halt is Halt.NO else self._settings.stop_timeout_seconds
+            left = self._stop_by - self._clock.monotonic()
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), deadline)
+                await asyncio.wait_for(self._changed.wait(), None if left == math.inf else max(0.0, left))
             except TimeoutError:
+                self._stop_by = math.inf
                 self._interrupt("the worker stops and the time to finish is over")
 
     def _set_halt(self, halt: Halt) -> None:
+        if halt is Halt.NO:
+            self._stop_by, self._interrupted = math.inf, None
+            self._runner.stopping.clear()
+        elif self._halt is Halt.NO:
+            self._stop_by = self._clock.monotonic() + self._settings.stop_timeout_seconds
         self._halt = halt
         self._log.info("halt", state=halt.value, running=len(self._running))
         self._free_slots_changed()
-        self._changed.set()
-        self._sweep.set()
+        for waiting in (self._changed, self._sweep, self._beat):
+            waiting.set()
 
     def _interrupt(self, reason: str) -> None:
+        self._interrupted = Interrupted(reason)
+        self._runner.stopping.set()
         for cancellation in self._running.values():
-            cancellation.cancel(Interrupted(reason))
+            cancellation.cancel(self._interrupted)
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -284,45 +310,6 @@ class Worker:
     def _subscriptions(self) -> list[Subscription]:
         return [
             Subscription(topic, spec.channel)
-            for spec in self._stages
+            for spec in self._runner.stages
             for topic in spec.topics(self._presence.volumes if spec.may_lie_on_volume else ())
         ]
-
-    def _claim(self, item_id: int) -> Claim | None:
-        with self._sessions.begin() as session:
-            return claim(
-                session,
-                item_id,
-                worker=self._presence.worker_id,
-                stages=self._stages,
-                volumes=self._presence.volumes,
-                lease_seconds=self._settings.lease_seconds,
-                clock=self._clock,
-            )
-
-    def _due(self, limit: int) -> list[int]:
-        with reading(self._sessions) as session:
-            return due_items(
-                session, stages=self._stages, volumes=self._presence.volumes, limit=limit, clock=self._clock
-            )
-
-    def _is_known(self, item_id: int) -> bool:
-        with reading(self._sessions) as session:
-            return session.get(WorkItem, item_id) is not None
-
-    def _save_dead_letter(self, topic: str, body: bytes, reason: str) -> None:
-        text = body.decode("ascii", "backslashreplace").replace("\0", "\\0")[:MAX_DEAD_LETTER_CHARACTERS]
-        with self._sessions.begin() as session:
-            session.add(DeadLetter(topic=topic, body=text, reason=reason[:255], received_at=self._clock.now()))
-
-    def _register(self) -> None:
-        with self._sessions.begin() as session:
-            register(session, self._presence, clock=self._clock)
-
-    def _beat(self) -> None:
-        with self._sessions.begin() as session:
-            beat(session, self._presence, state=self._halt.value, running=len(self._running), clock=self._clock)
-
-    def _leave(self) -> None:
-        with self._sessions.begin() as session:
-            leave(session, self._presence, clock=self._clock)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType
 from dpn.broker import Broker, BrokerUnavailable
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
-from dpn.database import Sessions, reading
+from dpn.database import DATABASE_AWAY, Sessions, reading
 from dpn.errors import Interrupted, LeaseLost, Misconfigured, NoSpace, PermanentError, ServiceUnavailable
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
@@ -28,10 +29,11 @@ from dpn.work import lifecycle
 from dpn.work.dispatch import publish_intents
 from dpn.work.leases import Claim, held_by
 from dpn.work.lifecycle import Change, Policy
+from dpn.work.notes import printable
 from dpn.work.outcomes import CancelReason, Fail, Outcome, Retry, TransferCancellation, Wait
 from dpn.work.pipeline import Pipelines, StageSpec
 from dpn.work.transitions import finish, save_progress
-from models.manifests import AnyManifest, ManifestTooNew, StageSummary, read_manifest
+from models.manifests import AnyManifest, ManifestUnreadable, StageSummary, read_manifest
 from models.work import Task, WorkItem
 from workers.stage import Job, Stage
 
@@ -40,12 +42,17 @@ ASK_AGAIN_SECONDS = 300.0
 
 DATABASE_RETRY_SECONDS = 1.0
 
-MAX_NOTE_CHARACTERS = 2000
+MAX_ERROR_CHARACTERS = 2000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StageRunner:
-    """See the module's docstring. `ended` is told of items that have come to their end, after the commit."""
+    """See the module's docstring. `ended` is told of items that have come to their end, after the commit.
+
+    Once `stopping` is set, no outcome waits for a database that is away: its stage will run again.
+    """
 
     stages: Mapping[StageSpec, Stage]
     sessions: Sessions
@@ -58,6 +65,7 @@ class StageRunner:
     log: Log
     metrics: WorkerMetrics
     ended: Callable[[Claim, AnyManifest, Change], None]
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self, claim: Claim, cancellation: Cancellation) -> None:
         """Runs the claimed item's stage and commits what came of it. Raises nothing that an item could cause."""
@@ -68,8 +76,8 @@ class StageRunner:
         try:
             job = self._job(claim, cancellation, log)
             outcome = self._outcome(job, spec)
-        except (ManifestTooNew, ValidationError, KeyError) as error:
-            outcome = Wait(ASK_AGAIN_SECONDS, f"the manifest cannot be read: {error}", needs_attention=True)
+        except ManifestUnreadable as error:
+            outcome = Wait(ASK_AGAIN_SECONDS, str(error), needs_attention=True)
         except LeaseLost as error:
             self._lost(log, error)
             return
@@ -78,6 +86,16 @@ class StageRunner:
                 claim, job, lifecycle.release(claim.position, f"put back: {error}"), log, "released", started
             )
             return
+        change = self._decide(claim, outcome)
+        try:
+            self._finish(claim, job, change, log, type(outcome).__name__.lower(), started)
+        except (SQLAlchemyError, ValueError, TypeError) as error:
+            # What it wants to write is refused, and would be each time: the item must not hang on that.
+            log.error("the outcome could not be written", error=repr(error), exc_info=error)
+            reason = f"its outcome could not be written: {type(error).__name__}: {error}"
+            self._finish(claim, None, self._decide(claim, Retry(reason)), log, "retry", started)
+
+    def _decide(self, claim: Claim, outcome: Outcome) -> Change:
         change = lifecycle.decide(
             claim.position,
             outcome,
@@ -86,17 +104,22 @@ class StageRunner:
             now=self.clock.now(),
             jitter=self.jitter(),
         )
-        self._finish(claim, job, change, log, type(outcome).__name__.lower(), started)
+        return replace(change, note=printable(change.note))
 
     def _job(self, claim: Claim, cancellation: Cancellation, log: Log) -> Job[Any]:
+        def pause() -> None:
+            if cancellation.wait(DATABASE_RETRY_SECONDS):
+                cancellation.check()
+
         def check_held() -> None:
-            with reading(self.sessions) as session:
-                held = session.scalar(select(WorkItem.id).where(held_by(claim.item_id, claim.token)))
-            if held is None:
+            def read(session: Session) -> int | None:
+                return session.scalar(select(WorkItem.id).where(held_by(claim.item_id, claim.token)))
+
+            if self._while_away(lambda: reading(self.sessions), read, pause, log) is None:
                 raise LeaseLost(f"item {claim.item_id}: another worker may hold it")
 
         def persist(job: Job[Any], note: str) -> None:
-            with self.sessions.begin() as session:
+            def save(session: Session) -> None:
                 save_progress(
                     session,
                     claim,
@@ -107,6 +130,8 @@ class StageRunner:
                     worker=self.worker_id,
                     clock=self.clock,
                 )
+
+            self._while_away(self.sessions.begin, save, pause, log)
 
         manifest = read_manifest(claim.task, claim.manifest)
         return Job(claim, manifest, cancellation, log, claim.staging_volume, persist, check_held, note=claim.note)
@@ -127,21 +152,29 @@ class StageRunner:
 
     def _outcome_of(self, error: Exception, job: Job[Any]) -> Outcome:
         match error:
-            case Interrupted():
+            case LeaseLost():
+                raise error
+            case Interrupted() if job.cancellation.requested:
                 raise error
             case ServiceUnavailable(retry_after_seconds=seconds):
-                return Wait(seconds or self.policy.backoff_first_seconds, str(error))
+                return Wait(self._patience(seconds), str(error))
             case Misconfigured():
                 return Wait(ASK_AGAIN_SECONDS, str(error), needs_attention=True)
             case NoSpace():
                 return Wait(ASK_AGAIN_SECONDS, str(error))
             case PermanentError():
                 return give_up(job.claim, str(error))
-            case SQLAlchemyError():
-                # Our own database is no fault of the item.
-                return Wait(self.policy.backoff_first_seconds, f"the database failed: {error}")
+        if isinstance(error, DATABASE_AWAY):  # our own database: no fault of the item
+            return Wait(self.policy.backoff_first_seconds, f"the database failed: {error}")
         job.log.warning("stage raised", error=repr(error), exc_info=error)
         return Retry(f"{type(error).__name__}: {error}")
+
+    def _patience(self, asked_seconds: float | None) -> float:
+        """How long to wait for a service that asked for so many seconds: it may be hostile, or not know."""
+        longest = self.policy.backoff_max_seconds
+        if asked_seconds is None or not asked_seconds > 0:
+            return self.policy.backoff_first_seconds
+        return min(asked_seconds, longest)
 
     def _finish(
         self, claim: Claim, job: Job[Any] | None, change: Change, log: Log, outcome: str, started: float
@@ -154,6 +187,9 @@ class StageRunner:
             self._commit(claim, job, change, outcome, log)
         except LeaseLost as error:
             self._lost(log, error)
+            return
+        except Interrupted as error:
+            log.error("the outcome is lost: the stage runs again once its lease has run out", error=str(error))
             return
         self.metrics.stages_ended.labels(claim.task, claim.stage, outcome).inc()
         self.metrics.stage_seconds.labels(claim.task, claim.stage).observe(seconds)
@@ -172,7 +208,7 @@ class StageRunner:
             else job.manifest.model_dump(mode="json", exclude={"receipt": {"part_sha256"}}),
         )
         if job is not None and change.status.is_final:
-            self.ended(claim, job.manifest, change)
+            self._tell_ended(claim, job.manifest, change, log)
         self._publish(claim.item_id, log)
 
     def _summarise(self, job: Job[Any], change: Change, seconds: float, outcome: str) -> None:
@@ -182,11 +218,12 @@ class StageRunner:
             summary.errors = []
             summary.finished_at = self.clock.now()
         elif outcome != "released":
-            summary.add_error(change.note[:MAX_NOTE_CHARACTERS])
+            summary.add_error(change.note[:MAX_ERROR_CHARACTERS])
 
     def _commit(self, claim: Claim, job: Job[Any] | None, change: Change, outcome: str, log: Log) -> None:
         """Commits, trying again while the database is away. A commit whose answer was lost shows as a lease that
-        is no longer ours: then the change has been made, or another worker goes on. Raises LeaseLost."""
+        is no longer ours: then the change has been made, or another worker goes on. Raises LeaseLost, and
+        Interrupted if the worker stops meanwhile."""
         detail = {
             "stage": claim.stage,
             "next_stage": change.stage,
@@ -196,26 +233,50 @@ class StageRunner:
         events = list(job.events) if job else []
         if outcome not in ("wait", "released"):  # an item may wait for weeks, asking every minute: the log has it
             events.append(Event(EventType.STAGE_ENDED, claim.identifier, outcome, detail, claim.item_id))
-        manifest = claim.manifest if job is None else job.manifest.model_dump(mode="json")
-        pause = threading.Event()
+        manifest = None if job is None else job.manifest.model_dump(mode="json")
+
+        def write(session: Session) -> None:
+            finish(
+                session,
+                claim,
+                change,
+                manifest=manifest,
+                staging_volume=job.staging_volume if job else claim.staging_volume,
+                events=events,
+                pipelines=self.pipelines,
+                worker=self.worker_id,
+                clock=self.clock,
+            )
+
+        def pause() -> None:
+            if self.stopping.wait(DATABASE_RETRY_SECONDS):
+                raise Interrupted("the worker stops while the database is away")
+
+        self._while_away(self.sessions.begin, write, pause, log)
+
+    def _while_away(
+        self,
+        opened: Callable[[], AbstractContextManager[Session]],
+        act: Callable[[Session], T],
+        pause: Callable[[], None],
+        log: Log,
+    ) -> T:
+        """Acts, again and again while the database is away; `pause` waits, or raises if waiting is of no use."""
+        tell = log.error
         while True:
             try:
-                with self.sessions.begin() as session:
-                    finish(
-                        session,
-                        claim,
-                        change,
-                        manifest=manifest,
-                        staging_volume=job.staging_volume if job else claim.staging_volume,
-                        events=events,
-                        pipelines=self.pipelines,
-                        worker=self.worker_id,
-                        clock=self.clock,
-                    )
-                return
-            except (OperationalError, InterfaceError) as error:
-                log.error("the outcome could not be written, trying again", error=str(error))
-                pause.wait(DATABASE_RETRY_SECONDS)
+                with opened() as session:
+                    return act(session)
+            except DATABASE_AWAY as error:
+                tell("the database is away: trying again", error=str(error))
+                tell = log.debug
+                pause()
+
+    def _tell_ended(self, claim: Claim, manifest: AnyManifest, change: Change, log: Log) -> None:
+        try:
+            self.ended(claim, manifest, change)
+        except Exception as error:  # the end is committed: what follows must not undo it
+            log.error("what follows an item's end failed", error=repr(error), exc_info=error)
 
     def _publish(self, item_id: int, log: Log) -> None:
         try:
