@@ -7,6 +7,7 @@ PostgreSQL it listens for a notification. Either way it is only told to look.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
@@ -17,7 +18,10 @@ from dpn.broker import BrokerUnavailable, Offer, Subscription
 
 NOTIFICATION_CHANNEL = "dpn_work"
 LOOK_FOR_CHANGES_SECONDS = 0.1
-RECONNECT_SECONDS = 5.0
+LOOK_FOR_STOP_SECONDS = 0.25
+RECONNECT_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class EmbeddedBroker:
@@ -63,7 +67,8 @@ class EmbeddedBroker:
         while not self._stopping.is_set():
             try:
                 watch()
-            except (SQLAlchemyError, OSError):
+            except Exception as error:  # noqa: BLE001  (the driver's own errors, too)
+                log.warning("not listening for changes in the database: %s", error)
                 self._sweep_now()
                 self._stopping.wait(min(self._poll_seconds, RECONNECT_SECONDS))
 
@@ -85,15 +90,20 @@ class EmbeddedBroker:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(f"LISTEN {NOTIFICATION_CHANNEL}"))
             while not self._stopping.is_set():
-                self._wait_for_notification(connection)
                 self._sweep_now()
+                self._wait_for_notification(connection)
 
     def _wait_for_notification(self, connection: Connection) -> None:
+        """Returns at a notification, after `poll_seconds`, or when told to stop."""
         driver = connection.connection.driver_connection
         if driver is None:
             raise OSError("the connection that listens for notifications is gone")
-        for _ in driver.notifies(timeout=self._poll_seconds, stop_after=1):
-            pass
+        waited = 0.0
+        while waited < self._poll_seconds and not self._stopping.is_set():
+            patience = min(LOOK_FOR_STOP_SECONDS, self._poll_seconds - waited)
+            if any(True for _ in driver.notifies(timeout=patience, stop_after=1)):
+                return
+            waited += patience
 
 
 def _ignore(_: object) -> None:
