@@ -1,6 +1,7 @@
 """One JSON object a line, on stderr and, where a folder is given, in a file of the process's name.
 
-The file may be moved away at any time (logrotate): it is opened anew. A log that cannot be written stops nothing.
+The file may be moved away at any time (logrotate): it is opened anew. A log that cannot be written stops nothing,
+and is told of on stderr. What libraries, threads and Python's warnings have to say takes the same form.
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import math
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -17,6 +22,9 @@ import structlog
 from dpn.settings import LogSettings
 
 Log = structlog.stdlib.BoundLogger
+
+TELL_AGAIN_SECONDS = 60.0
+MAX_LOST_CHARACTERS = 1000
 
 
 def configure_logs(settings: LogSettings, process: str, *, node: str) -> Log:
@@ -38,6 +46,8 @@ def configure_logs(settings: LogSettings, process: str, *, node: str) -> Log:
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(settings.level.upper())
+    logging.captureWarnings(True)
+    threading.excepthook = _log_uncaught
     for noisy in ("botocore", "boto3", "urllib3", "s3transfer", "alembic", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
@@ -56,15 +66,49 @@ def configure_logs(settings: LogSettings, process: str, *, node: str) -> Log:
 
 
 def _handlers(settings: LogSettings, process: str) -> list[logging.Handler]:
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [_Stderr(sys.stderr)]
     if settings.directory is not None:
         settings.directory.mkdir(parents=True, exist_ok=True)
-        handlers.append(
-            logging.handlers.WatchedFileHandler(settings.directory / f"{process}.json", encoding="utf-8", delay=True)
-        )
+        handlers.append(_File(settings.directory / f"{process}.json", encoding="utf-8", delay=True))
     return handlers
+
+
+class _TellsOnStderr(logging.Handler):
+    """Tells of lines that could not be written, once a minute, instead of a stack trace for each."""
+
+    _told_at = -math.inf
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        if time.monotonic() - self._told_at < TELL_AGAIN_SECONDS:
+            return
+        self._told_at = time.monotonic()
+        problem = {
+            "event": "a log line could not be written",
+            "level": "error",
+            "error": repr(sys.exc_info()[1]),
+            "handler": repr(self),
+            "lost": repr(record.msg)[:MAX_LOST_CHARACTERS],
+        }
+        with suppress(OSError, ValueError):
+            print(json.dumps(problem), file=sys.stderr, flush=True)
+
+
+class _Stderr(_TellsOnStderr, logging.StreamHandler[Any]):
+    pass
+
+
+class _File(_TellsOnStderr, logging.handlers.WatchedFileHandler):
+    pass
 
 
 def _to_json(event: dict[str, Any], default: Callable[[Any], Any] | None = None, **_: Any) -> str:
     """Escapes everything outside ASCII: a hostile name cannot forge a line or upset a terminal."""
-    return json.dumps(event, default=str, ensure_ascii=True)
+    try:
+        return json.dumps(event, default=str, ensure_ascii=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({str(name): repr(value) for name, value in event.items()}, ensure_ascii=True)
+
+
+def _log_uncaught(uncaught: threading.ExceptHookArgs) -> None:
+    thread = uncaught.thread.name if uncaught.thread is not None else "?"
+    logging.getLogger("threads").error("the thread %s broke off", thread, exc_info=uncaught.exc_value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from dpn.errors import Misconfigured
+
 STAGE_SECONDS_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
 
@@ -37,6 +39,15 @@ class WorkerMetrics:
         )
 
     def serve(self, host: str, port: int) -> int:
-        """Serves the metrics over HTTP from a thread; answers the port (one of its own for port 0)."""
-        server, _thread = start_http_server(port, addr=host, registry=self.registry)
+        """Serves the metrics over HTTP from a thread; answers the port (one of its own for port 0).
+
+        Raises Misconfigured if the port is taken.
+        """
+        try:
+            server, _thread = start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise Misconfigured(
+                f"log.metrics_port {port}: {error.strerror}: give each process of this host a port of its own, "
+                f"e.g. DPN_LOG__METRICS_PORT in its unit, or 0 for any"
+            ) from error
         return int(server.server_port)
