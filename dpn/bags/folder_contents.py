@@ -61,11 +61,13 @@ class FolderContents:
         self.complete = True
 
     def name_of(self, number: int) -> bytes:
+        self._progress.tick()
         return self._names[number]
 
     def chunks(self, number: int) -> Iterator[bytes]:
         buffer = memoryview(bytearray(READ_BYTES))
         for view in self._views(number, buffer):
+            self._progress.tick()
             yield bytes(view)
 
     def compute(self, column: Column, numbers: Iterable[int]) -> None:
@@ -81,6 +83,7 @@ class FolderContents:
         """Numbers of the files, folder by folder."""
         waiting = [b""]
         while waiting:
+            self._progress.tick()
             folder = waiting.pop()
             for entry in _sorted_entries(os.path.join(self._base, folder)):
                 name = os.path.join(folder, entry.name)
@@ -119,16 +122,18 @@ class FolderContents:
         path = os.path.join(self._base, self._names[number])
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise _changed(path)
+            before = os.fstat(fd)
             left = self.index.sizes[number]
+            if not stat.S_ISREG(before.st_mode) or before.st_size != left:
+                raise _changed(path)
             while left:
                 count = os.readv(fd, [buffer[:left]])
                 if not count:
                     raise _changed(path)
                 yield buffer[:count]
                 left -= count
-            if os.read(fd, 1):
+            after = os.fstat(fd)
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 raise _changed(path)
         finally:
             os.close(fd)

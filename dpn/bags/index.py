@@ -13,7 +13,7 @@ from itertools import compress, pairwise
 
 from dpn.bags.digests import GROWTH_FILES, DigestTable
 from dpn.bags.findings import Findings
-from dpn.bags.names import UNSAFE, faults, folded, is_plain, manifest_algorithm
+from dpn.bags.names import UNSAFE, faults, folded, is_plain, manifest_algorithm, normalized
 
 DEFAULT_MAX_ENTRIES = 5_000_000
 """Files and folders together: some 1.3 GB at worst."""
@@ -21,6 +21,7 @@ DEFAULT_MAX_ENTRIES = 5_000_000
 PAYLOAD_PREFIX = b"data/"
 PAYLOAD_DIRECTORY = b"data"
 _LONGEST_KEPT_NAME_BYTES = 64
+_AMBIGUOUS = -1
 
 
 class TooManyEntries(Exception):
@@ -40,6 +41,7 @@ class FileIndex:
         self._folders: set[bytes] = set()
         self._last_folder = b""
         self._folded = array("q")
+        self._normalized: dict[bytes, int] = {}
         self.places = array("Q")
         """What the owner of the index needs to find a file again: an offset in a tar, a number in a list."""
         self.sizes = array("Q")
@@ -65,6 +67,9 @@ class FileIndex:
         if folder != self._last_folder:
             self._note_folder(folder)
         self._folded.append(hash(name.lower() if plain else folded(name)))
+        if not plain and not name.isascii():
+            normal = _key(normalized(name))
+            self._normalized[normal] = _AMBIGUOUS if normal in self._normalized else number
         self.places.append(place)
         self.sizes.append(size)
         payload = name.startswith(PAYLOAD_PREFIX)
@@ -85,6 +90,11 @@ class FileIndex:
 
     def find(self, name: bytes) -> int | None:
         return self._numbers.get(_key(name))
+
+    def find_normalized(self, name: bytes) -> int | None:
+        """The one file whose name is the same after Unicode normalisation (RFC 8493 §6.1.1.3)."""
+        number = None if name.isascii() else self._normalized.get(_key(normalized(name)))
+        return None if number == _AMBIGUOUS else number
 
     def has_folder(self, name: bytes) -> bool:
         return _key(name) in self._folders

@@ -126,6 +126,10 @@ class ManifestCheck:
         if (number := find(loose)) is not None:
             self._note_form("a path with '*', './' or spaces around it", at)
             return loose, number
+        for path in candidates:
+            if (number := self._contents.index.find_normalized(path)) is not None:
+                self._note_form("a name in another Unicode normalisation", at)
+                return path, number
         return (loose if is_safe(loose) else decoded), None
 
     def _is_misplaced(self, path: bytes) -> bool:

@@ -72,8 +72,13 @@ def folded(name: bytes) -> bytes:
     """The same for two names that a file system may hold to be one: normalised (NFC) and case-folded."""
     if name.isascii():
         return name.lower()
-    text = name.decode("utf-8", "surrogateescape")
-    return unicodedata.normalize("NFC", text.casefold()).encode("utf-8", "surrogateescape")
+    text = unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).casefold()
+    return unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")
+
+
+def normalized(name: bytes) -> bytes:
+    """The name in normalisation form C; what is not UTF-8 stays as it is."""
+    return unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def manifest_algorithm(name: bytes) -> tuple[str | None, bool]:

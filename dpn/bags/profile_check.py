@@ -47,7 +47,7 @@ def check_profile(profile: Profile, bag: BagFacts, findings: Findings) -> None:
                 findings.add("profile-tag-file", f"The profile asks for tags in {path}.", path)
             continue
         for label, rule in rules.items():
-            _check_tag(label, rule, tags.values(label), bag, path, findings)
+            _check_tag(label, rule, tags, bag, path, findings)
 
 
 def _check_form(profile: Profile, bag: BagFacts, findings: Findings) -> None:
@@ -111,12 +111,14 @@ def _check_files(profile: Profile, bag: BagFacts, findings: Findings) -> None:
         findings.add("profile-payload-not-empty", f"{bag.payload_files} files, {bag.payload_bytes} bytes.")
 
 
-def _check_tag(label: str, rule: TagRule, values: list[str], bag: BagFacts, path: str, findings: Findings) -> None:
+def _check_tag(label: str, rule: TagRule, tags: Tags, bag: BagFacts, path: str, findings: Findings) -> None:
     severity = Severity(rule.severity.value) if rule.severity in (Ruling.ERROR, Ruling.WARNING) else None
     if rule.severity is Ruling.IGNORE:
         return
+    values = tags.values(label)
     if rule.required and not values:
-        findings.add("profile-tag-missing", f"{label} is missing.", path, severity)
+        other_case = " (there is one in other letters)" if tags.values(label, any_case=True) else ""
+        findings.add("profile-tag-missing", f"{label} is missing{other_case}.", path, severity)
     if not rule.repeatable and len(values) > 1:
         findings.add("profile-tag-repeated", f"{label} stands {len(values)} times.", path, severity)
     for value in values:

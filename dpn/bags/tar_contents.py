@@ -58,11 +58,14 @@ class TarContents:
 
     def name_of(self, number: int) -> bytes:
         """From the tar itself: long names are not kept in memory."""
+        self._progress.tick()
         return self._relative(self._member(number).name)[1]
 
     def chunks(self, number: int) -> Iterator[bytes]:
         member = self._member(number)
-        return self._tar.chunks(member.offset, member.size)
+        for chunk in self._tar.chunks(member.offset, member.size):
+            self._progress.tick()
+            yield chunk
 
     def compute(self, column: Column, numbers: Iterable[int]) -> None:
         with Workers(self._threads, self._progress) as workers:
@@ -74,8 +77,8 @@ class TarContents:
         self._tar.check_unchanged()
 
     def _hash(self, column: Column, number: int) -> None:
-        hasher = column.new()
-        for chunk in self.chunks(number):
+        hasher, member = column.new(), self._member(number)
+        for chunk in self._tar.chunks(member.offset, member.size):
             hasher.update(chunk)
             self._progress.add(0)
         column.put(number, hasher.digest())

@@ -120,6 +120,7 @@ class ParallelReader:
 
     def _move_window(self, position: int, needed: int) -> None:
         """Let the window begin at `position`; what it holds from there on is carried over, not read again."""
+        self._progress.tick()
         old, new = self._window, take(self._free, self._progress)
         kept = self._base + self._filled - position
         if 0 <= kept <= self._filled:

@@ -19,7 +19,7 @@ class TarFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         self._opened_as = os.fstat(self.fd)
         self.size = self._opened_as.st_size
         if not stat.S_ISREG(self._opened_as.st_mode):

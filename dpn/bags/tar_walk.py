@@ -176,8 +176,8 @@ class TarWalk:
         if header.type == SPARSE_TYPE:
             raise Unreadable("tar-sparse", "A sparse file.", name)
         if header.type in _SIZE_IGNORED_TYPES or (header.type in REGULAR_TYPES and name.endswith(b"/")):
-            if size:
-                raise Unreadable("tar-ambiguous", f"A member without content claims {size:,} bytes.", name)
+            if size:  # some readers skip as much, others do not
+                raise Unreadable(_code(header.type), f"A member without content claims {size:,} bytes.", name)
             return 0
         return size
 
@@ -188,12 +188,7 @@ class TarWalk:
         )
 
     def _special(self, kind: bytes, name: bytes) -> None:
-        if kind in LINK_TYPES:
-            self._findings.add("tar-link", "A link.", name)
-        elif kind in DEVICE_TYPES:
-            self._findings.add("tar-device", "A device or a pipe.", name)
-        else:
-            self._findings.add("tar-special", f"A member of type {kind!r}.", name)
+        self._findings.add(_code(kind), f"A member of type {kind.decode('latin-1')!r}.", name)
 
     def _end_of_archive(self, block: bytes, position: int) -> None:
         self.end = position
@@ -205,6 +200,15 @@ class TarWalk:
         second = self._blocks.block(position + BLOCK_BYTES)
         if not second:
             self._findings.add("tar-end-missing", "The file ends with one block of zeros; there must be two.")
+
+
+def _code(kind: bytes) -> str:
+    """The finding for a member of this type."""
+    if kind in LINK_TYPES:
+        return "tar-link"
+    if kind in DEVICE_TYPES:
+        return "tar-device"
+    return "tar-ambiguous" if kind == DIRECTORY_TYPE or kind in REGULAR_TYPES else "tar-special"
 
 
 def _parsed(block: bytes, position: int) -> Header:

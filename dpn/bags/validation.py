@@ -46,8 +46,8 @@ def validate(
     """Judge the bag in a folder or an uncompressed tar: complete and valid by RFC 8493 §3, and by the profile.
 
     `strict` makes an error of every warning. `threads` 0: one a core. `progress` is told bytes and files read so
-    far, a few times a second. Raises OSError if the bag cannot be read, NotABag if it is neither folder nor tar,
-    BagChanged if it was written to meanwhile, and what `cancellation` was given, within a second.
+    far, every few megabytes and at the end. Raises OSError if the bag cannot be read, NotABag if it is neither
+    folder nor tar, BagChanged if it was written to meanwhile, and what `cancellation` was given, within a second.
     """
     findings = Findings(profile.rulings if profile else None, strict=strict)
     state = Progress(progress, cancellation)
@@ -55,11 +55,15 @@ def validate(
     if path.is_dir():
         folder = FolderContents(path, findings, max_entries=max_entries, threads=threads, progress=state)
         folder.read()
-        return _Validation(path, folder, profile, findings).report()
+        report = _Validation(path, folder, profile, findings).report()
+        state.tell()
+        return report
     with TarFile(path) as file:
         tar = TarContents(file, findings, max_entries=max_entries, threads=threads, progress=state)
         tar.read(whole_file_sha256=whole_file_sha256)
-        return _Validation(path, tar, profile, findings).report()
+        report = _Validation(path, tar, profile, findings).report()
+        state.tell()
+        return report
 
 
 class _Validation:

@@ -19,6 +19,8 @@ READ_BYTES = 1 << 20
 MAX_THREADS = 32
 _TASKS_WAITING_PER_THREAD = 2
 _TICK_SECONDS = 0.2
+_TELL_EVERY_BYTES = 4 << 20
+_TELL_EVERY_FILES = 1000
 
 Task = Callable[[], None]
 _Thing = TypeVar("_Thing")
@@ -44,6 +46,8 @@ class Progress:
         self._lock = threading.Lock()
         self._stopping = False
         self._error: BaseException | None = None
+        self._told_bytes = 0
+        self._told_files = 0
         self.bytes = 0
         self.files = 0
 
@@ -56,11 +60,18 @@ class Progress:
             raise Stopped
 
     def tick(self) -> None:
-        """From the thread that reads: tell the caller; raises what the cancellation says, or a thread's error."""
+        """From the thread that reads, often: raises what the cancellation says, or a thread's error."""
         if self._error is not None:
             raise self._error
         if self._cancellation is not None:
             self._cancellation.check()
+        moved_far = self.bytes - self._told_bytes >= _TELL_EVERY_BYTES
+        if moved_far or self.files - self._told_files >= _TELL_EVERY_FILES:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell the caller how far it is."""
+        self._told_bytes, self._told_files = self.bytes, self.files
         if self._callback is not None:
             self._callback(self.bytes, self.files)
 
