@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import NamedTuple
 from dpn.bags.errors import SourceRefused
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.bags.names import faults
+
+
+_LOOKS_ENCODED = re.compile(rb"%0[ADad]")
 
 
 class SourceEntry(NamedTuple):
@@ -47,7 +51,7 @@ def _folder(path: bytes, prefix: bytes) -> Iterator[SourceEntry]:
 
 
 def _entry(path: bytes, name: bytes, mode: int) -> Iterator[SourceEntry]:
-    for _, message in faults(name):
+    for message in _complaints(name):
         raise SourceRefused(f"{os.fsdecode(path)!r} cannot be bagged: {message} Rename it.")
     if stat.S_ISDIR(mode):
         yield from _folder(path, name + b"/")
@@ -56,3 +60,12 @@ def _entry(path: bytes, name: bytes, mode: int) -> Iterator[SourceEntry]:
     else:
         kind = "a symbolic link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
         raise SourceRefused(f"{os.fsdecode(path)!r} cannot be bagged: it is {kind}. Put the content in its place.")
+
+
+def _complaints(name: bytes) -> Iterator[str]:
+    """Faults of a name, and what is good in a bag but misread by validators in use."""
+    yield from (message for _, message in faults(name))
+    if name[-1:].isspace():
+        yield "The name ends with white space, which others strip from a manifest's line."
+    if _LOOKS_ENCODED.search(name):
+        yield "The name has what others read as an encoded line break."
