@@ -35,7 +35,7 @@ FIRST_COLUMN = re.compile(r"^\| (?P<cell>(?:[^|\\]|\\.)+) \|", re.MULTILINE)
 
 SOURCES = "\n".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))  # a text broken over lines is one text
-    for folder in ("dpn", "workers")
+    for folder in ("dpn", "models", "workers")
     for path in sorted((ROOT / folder).rglob("*.py"))
 )
 
@@ -212,7 +212,7 @@ def test_every_metric_is_explained() -> None:
 
 def column(page: Path, heading: str, title: str) -> list[str]:
     """The code in the first column of the tables under a heading whose first column has that title."""
-    text = page.read_text().partition(f"\n{heading}\n")[2]
+    text = FENCE.sub("", page.read_text()).partition(f"\n{heading}\n")[2]
     text = re.split(rf"^#{{1,{heading.count('#')}}} ", text, maxsplit=1, flags=re.MULTILINE)[0]
     found: list[str] = []
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
