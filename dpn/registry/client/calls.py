@@ -146,12 +146,7 @@ class PeerCalls:
 
     def _token(self) -> str:
         """Read anew for each call, so that a token can be replaced while we run."""
-        try:
-            token = self._settings.secret()
-        except OSError as error:
-            raise Misconfigured(
-                f"peers.{self.peer}.token_file cannot be read ({error.strerror}): mend it"
-            ) from error
+        token = self._settings.secret()
         if not TOKEN.match(token):
             raise Misconfigured(f"peers.{self.peer}: the token is empty or has characters that no token has")
         return token

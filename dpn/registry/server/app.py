@@ -63,7 +63,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(BadBody)
     async def bad_body(_request: Request, error: BadBody) -> Response:
-        return errors_reply(error.status, (str(error),))
+        return _hanging_up(errors_reply(error.status, (str(error),)))
 
     @app.exception_handler(BadFilter)
     async def bad_filter(_request: Request, error: BadFilter) -> Response:
@@ -91,4 +91,11 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(_request: Request, error: HTTPException) -> Response:
         text = "" if error.status_code == 404 else f"{error.detail}\n"
-        return Response(text, status_code=error.status_code, headers=error.headers, media_type="text/plain")
+        reply = Response(text, status_code=error.status_code, headers=error.headers, media_type="text/plain")
+        return _hanging_up(reply) if error.status_code in (401, 403) else reply
+
+
+def _hanging_up(reply: Response) -> Response:
+    """The last answer on its connection: what the client still sends of its body is not waited for."""
+    reply.headers["Connection"] = "close"
+    return reply
