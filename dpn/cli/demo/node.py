@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dpn.cli.demo.errors import Broken
@@ -129,7 +130,9 @@ class Node:
             case "serve":
                 return self.program(process, "serve")
             case "worker":
-                return self.program(process, "worker", "all")
+                lease = self.settings.work.lease_seconds
+                hint = f"what it ran goes on when its lease of {lease:g} s is over"
+                return replace(self.program(process, "worker", "all"), if_killed=hint)
             case "rsyncd":
                 rsync = find_program("rsync", "rsync")
                 options = ("--daemon", "--no-detach", f"--config={self.place.rsyncd_configuration}")

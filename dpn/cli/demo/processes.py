@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.cli.demo.errors import Unusable
@@ -29,7 +29,8 @@ class Program:
     name: str
     arguments: tuple[str, ...]
     log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
+    if_killed: str = ""
+    """What whoever kills it should know."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Running:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env=clean_environment(os.environ) | dict(program.environment),
+                env=clean_environment(os.environ),
                 start_new_session=True,
             )
 

@@ -88,4 +88,5 @@ class Supervisor:
         kept.running, kept.failures, kept.start_at = None, restart.failures, now + restart.pause_seconds
         if restart.failures >= GIVE_UP_AFTER:
             raise Broken(f"{name} {ending}, {restart.failures} times in a row; the end of {log}:\n{log_tail(log)}")
-        self._say(f"{name} (pid {running.pid}) {ending}: started again")
+        hint = f"; {kept.program.if_killed}" if ending.by_signal and kept.program.if_killed else ""
+        self._say(f"{name} (pid {running.pid}) {ending}: started again{hint}")
