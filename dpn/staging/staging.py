@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
 from dpn.errors import Misconfigured, NoSpace
 from dpn.settings import StagingSettings
-from dpn.staging import folders, quarantine, reservations
+from dpn.staging import folders, orphans, quarantine, reservations
 from dpn.staging.folders import StagingFolder
 from dpn.staging.quarantine import Pruned
-from dpn.staging.volumes import Volume, numbered_folders
+from dpn.staging.volumes import Volume
 from models.manifests import StagedFile
-from models.work import StagingVolume, WorkItem
+from models.work import StagingVolume
 
 BATCH_ITEMS = 500
 """How many items one query asks about."""
@@ -159,13 +158,18 @@ class Staging:
 
     def sweep_orphans(self, grace_seconds: float = ORPHAN_GRACE_SECONDS) -> list[int]:
         """Removes staged folders of items that are over, unknown, or staged on another volume by now, if nobody
-        uses them and they have not changed for `grace_seconds`; answers the items' ids."""
+        uses them and they have not changed for `grace_seconds`; answers the items' ids.
+
+        A whole bag of an item that failed or was cancelled goes to quarantine first.
+        """
+        changed_before = self._clock.now().timestamp() - grace_seconds
         removed: list[int] = []
-        for name in self.volumes:
-            volume = self._mounted(name)
-            for item_id in self._orphans(volume, grace_seconds):
-                if folders.remove_abandoned(volume, item_id):
-                    removed.append(item_id)
+        for volume in map(self._mounted, self.volumes):
+            old = orphans.unchanged_since(volume, changed_before)
+            for first in range(0, len(old), BATCH_ITEMS):
+                with reading(self._sessions) as session:
+                    found = orphans.unneeded(session, volume, old[first : first + BATCH_ITEMS])
+                removed.extend(item_id for item_id, kept in found.items() if self._sweep(volume, item_id, kept))
         return removed
 
     # -- quarantine --------------------------------------------------------------------------------------------
@@ -225,33 +229,7 @@ class Staging:
             reservations=len(promised_bytes),
         )
 
-    def _orphans(self, volume: Volume, grace_seconds: float) -> Iterator[int]:
-        """Ids of items that have an old folder on the volume and do not need it."""
-        changed_before = self._clock.now().timestamp() - grace_seconds
-        old = sorted(
-            item_id
-            for item_id, folder in numbered_folders(volume.items).items()
-            if _changed_at(folder) < changed_before
-        )
-        for first in range(0, len(old), BATCH_ITEMS):
-            batch = old[first : first + BATCH_ITEMS]
-            yield from sorted(set(batch) - self._needed(volume, batch))
-
-    def _needed(self, volume: Volume, item_ids: Sequence[int]) -> set[int]:
-        here = or_(WorkItem.staging_volume.is_(None), WorkItem.staging_volume == volume.name)
-        with reading(self._sessions) as session:
-            return set(
-                session.scalars(
-                    select(WorkItem.id).where(
-                        WorkItem.id.in_(item_ids), WorkItem.status.not_in(reservations.FINAL), here
-                    )
-                )
-            )
-
-
-def _changed_at(folder: Path) -> float:
-    """When anything in the folder last changed, in seconds since 1970."""
-    times = [folder.stat().st_mtime]
-    for parent, names, files in os.walk(folder):
-        times.extend(Path(parent, name).lstat().st_mtime for name in (*names, *files))
-    return max(times)
+    def _sweep(self, volume: Volume, item_id: int, kept: orphans.KeptBag | None) -> bool:
+        if kept is not None and self.holds(kept.staged):
+            self.quarantine(kept.staged, item_id, kept.report)
+        return folders.remove_abandoned(volume, item_id)

@@ -102,7 +102,11 @@ def _guard(max_bytes: int) -> tuple[str, ...]:
 
 
 def _daemon_options(settings: TransferSettings, source: RsyncSource) -> list[str]:
-    options = [f"--contimeout={settings.connect_timeout_seconds}", "--no-motd"]
+    options = [
+        f"--contimeout={settings.connect_timeout_seconds}",
+        "--sockopts=TCP_NODELAY",  # saves 40 ms of waiting a bag, and as much again where the daemon sets it, too
+        "--no-motd",
+    ]
     if source.password_file is not None:
         options.append(f"--password-file={source.password_file}")
     return options

@@ -14,7 +14,7 @@ from dpn.clock import ManualClock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured, NoSpace
 from dpn.staging import Staging
-from models.manifests import StagedFile
+from models.manifests import ReplicationManifest, StagedFile
 from models.work import StagingVolume, Status, WorkItem
 from tests.services.staging.conftest import MEBIBYTE, Disk, mounted
 
@@ -121,6 +121,28 @@ def test_only_folders_that_no_item_needs_are_swept(
         assert staging.sweep_orphans() == sorted([moved_away, *over, unknown])
     left = {path.name for path in (tmp_path / "east" / "items").iterdir()}
     assert left == {str(item) for item in (live, here, fresh, used)} | {"notes"}
+
+
+def test_a_whole_bag_of_an_item_that_failed_is_swept_into_quarantine(
+    staging: Staging, new_item: NewItem, sessions: Sessions, clock: ManualClock, tmp_path: Path
+) -> None:
+    """As after a crash between the item's end and what follows it."""
+    items = {status: new_item() for status in (Status.FAILED, Status.CANCELLED, Status.SUCCESS)}
+    unread = new_item()
+    with sessions.begin() as session:
+        for status, item in items.items():
+            manifest = ReplicationManifest(staged=_stage(staging, item, b"bad")).model_dump(mode="json")
+            changed = {"status": status, "manifest": manifest, "note": "because"}
+            session.execute(update(WorkItem).where(WorkItem.id == item).values(changed))
+        _stage(staging, unread, b"bad")
+        changed = {"status": Status.FAILED, "manifest": {"manifest_version": 999}}
+        session.execute(update(WorkItem).where(WorkItem.id == unread).values(changed))
+    for folder in (tmp_path / "main" / "items").iterdir():
+        _age(folder, clock, days=2)
+    assert staging.sweep_orphans() == sorted(items.values())
+    kept = {int(path.parent.name) for path in (tmp_path / "main" / "quarantine").glob("*/*.tar")}
+    assert kept == {items[Status.FAILED], items[Status.CANCELLED]}
+    assert [path.name for path in (tmp_path / "main" / "items").iterdir()] == [str(unread)]
 
 
 def test_a_thousand_folders_are_asked_about_in_batches(

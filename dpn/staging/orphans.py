@@ -1,0 +1,69 @@
+"""Which folders on a volume belong to items that do not need them there any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dpn.staging.volumes import Volume, numbered_folders
+from models.manifests import ManifestTooNew, ReplicationManifest, StagedFile, read_manifest
+from models.work import Status, WorkItem
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBag:
+    """A staged bag that an operator may want to look at, and what to tell of it."""
+
+    staged: StagedFile
+    report: dict[str, Any]
+
+
+def unchanged_since(volume: Volume, timestamp: float) -> list[int]:
+    """Ids of the items in whose folder nothing changed since then (seconds since 1970)."""
+    return sorted(
+        item_id for item_id, folder in numbered_folders(volume.items).items() if _changed_at(folder) < timestamp
+    )
+
+
+def unneeded(session: Session, volume: Volume, item_ids: Sequence[int]) -> dict[int, KeptBag | None]:
+    """Those of the items that are over, unknown, or staged on another volume; with the bag to keep, if any.
+
+    An item whose manifest cannot be read is needed: only who can read it may say what to lose.
+    """
+    found: dict[int, KeptBag | None] = dict.fromkeys(item_ids)
+    for item in session.scalars(select(WorkItem).where(WorkItem.id.in_(item_ids))):
+        status = Status(item.status)
+        if not status.is_final:
+            if item.staging_volume in (None, volume.name):
+                del found[item.id]
+        elif status is not Status.SUCCESS:
+            try:
+                found[item.id] = _kept_bag(item, volume)
+            except (ManifestTooNew, ValidationError, KeyError):
+                del found[item.id]
+    return found
+
+
+def _kept_bag(item: WorkItem, volume: Volume) -> KeptBag | None:
+    manifest = read_manifest(item.task, item.manifest)
+    staged = manifest.staged if isinstance(manifest, ReplicationManifest) else None
+    if staged is None or staged.volume != volume.name:
+        return None
+    return KeptBag(staged, {"item": item.id, "status": item.status, "note": item.note})
+
+
+def _changed_at(folder: Path) -> float:
+    times = [0.0]
+    for parent, names, files in os.walk(folder):
+        for path in (Path(parent), *(Path(parent, name) for name in (*names, *files))):
+            with suppress(FileNotFoundError):  # somebody removes it just now
+                times.append(path.lstat().st_mtime)
+    return max(times)
