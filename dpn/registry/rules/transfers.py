@@ -156,7 +156,7 @@ def _advance(
     current: ReplicationRecord, proposed: ReplicationRecord, caller: Caller, expected_digest: str | None
 ) -> Decision[ReplicationRecord]:
     """The next state of a transfer that is ours. Cancelling comes first: what else is sent with it is not done."""
-    if proposed.cancelled and current.cancelled:
+    if (proposed.cancelled and current.cancelled) or _sends_fixity_again(current, proposed, caller):
         return Accepted(current)
     if proposed.cancelled and current.stored:
         return invalid("A stored transfer cannot be cancelled.")
@@ -173,6 +173,19 @@ def _advance(
     if proposed.store_requested and not judged.store_requested:
         return invalid("Store requested needs a fixity value that equals the bag's digest.")
     return Accepted(judged.model_copy(update={"stored": proposed.stored}))
+
+
+def _sends_fixity_again(current: ReplicationRecord, proposed: ReplicationRecord, caller: Caller) -> bool:
+    """Whether this is, once more, the step that our verdict answered: its answer was lost, or two sent it at once.
+
+    The one who sends it cannot know the verdict, so not knowing it is no attempt to take it back.
+    """
+    verdict_stands = current.store_requested and not current.is_final
+    rejected = current.cancelled and current.cancel_reason == CancelReason.FIXITY_REJECT
+    sent = dict.fromkeys(PROGRESS) | dict.fromkeys(FLAGS, False)
+    sent["fixity_value"] = current.fixity_value
+    same = all(getattr(proposed, name) == value for name, value in sent.items())
+    return same and current.fixity_value is not None and not caller.is_local and (verdict_stands or rejected)
 
 
 def _steps_back(current: ReplicationRecord, proposed: ReplicationRecord) -> tuple[str, ...]:

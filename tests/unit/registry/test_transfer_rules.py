@@ -78,6 +78,29 @@ def test_without_a_digest_the_fixity_waits_and_is_judged_once_there_is_one() -> 
     assert transfers.judge(waiting, OTHER_DIGEST).cancelled
 
 
+@pytest.mark.parametrize("value", [DIGEST, OTHER_DIGEST])
+def test_a_fixity_sent_twice_is_answered_twice_with_the_one_verdict(value: str) -> None:
+    sent = REQUESTED.change(fixity_value=value)
+    verdict = accepted(update(REQUESTED, {"fixity_value": value}))
+    again = transfers.update(verdict, sent, caller=RECEIVER, expected_digest=DIGEST, now=NOW + timedelta(hours=1))
+    assert again == Accepted(verdict, changed=False)
+
+
+def test_no_flag_is_taken_back() -> None:
+    for current, caller, changes in [
+        (CONFIRMED, OWNER, {"store_requested": False}),
+        (CONFIRMED, RECEIVER, {"store_requested": False, "fixity_value": None}),
+        (CONFIRMED, RECEIVER, {"store_requested": False, "fixity_value": OTHER_DIGEST}),
+        (CONFIRMED, RECEIVER, {"fixity_value": OTHER_DIGEST}),
+        (STORED, RECEIVER, {"stored": False}),
+        (STORED, RECEIVER, {"stored": False, "store_requested": False}),
+        (CANCELLED, RECEIVER, {"cancelled": False}),
+        (CANCELLED, OWNER, {"cancelled": False, "cancel_reason": None, "cancel_reason_detail": None}),
+    ]:
+        messages = refused(update(current, changes, caller)).messages
+        assert any("read-only" in message for message in messages), (current, changes)
+
+
 def test_a_copy_is_stored_only_after_it_was_asked_for() -> None:
     assert accepted(update(CONFIRMED, {"stored": True})).stored
     for early in (REQUESTED, RECEIVED):

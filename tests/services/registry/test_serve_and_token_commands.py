@@ -1,0 +1,134 @@
+"""`dpn serve` and `dpn token` as an operator runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The settings of a node with an empty, migrated database."""
+    file = tmp_path / "node.toml"
+    staging, store = tmp_path / "staging", tmp_path / "store"
+    for folder in (staging, store):
+        folder.mkdir()
+    file.write_text(f"""
+        [node]
+        namespace = "north"
+        api_root = "http://127.0.0.1:1"
+        [database]
+        url = "sqlite:///{tmp_path / "node.db"}"
+        [staging.volumes]
+        main = "{staging}"
+        [store]
+        url = "{store.as_uri()}"
+        [server]
+        port = 0
+        [peers.south]
+        api_root = "http://127.0.0.1:1"
+        token = "x"
+        rsync.hosts = ["127.0.0.1"]
+    """)
+    assert dpn(file, "db", "upgrade").returncode == 0
+    return file
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("DPN_")}
+
+
+def dpn(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dpn.cli.main", "--config", config, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@contextmanager
+def serving(config: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The server process, and its address as its log tells it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dpn.cli.main", "--config", config, "serve", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            entry: dict[str, Any] = json.loads(line)
+            if entry["event"] == "serving":
+                yield process, f"http://{entry['address']}:{entry['port']}"
+                break
+        else:
+            pytest.fail("the server ended before it served")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_token_is_shown_once_and_lets_its_node_in_until_it_is_revoked(config: Path) -> None:
+    issued = dpn(config, "token", "issue", "south")
+    token = issued.stdout.strip()
+    assert (issued.returncode, len(token)) == (0, 64)
+    with serving(config) as (_, url):
+        header = {"Authorization": f"Token token={token}"}
+        answer = requests.get(f"{url}/api-v2/node/south", headers=header, timeout=10)
+        assert answer.json()["namespace"] == "south"
+        listed = [json.loads(line) for line in dpn(config, "token", "list", "--json").stdout.splitlines()]
+        assert [(entry["node"], entry["revoked_at"]) for entry in listed] == [("south", None)]
+        assert token not in dpn(config, "token", "list").stdout
+        assert dpn(config, "token", "revoke", str(listed[0]["id"])).returncode == 0
+        assert requests.get(f"{url}/api-v2/node/south", headers=header, timeout=10).status_code == 401
+        assert dpn(config, "token", "revoke", str(listed[0]["id"])).returncode == 1
+
+
+def test_a_token_is_issued_to_known_nodes_only(config: Path) -> None:
+    for name in ("mars", "No Node"):
+        refused = dpn(config, "token", "issue", name)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "dpn: " in refused.stderr
+
+
+def test_sigterm_ends_the_server_well_while_a_connection_is_open(config: Path) -> None:
+    with serving(config) as (process, url), requests.Session() as session:
+        assert session.get(f"{url}/healthz", timeout=10).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(config: Path) -> None:
+    with serving(config) as (_, url):
+        port = url.rpartition(":")[2]
+        second = dpn(config, "serve", "--port", port)
+        assert second.returncode == 2
+        assert second.stderr.splitlines()[-1].startswith(f"dpn: cannot listen on 127.0.0.1:{port}")
+
+
+def test_answers_do_not_wait_for_acknowledgements(config: Path) -> None:
+    token = dpn(config, "token", "issue", "north").stdout.strip()
+    with serving(config) as (_, url), requests.Session() as session:
+        session.headers["Authorization"] = f"Token token={token}"
+        seconds = sorted(
+            session.get(f"{url}/api-v2/node/north", timeout=10).elapsed.total_seconds() for _ in range(20)
+        )
+        assert seconds[5] < 0.03, "a quarter of the answers should be quick on any machine"
