@@ -12,10 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from dpn.database import open_engine, upgrade
+from dpn.database import open_engine, open_sessions, upgrade
 from tests.conftest import Services
 from tests.fixtures.scripted.node import Nsqd, ScriptedNode
 from tests.fixtures.scripted.spawner import Spawner
+from tests.services.runner.bench import Bench
 
 LEASE_SECONDS = 1.5
 WORK = {
@@ -136,3 +137,12 @@ def _migrate(url: str) -> None:
 def _administer(url: str, statement: str) -> None:
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(statement)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """One run at a time, on either database."""
+    url = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "migrated_url")
+    engine = open_engine(url)
+    yield Bench(open_sessions(engine))
+    engine.dispose()
