@@ -112,7 +112,7 @@ def test_a_fetch_that_is_cancelled_before_it_begins_starts_nothing(daemon: Peer)
 
 def test_when_nothing_comes_any_more_the_fetch_is_given_up(slow: Peer, services: Any, request: Any) -> None:
     """The peer's process stands still and its connection stays open."""
-    slow.set(stall_timeout_seconds=1)
+    slow.set(stall_timeout_seconds=4)  # longer than a busy machine takes to begin
     stopped: list[int] = []
 
     def stop_the_sender(size: int) -> None:
@@ -129,7 +129,7 @@ def test_when_nothing_comes_any_more_the_fetch_is_given_up(slow: Peer, services:
         for pid in stopped:
             os.kill(pid, signal.SIGKILL)
     assert stopped
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert not _rsyncs(slow)
 
 
