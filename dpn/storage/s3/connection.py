@@ -98,9 +98,6 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
 
 
 def _open_client(settings: StoreSettings) -> S3Client:
-    session = boto3.session.Session(
-        aws_access_key_id=settings.access_key_id, aws_secret_access_key=settings.secret()
-    )
     config = Config(
         connect_timeout=settings.connect_timeout_seconds,
         read_timeout=settings.read_timeout_seconds,
@@ -118,6 +115,9 @@ def _open_client(settings: StoreSettings) -> S3Client:
         },
     )
     try:
+        session = boto3.session.Session(
+            aws_access_key_id=settings.access_key_id, aws_secret_access_key=settings.secret()
+        )
         return session.client("s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config)
     except (BotoCoreError, ValueError) as error:
         raise Misconfigured(f"store:{settings.name}: {error}: correct the [store] settings") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class Put:
             # Another worker was faster, or the answer to a request of ours that made it visible was lost.
             if existing := self._find():
                 return self._adopt(existing)
-            self._forget_upload()
+            self._abort_upload()
             raise UploadLost(f"{error}; nothing is stored: it is sent anew") from error
         return self._prove(digests, written)
 
@@ -169,7 +170,12 @@ class Put:
         if self._capabilities.refuses_overwriting:
             headers["IfNoneMatch"] = "*"
 
+        tries = itertools.count()
+
         def request() -> Any:
+            # The answer to the try before may be all that was lost.
+            if next(tries) and self._find():
+                raise AlreadyThere(f"{self._full_key} is there by now")
             self._fence()
             return send_body(
                 self._source,

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -174,7 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.endheaders()
             passed = 0
             for data in self._body(fault):
-                upstream.send(data)
+                # A server that refuses early hangs up on the body; its answer is there all the same.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    upstream.send(data)
                 passed += len(data)
             answer = upstream.getresponse()
             content = answer.read()
