@@ -145,7 +145,7 @@ class ManifestCheck:
         return False
 
     def _repeated(self, number: int, path: bytes, *, fits: bool) -> None:
-        if fits and number not in self._wrong:
+        if fits is (number not in self._wrong):
             message = f"Listed twice in {self._manifest.name.decode()}."
             self._add("manifest-entry-repeated", message, path, severity=self._declaration.severity)
         else:

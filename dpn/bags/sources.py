@@ -13,7 +13,6 @@ from dpn.bags.errors import SourceRefused
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.bags.names import faults
 
-
 _LOOKS_ENCODED = re.compile(rb"%0[ADad]")
 
 

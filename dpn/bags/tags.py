@@ -76,7 +76,9 @@ def read_declaration(content: bytes, findings: Findings) -> Declaration:
     version = _version(tags, findings)
     encoding = _encoding(tags, findings)
     declaration = Declaration(version or "0.97", encoding or "utf-8")
-    if parsed.bad_lines or not _is_exact(content, declaration):
+    for number in parsed.bad_lines:
+        findings.add("declaration-malformed", f"Line {number} is not 'label: value'.", DECLARATION)
+    if not _is_exact(content, declaration):
         findings.add(
             "declaration-form", "bagit.txt is not exactly its two lines.", DECLARATION, declaration.severity
         )

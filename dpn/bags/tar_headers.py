@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import lru_cache
 from typing import NamedTuple
 
 BLOCK_BYTES = 512
@@ -18,12 +19,16 @@ DIRECTORY_TYPE = b"5"
 PAX_TYPE, PAX_GLOBAL_TYPE = b"x", b"g"
 GNU_LONG_NAME_TYPE, GNU_LONG_LINK_TYPE = b"L", b"K"
 SPARSE_TYPE = b"S"
+USTAR_MAGIC = b"ustar\x0000"
 LINK_TYPES = (b"1", b"2")
 DEVICE_TYPES = (b"3", b"4", b"6")
 
 _FIELDS = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")
 _CHECKSUM_AT = slice(148, 156)
 _CHECKSUM_AS_SPACES = 8 * 32
+_OWNER, _TIME, _DEVICE = slice(100, 124), slice(136, 148), slice(329, 345)
+"""Numbers that a bag has no use for. But readers in use stop without a word at a header where one is damaged."""
+_BASE_256 = (0x80, 0xFF)
 LARGEST_OCTAL_SIZE = 8**11 - 1
 """What twelve bytes of octal digits hold: 8 GiB less one."""
 
@@ -49,10 +54,25 @@ def parse_header(block: bytes) -> Header:
     name, size, checksum, kind, magic, prefix = _FIELDS.unpack(block)
     if not _checksum_fits(block, checksum):
         raise DamagedHeader("the header's checksum is wrong")
+    _check_numbers(block[_OWNER])
+    _check_numbers(block[_TIME])
+    _check_numbers(block[_DEVICE])
     name = name.partition(b"\0")[0]
-    if magic == b"ustar\x0000" and prefix[0]:
+    if prefix[0]:
+        if magic != USTAR_MAGIC:
+            raise DamagedHeader("there are bytes where only some readers look for a part of the name")
         name = prefix.partition(b"\0")[0] + b"/" + name
     return Header(name, kind, _number(size))
+
+
+@lru_cache(maxsize=256)
+def _check_numbers(fields: bytes) -> None:
+    """Raises DamagedHeader unless all of these are numbers; few values come again and again."""
+    width = 12 if len(fields) == 12 else 8
+    for at in range(0, len(fields), width):
+        field = fields[at : at + width]
+        if field[0] not in _BASE_256:
+            _number(field)
 
 
 def _checksum_fits(block: bytes, field: bytes) -> bool:

@@ -72,10 +72,9 @@ class ParallelReader:
         self._progress = progress
         self._workers = Workers(threads, progress)
         self._local = threading.local()
-        self._free: queue.Queue[bytearray] = queue.Queue()
-        for _ in range(threads + 1):
-            self._free.put(bytearray(READ_BYTES))
-        self._window = bytearray(READ_BYTES)
+        self._window_bytes = _window_bytes(tar)
+        self._free = _buffers(threads + 1, self._window_bytes)
+        self._window = bytearray(self._window_bytes)
         self._base = 0
         self._filled = 0
         self._step = FIRST_WINDOW_BYTES // 2
@@ -125,7 +124,7 @@ class ParallelReader:
         kept = self._base + self._filled - position
         if 0 <= kept <= self._filled:
             new[:kept] = old[self._filled - kept : self._filled]
-            self._step = min(self._step * 2, READ_BYTES)
+            self._step = min(self._step * 2, self._window_bytes)
         else:
             kept = 0
             self._step = FIRST_WINDOW_BYTES
@@ -184,9 +183,7 @@ class StreamReader:
         self._whole_lane = Workers(1, progress)
         self._lanes = [_Lane(column, progress) for column in columns]
         self._closing = ExitStack()
-        self._free: queue.Queue[bytearray] = queue.Queue()
-        for _ in range(STREAM_BUFFERS):
-            self._free.put(bytearray(READ_BYTES))
+        self._free = _buffers(STREAM_BUFFERS, _window_bytes(tar))
         self._window = bytearray()
         self._base = 0
         self._filled = 0
@@ -266,6 +263,18 @@ class StreamReader:
             self._whole.update(view[: block.filled])
         self._progress.add(block.filled, sum(piece.last for piece in block.pieces))
         block.done()
+
+
+def _window_bytes(tar: TarFile) -> int:
+    """Small tars need no large buffers."""
+    return max(FIRST_WINDOW_BYTES, min(READ_BYTES, -(-tar.size // BLOCK_BYTES) * BLOCK_BYTES))
+
+
+def _buffers(count: int, size: int) -> queue.Queue[bytearray]:
+    buffers: queue.Queue[bytearray] = queue.Queue()
+    for _ in range(count):
+        buffers.put(bytearray(size))
+    return buffers
 
 
 class _Block:

@@ -45,6 +45,7 @@ def test_every_version_of_the_standard_is_known(version: str) -> None:
         (declaration(encoding="../../etc/passwd"), "encoding-unsupported"),
         (b"\xef\xbb\xbf" + declaration(), "declaration-bom"),
         (b"\xff\xfe" + declaration(), "declaration-malformed"),
+        (declaration() + b"no colon\n", "declaration-malformed"),
     ],
 )
 def test_a_declaration_that_cannot_be_used_is_an_error(content: bytes, code: str) -> None:
@@ -70,7 +71,6 @@ def test_loose_spacing_before_bagit_1_is_nothing_to_speak_of(content: bytes) -> 
         lambda text: text + b"Extra: 1\n",
         lambda text: b"".join(reversed(text.splitlines(keepends=True))),
         lambda text: b"\n" + text,
-        lambda text: text + b"no colon\n",
     ],
 )
 def test_from_bagit_1_the_declaration_is_exactly_its_two_lines(spoil: object) -> None:
