@@ -12,7 +12,7 @@ from pathlib import Path
 from dpn.audit.trail import EventType
 from dpn.bags import tag_manifest_sha256
 from dpn.clock import Clock
-from dpn.errors import LinkRefused, NotABag
+from dpn.errors import LinkRefused, NoSpace, NotABag
 from dpn.registry.records import ReplicationRecord
 from dpn.settings import PeerSettings, TransferSettings
 from dpn.staging import Staging
@@ -104,13 +104,12 @@ class CopyStage:
         try:
             remote = parse_link(facts.link, source, bag=facts.bag)
         except LinkRefused as error:
-            raise _rejected(f"the link {facts.link!r} is refused ({error.code}): {error}") from error
+            raise _rejected(str(error)) from error
         item = job.claim.item_id
-        volume = self._volume(job, facts)
-        self.staging.reserve(item, volume, facts.size)
+        slack = SIZE_SLACK_BYTES if self.settings.size_mismatch == "warn" else 0
+        volume = self._reserve(job, facts.size + slack)
         job.staging_volume = volume
         job.save(f"copying {facts.size} bytes from {facts.from_node} to volume {volume}")
-        slack = SIZE_SLACK_BYTES if self.settings.size_mismatch == "warn" else 0
         service = f"rsync:{facts.from_node}"
         with self.staging.folder(volume, item, job.claim.token) as folder:
             partial = folder.path / f"{facts.bag}.tar"
@@ -151,9 +150,20 @@ class CopyStage:
         job.save(f"copied {fetched.bytes} bytes ({fetched.sent_bytes} over the wire)")
         return job.manifest.staged
 
-    def _volume(self, job: Job[ReplicationManifest], facts: TransferFacts) -> str:
-        """The volume that an earlier run began on, else the one with most room."""
-        return job.staging_volume or self.staging.choose_volume(facts.size)
+    def _reserve(self, job: Job[ReplicationManifest], size_bytes: int) -> str:
+        """Room on the volume that an earlier run began on, else on the one with most room. Raises NoSpace."""
+        item = job.claim.item_id
+        if job.staging_volume is not None:
+            try:
+                self.staging.reserve(item, job.staging_volume, size_bytes)
+            except NoSpace:
+                if job.staging_volume == self.staging.choose_volume(size_bytes):
+                    raise
+            else:
+                return job.staging_volume
+        volume = self.staging.choose_volume(size_bytes)
+        self.staging.reserve(item, volume, size_bytes)
+        return volume
 
     def _wrong_size(self, job: Job[ReplicationManifest], text: str) -> Outcome:
         """The owner may still be writing the file: asked a few times before the bag is refused."""

@@ -84,10 +84,9 @@ class ValidateStage:
     ) -> Outcome:
         """Says so first and moves the file then: whatever dies in between, the verdict stands."""
         job.save(f"the bag is invalid: {judged.first_error}")
-        if self.staging.holds(staged):
-            kept = self.staging.quarantine(staged, job.claim.item_id, judged.model_dump(mode="json"))
-            job.manifest.quarantined = str(kept)
-            job.add_event(EventType.QUARANTINE, facts.bag, "success", volume=staged.volume, path=str(kept))
+        kept = self.staging.quarantine(staged, job.claim.item_id, judged.model_dump(mode="json"))
+        job.manifest.quarantined = kept
+        job.add_event(EventType.QUARANTINE, facts.bag, "success", volume=staged.volume, path=kept)
         reason = f"the bag is invalid: {judged.first_error}"
         return Fail(reason, TransferCancellation(CancelReason.BAG_INVALID, judged.first_error or "invalid"))
 
