@@ -11,7 +11,7 @@ from dpn.audit.trail import EventType
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, Retry, TransferCancellation, Wait
 from models.manifests import MANIFEST_VERSION
 from models.work import Status
-from tests.services.runner.bench import POLICY, Behaviour, Bench
+from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
 from tests.services.runner.test_outcomes import answers, raises
 
 HOSTILE = 'a\0b \x1b[2J \ud800 \u202e \r\n{"event": "forged"} ' + "x" * 10_000

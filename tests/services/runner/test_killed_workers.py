@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from models.work import Status, Task, WorkItem
-from tests.fixtures.scripted.node import NEVER_SECONDS, ScriptedNode, eventually
+from tests.fixtures.scripted.node import LEASE_SECONDS, NEVER_SECONDS, ScriptedNode, eventually
 from tests.fixtures.scripted.script import now
-from tests.services.runner.conftest import LEASE_SECONDS
 
 CLAIM_SECONDS = 1.0
 """On a busy machine, from an item being due to its stage running; the sweep of these tests takes a quarter."""

@@ -22,7 +22,7 @@ from dpn.work.outcomes import (
     Wait,
 )
 from models.work import Status
-from tests.services.runner.bench import POLICY, Behaviour, Bench
+from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
 from workers.stage_run import ASK_AGAIN_SECONDS
 
 TOLD = TransferCancellation(CancelReason.BAG_INVALID, "data/a.txt is missing")

@@ -6,8 +6,7 @@ import signal
 import time
 
 from models.work import Status
-from tests.fixtures.scripted.node import ScriptedNode, WorkerProcess, eventually
-from tests.services.runner.conftest import MakeNode
+from tests.fixtures.scripted.node import MakeNode, ScriptedNode, WorkerProcess, eventually
 
 
 def state(node: ScriptedNode, worker: WorkerProcess) -> str | None:
