@@ -29,6 +29,7 @@ class EventType(StrEnum):
     STAGED_COPY_LOST = "staged copy lost"
     OPERATOR_RETRY = "operator retry"
     OPERATOR_CANCEL = "operator cancel"
+    OPERATOR_ACKNOWLEDGE = "operator acknowledge"
     PEER_INFORMED = "peer informed"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -13,11 +14,22 @@ from rich.table import Table
 from dpn.audit.trail import events_of_item
 from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.database import reading
-from dpn.work.items import ItemFilter, NoSuchItem, NotAllowed, cancel_item, find_item, list_items, retry_item
-from models.work import AuditEvent, WorkItem
+from dpn.work.items import (
+    ItemFilter,
+    NoSuchItem,
+    NotAllowed,
+    acknowledge_item,
+    cancel_item,
+    find_item,
+    list_items,
+    retry_item,
+)
+from models.work import AuditEvent, Status, Task, WorkItem
 from workers.pipelines import PIPELINES
 
 EXIT_FAILED = 1
+
+StageName = StrEnum("StageName", {spec.name: spec.name for spec in PIPELINES.all_specs()})  # type: ignore[misc]
 
 item_app = typer.Typer(help="One work item.", no_args_is_help=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
@@ -28,22 +40,22 @@ def list_all(
     context: typer.Context,
     config: ConfigOption = None,
     as_json: JsonOption = False,
-    task: Annotated[str | None, typer.Option(help="Only this task: replication, notice.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Only this stage: copy, validate, store, tell.")] = None,
-    status: Annotated[
-        str | None, typer.Option(help="Only this status: pending, running, success, failed, cancelled.")
-    ] = None,
+    task: Annotated[Task | None, typer.Option(help="Only this task.")] = None,
+    stage: Annotated[StageName | None, typer.Option(help="Only this stage.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Only what needs an operator.")] = False,
 ) -> None:
     """List work items: where each is, since when, and why. With --json one JSON object a line."""
-    wanted = ItemFilter(task, stage, status, needs_attention=True if attention else None)
+    wanted = ItemFilter(task, stage.value if stage else None, status, needs_attention=True if attention else None)
     with open_node(context, config, "dpn-items") as node, reading(node.sessions) as session:
         found = list_items(session, wanted)
         if as_json:
             for item in found:
                 print(json.dumps(_as_json(item)))
             return
-        table = Table("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note", box=None)
+        table = Table(box=None)
+        for heading in ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note"):
+            table.add_column(heading, overflow="fold")
         for item in found:
             table.add_row(
                 *(escape(text) for text in _as_row(item)), style="bold red" if item.needs_attention else ""
@@ -97,6 +109,23 @@ def cancel(
         except (NoSuchItem, NotAllowed) as error:
             _fail(error)
         Console().print(f"Item {item_id} is cancelled; a notice to its owner is on its way.")
+
+
+@item_app.command("acknowledge")
+def acknowledge(
+    context: typer.Context,
+    item_id: ItemId,
+    reason: Annotated[str, typer.Option(help="What was found or done about it; kept in the audit trail.")],
+    config: ConfigOption = None,
+) -> None:
+    """Take note of an item that ended badly: it no longer calls for attention."""
+    with open_node(context, config, "dpn-item") as node:
+        try:
+            with node.sessions.begin() as session:
+                acknowledge_item(session, item_id, reason=reason, operator=operator(), clock=node.clock)
+        except (NoSuchItem, NotAllowed) as error:
+            _fail(error)
+        Console().print(f"Item {item_id} no longer calls for attention.")
 
 
 def _fail(error: Exception) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -80,10 +80,22 @@ def _main(
 def run() -> None:
     """What the `dpn` program does: failures that we name end in one clear line, not in a traceback."""
     try:
-        app()
+        app(prog_name="dpn")
     except DpnError as error:
-        print(f"dpn: {error}", file=sys.stderr)
-        sys.exit(EXIT_UNUSABLE)
+        _end(str(error))
+    except Exception as error:
+        if "sqlalchemy" not in sys.modules:
+            raise
+        from sqlalchemy.exc import OperationalError
+
+        if not isinstance(error, OperationalError):
+            raise
+        _end(f"the database cannot be used ({str(error.orig).strip()}): check database.url and that it runs")
+
+
+def _end(message: str) -> NoReturn:
+    print(f"dpn: {message}", file=sys.stderr)
+    sys.exit(EXIT_UNUSABLE)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ def issue(
             _fail(f"{node!r} is {error}", EXIT_UNUSABLE)
         known = {ours.namespace, *ours.settings.peers}
         if namespace not in known:
-            _fail(
-                f"no node {namespace}: add [peers.{namespace}] to {ours.config}, or choose of {sorted(known)}",
-                EXIT_UNUSABLE,
+            # Two nodes that join each need the other's token first: this one may not be in the settings yet.
+            typer.echo(
+                f"dpn: note: {ours.config} has no [peers.{namespace}] yet; known: {sorted(known)}", err=True
             )
         with ours.sessions.begin() as session:
             print(tokens.issue(session, namespace, now=ours.clock.now()))

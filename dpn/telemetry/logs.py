@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from dpn.errors import Misconfigured
 from dpn.settings import LogSettings
 
 Log = structlog.stdlib.BoundLogger
@@ -33,6 +34,7 @@ def configure_logs(settings: LogSettings, process: str, *, node: str) -> Log:
         foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.ExtraAdder()],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _sign(node, process),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_to_json),
@@ -61,14 +63,27 @@ def configure_logs(settings: LogSettings, process: str, *, node: str) -> Log:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    log: Log = structlog.stdlib.get_logger(process).bind(node=node, process=process)
+    log: Log = structlog.stdlib.get_logger(process)
     return log
+
+
+def _sign(node: str, process: str) -> Callable[[Any, str, Any], Any]:
+    """Every line says whose it is, a library's too; uvicorn's copy of its message for terminals is left out."""
+
+    def sign(_logger: Any, _method: str, event: Any) -> Any:
+        event.pop("color_message", None)
+        return {"node": node, "process": process, **event}
+
+    return sign
 
 
 def _handlers(settings: LogSettings, process: str) -> list[logging.Handler]:
     handlers: list[logging.Handler] = [_Stderr(sys.stderr)]
     if settings.directory is not None:
-        settings.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Misconfigured(f"log.directory {settings.directory} cannot be made ({error.strerror})") from error
         handlers.append(_File(settings.directory / f"{process}.json", encoding="utf-8", delay=True))
     return handlers
 

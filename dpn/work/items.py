@@ -156,6 +156,25 @@ def cancel_item(
     return item
 
 
+def acknowledge_item(session: Session, item_id: int, *, reason: str, operator: str, clock: Clock) -> WorkItem:
+    """An operator has seen to an item that ended badly: it no longer calls for attention; its end stays as it is.
+
+    Raises NoSuchItem, NotAllowed (it has not ended, or nothing is to be acknowledged).
+    """
+    item = _locked(session, item_id)
+    if not Status(item.status).is_final:
+        raise NotAllowed(
+            f"item {item_id} has not ended ({item.status}): mend what its note says, retry or cancel it"
+        )
+    if not item.needs_attention:
+        raise NotAllowed(f"item {item_id} does not call for attention")
+    item.needs_attention = False
+    item.updated_at = clock.now()
+    event = Event(EventType.OPERATOR_ACKNOWLEDGE, item.identifier, item.status, {"reason": reason}, item.id)
+    record(session, [event], agent=operator, at=clock.now())
+    return item
+
+
 def _locked(session: Session, item_id: int) -> WorkItem:
     item = session.get(WorkItem, item_id, with_for_update=True)
     if item is None:

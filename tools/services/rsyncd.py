@@ -24,6 +24,7 @@ log file = {log}
 {identity}
 use chroot = no
 reverse lookup = no
+socket options = TCP_NODELAY
 read only = yes
 list = yes
 hosts allow = {host}

@@ -97,10 +97,13 @@ class Backends:
         """The servers of all nodes."""
         return self._shared
 
-    @property
-    def folders(self) -> list[Path]:
-        """The folders of servers that are in use: what `bin/services up --dir` wants to bring them back."""
-        return [services.directory for services in (self._shared, *self._own.values()) if services.started]
+    def how_to_bring_back(self) -> list[str]:
+        """The commands that start what was stopped again, on the same ports and with its data (not Glacier's)."""
+        shared = [(self._shared, self._kinds.shared_services)] if self._kinds.shared_services else []
+        own = [(services, self._kinds.own_services) for services in self._own.values()]
+        return [
+            f"bin/services up --dir {services.directory} {' '.join(names)}" for services, names in (*shared, *own)
+        ]
 
     def database_url(self, place: Place) -> str:
         """The node's database, password included."""

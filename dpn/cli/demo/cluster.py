@@ -91,7 +91,7 @@ class Cluster:
 
     def start_cron(self) -> None:
         """From now on `dpn_sync` and `dpn_queue` run for every node, every few seconds."""
-        for node in self.nodes.values():
+        for node in reversed(self.nodes.values()):  # the one that deposits has nothing to fetch
             self._cron.add(node.name, (node.program("dpn_sync", "sync"), node.program("dpn_queue", "queue")))
 
     def stop_nodes(self) -> None:

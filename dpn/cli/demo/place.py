@@ -46,6 +46,7 @@ uid = {uid}
 gid = {gid}
 use chroot = no
 reverse lookup = no
+socket options = TCP_NODELAY
 list = no
 log file = {log}
 pid file =

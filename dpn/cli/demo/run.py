@@ -132,9 +132,7 @@ def _tell(result: Result, cluster: Cluster, workdir: Workdir, json_file: Path | 
     if not workdir.keep:
         return
     console.out(f"kept: {workdir.path}", highlight=False)
-    for name in cluster.nodes:
-        console.out(f"  dpn --config {cluster.nodes[name].place.settings_file} items", highlight=False)
-    for folder in cluster.backends.folders:
-        console.out(
-            f"  its servers are stopped; they come back with: bin/services up --dir {folder}", highlight=False
-        )
+    for command in cluster.backends.how_to_bring_back():
+        console.out(f"  {command}", highlight=False)
+    for node in cluster.nodes.values():
+        console.out(f"  dpn --config {node.place.settings_file} items", highlight=False)
