@@ -54,6 +54,8 @@ class Figure:
     bare_rsync_seconds: float
     bare_sha256_seconds: float
     bare_upload_seconds: float
+    stage_seconds: dict[str, float]
+    """Of each stage, summed over the bags: several may have run at once."""
 
     @property
     def ratio(self) -> float:
@@ -97,7 +99,16 @@ def _measure(name: str, cluster: Cluster, bags: list[Deposit]) -> Figure:
     ours = time.monotonic() - started
     if not finished:
         raise SystemExit(f"{name}: not finished after {TIMEOUT_SECONDS} s; see {south.place.logs}")
-    return Figure(name, ours, sum(bare), *bare)
+    return Figure(name, ours, sum(bare), *bare, _stage_seconds(south, len(bags)))
+
+
+def _stage_seconds(node: Node, newest: int) -> dict[str, float]:
+    with node.sessions() as session:
+        items = session.scalars(select(WorkItem).order_by(WorkItem.id.desc()).limit(newest)).all()
+    summaries = [item.manifest["summaries"] for item in items]
+    return {
+        stage: round(sum(s[stage]["seconds"] for s in summaries), 2) for stage in ("copy", "validate", "store")
+    }
 
 
 def _bare_tools(cluster: Cluster, bags: list[Deposit]) -> tuple[float, float, float]:
@@ -215,7 +226,8 @@ def _report(figures: list[Figure], memory: dict[str, float], file: Path | None) 
         print(
             f"{figure.bags}: {figure.ours_seconds:.1f} s, bare tools {figure.bare_seconds:.1f} s "
             f"(rsync {figure.bare_rsync_seconds:.1f}, sha256 {figure.bare_sha256_seconds:.1f}, "
-            f"upload {figure.bare_upload_seconds:.1f}): {figure.ratio:.2f} ×"
+            f"upload {figure.bare_upload_seconds:.1f}): {figure.ratio:.2f} ×; "
+            f"seconds in stages {figure.stage_seconds}"
         )
     print("peak memory of the workers: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()))
     if file is not None:
