@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+import structlog
 from fastapi import FastAPI, Response
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -21,6 +22,8 @@ from dpn.registry.server.queries import BadFilter, BadPaging, PagingNeeded
 from dpn.registry.server.replies import errors_reply, json_reply
 from dpn.registry.server.routes import bags, nodes, transfers
 from dpn.settings import Settings
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 API = "/api-v2"
 
@@ -78,12 +81,14 @@ def _answer_errors(app: FastAPI) -> None:
         return Response(status_code=302, headers={"Location": error.location})
 
     @app.exception_handler(IntegrityError)
-    async def overtaken(_request: Request, _error: IntegrityError) -> Response:
+    async def overtaken(_request: Request, error: IntegrityError) -> Response:
+        log.warning("another write came first", error=str(error.orig))
         return Response(status_code=409)
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)
-    async def busy(_request: Request, _error: Exception) -> Response:
+    async def busy(_request: Request, error: Exception) -> Response:
+        log.error("the database does not answer", error=str(error))
         reply = errors_reply(503, ("The registry cannot reach its database: ask again later.",))
         reply.headers["Retry-After"] = str(BUSY_SECONDS)
         return reply

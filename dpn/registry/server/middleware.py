@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
+MAX_LOGGED_PATH = 200
+
 
 class TrailingSlash:
     """Serves `/bag/` as `/bag`, without a redirect: old clients send one or the other, and some both."""
@@ -47,14 +49,14 @@ class OneLineARequest:
         try:
             await self._app(scope, receive, watched)
         except Exception:  # whatever it is, the client gets an answer and the operator its cause
-            log.exception("a request failed", method=scope["method"], path=scope["path"])
+            log.exception("a request failed", method=scope["method"], path=scope["path"][:MAX_LOGGED_PATH])
             if status is not None:
                 raise
             await _send_failure(watched)
         log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=scope["path"][:MAX_LOGGED_PATH],
             status=status,
             caller=scope.get("dpn.caller"),
             seconds=round(time.perf_counter() - started, 4),

@@ -232,6 +232,12 @@ class TestLists:
             assert [len(batch) for batch in walked] == [10, 10, 5]
             assert sum(len(batch) for batch in batches(session, BAGS, size=25)) == 25
 
+    def test_records_with_a_key_of_two_columns_are_walked_too(self, sessions: Sessions) -> None:
+        adopt(sessions, "north", *(a_bag(n) for n in range(1, 8)), *(a_digest(n) for n in range(1, 8)))
+        with reading(sessions) as session:
+            walked = [digest.bag for batch in batches(session, DIGESTS, size=2) for digest in batch]
+        assert walked == [uuid(n) for n in range(1, 8)]
+
     def test_a_filter_that_is_none_is_a_mistake_of_ours(self, sessions: Sessions) -> None:
         with reading(sessions) as session, pytest.raises(KeyError, match="no filter link"):
             list_page(session, TRANSFERS, Query({"link": "x"}), number=1, size=1)

@@ -416,14 +416,25 @@ class TestLists:
         assert not any("token" in name or "credential" in name for node in found for name in node)
 
 
-def test_a_failure_that_nobody_expected_shows_nothing_of_its_cause(registry: RunningRegistry) -> None:
+def spoil(registry: RunningRegistry, statement: str) -> None:
     with registry.sessions.begin() as session:
-        session.connection().exec_driver_sql("DROP TABLE message_digests")
-    registry.token("north")
-    answer = registry.ask("north", "GET", f"/bag/{uuid(1)}/digest/sha256")
-    assert answer.status_code in (500, 503)
-    assert "errors" in answer.json()
-    assert not any(word in answer.text for word in ("Traceback", "sqlite", "SELECT", "message_digests"))
+        session.connection().exec_driver_sql(statement)
+
+
+def test_a_failure_that_nobody_expected_shows_nothing_of_its_cause(registry: RunningRegistry) -> None:
+    spoil(registry, "UPDATE nodes SET protocols = 'no json' WHERE namespace = 'west'")
+    answer = registry.ask("north", "GET", "/node/west")
+    assert (answer.status_code, list(answer.json())) == (500, ["errors"])
+    assert not any(word in answer.text for word in ("Traceback", "JSON", "no json", "Error"))
+    assert registry.ask("north", "GET", "/node/north").status_code == 200
+
+
+def test_a_database_that_does_not_answer_is_a_matter_of_time(registry: RunningRegistry) -> None:
+    token = {"Authorization": f"Token token={registry.token('north')}"}
+    spoil(registry, "DROP TABLE message_digests")
+    answer = requests.get(f"{registry.url}/api-v2/bag/{uuid(1)}/digest/sha256", headers=token, timeout=10)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "message_digests" not in answer.text
 
 
 def test_a_transfer_goes_all_the_way_over_the_wire(with_a_transfer: RunningRegistry) -> None:
