@@ -87,7 +87,10 @@ class Connection:
         try:
             return request()
         except BOTO_ERRORS as error:
-            raise translate(error, self.service, doing) from error
+            translated = translate(error, self.service, doing)
+            if translated is error:
+                raise
+            raise translated from error
 
 
 def bucket_and_prefix(url: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from dpn.storage.errors import StoreMissing
 from dpn.storage.evidence import Differs, Proven
 from dpn.storage.metadata import decode_metadata
 from dpn.storage.s3.connection import Connection
-from dpn.storage.s3.refusals import translate
+from dpn.storage.s3.refusals import AlreadyThere, translate
 from models.manifests import StoreChecksum
 
 if TYPE_CHECKING:
@@ -112,11 +112,14 @@ def _read_from(
         extra["IfMatch"] = f'"{stored.etag}"'
     if position:
         extra["Range"] = f"bytes={position}-"
-    answer = connection.call(
-        doing,
-        lambda: connection.client.get_object(Bucket=connection.bucket, Key=stored.key, **extra),
-        cancellation,
-    )
+    try:
+        answer = connection.call(
+            doing,
+            lambda: connection.client.get_object(Bucket=connection.bucket, Key=stored.key, **extra),
+            cancellation,
+        )
+    except AlreadyThere as error:
+        raise StoreMismatch(f"{connection.service}: {stored.key} was replaced while it was read") from error
     if connection.given(answer, "ContentLength") != stored.size - position:
         raise StoreMismatch(
             f"{connection.service}: {doing}: of {stored.size} bytes it offers {answer['ContentLength']} "

@@ -38,6 +38,7 @@ REMEDIES = {
     "PermanentRedirect": "correct store.region or store.endpoint_url",
     "AuthorizationHeaderMalformed": "correct store.region",
     "InvalidStorageClass": "correct store.storage_class",
+    "400": "renew or correct the credentials, correct store.region or the bucket's name (a HEAD tells no reason)",
     "NotImplemented": "the store lacks what we need of S3",
     "MethodNotAllowed": "the store lacks what we need of S3",
 }

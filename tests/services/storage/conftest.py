@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections.abc import Callable, Iterator
@@ -19,8 +20,10 @@ from dpn.storage import Store, open_store
 from dpn.storage.s3.connection import Retries
 from dpn.storage.s3.store import S3Store
 from models.manifests import Receipt, UploadState
+from tests.conftest import Bucket, Services
 from tests.services.storage.s3_proxy import Proxy, faulty_proxy
 
+ENTRY_KEYS = ("endpoint", "access_key", "secret_key", "region")
 PART_BYTES = 5 * 1024 * 1024
 METADATA = {
     "from_node": "north",
@@ -103,6 +106,37 @@ def s3_settings(bucket: Any, **changes: Any) -> StoreSettings:
 def s3_store(settings: StoreSettings, clock: ManualClock, *, attempts: int = 3) -> S3Store:
     """A store that does not wait long between its tries."""
     return S3Store(settings, clock=clock, retries=Retries(attempts=attempts, first_seconds=0.01, max_seconds=0.05))
+
+
+@pytest.fixture(scope="session")
+def server(services: Services) -> Callable[[str], tuple[dict[str, Any], Any]]:
+    """An S3 server and a client of it, by name; started once a session, since tests here are many."""
+
+    @functools.cache
+    def started(name: str) -> tuple[dict[str, Any], Any]:
+        entry = services.up(name)
+        return entry, Bucket("", *(entry[key] for key in ENTRY_KEYS)).client()
+
+    return started
+
+
+def fresh_bucket(server: tuple[dict[str, Any], Any]) -> Bucket:
+    entry, client = server
+    name = f"bags-{uuid4()}"
+    client.create_bucket(Bucket=name)
+    return Bucket(name, *(entry[key] for key in ENTRY_KEYS))
+
+
+@pytest.fixture
+def s3_bucket(server: Callable[[str], Any]) -> Bucket:
+    """A fresh bucket on versitygw."""
+    return fresh_bucket(server("s3"))
+
+
+@pytest.fixture
+def glacier_bucket(server: Callable[[str], Any]) -> Bucket:
+    """A fresh bucket on moto."""
+    return fresh_bucket(server("glacier"))
 
 
 @pytest.fixture(params=["folder", "versitygw", "moto"])

@@ -287,6 +287,23 @@ class TestStoresThatProveLess:
         assert proxy.count(lambda request: request.method == "GET") == before + 3
 
 
+def test_an_object_replaced_while_it_is_read_is_not_mixed_with_the_new_one(
+    behind_proxy: S3Store, proxy: Proxy, s3_bucket: Any, stage: Stage
+) -> None:
+    bag = stage(3 * PART_BYTES)
+    bag.put(behind_proxy)
+    proxy.faults.append(
+        Fault(lambda request: request.method == "GET", times=1, break_answer_after_bytes=2 * PART_BYTES)
+    )
+    chunks = behind_proxy.read(bag.key)
+    next(chunks)
+
+    s3_bucket.client().put_object(Bucket=s3_bucket.name, Key=f"bags/{bag.key}", Body=bytes(3 * PART_BYTES))
+
+    with pytest.raises(StoreMismatch, match="replaced while it was read"):
+        b"".join(chunks)
+
+
 class TestAStoreThatKeepsOtherBytes:
     """moto takes any bytes for any checksum: what was damaged on the way is found out afterwards."""
 

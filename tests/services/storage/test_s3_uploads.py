@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
 from dpn.clock import ManualClock
@@ -25,16 +24,6 @@ def lost() -> None:
     raise LeaseLost("another worker has it")
 
 
-def client(bucket: Any) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=bucket.endpoint,
-        aws_access_key_id=bucket.access_key,
-        aws_secret_access_key=bucket.secret_key,
-        region_name=bucket.region,
-    )
-
-
 @pytest.fixture(params=["s3_bucket", "glacier_bucket"])
 def bucket(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
@@ -46,7 +35,7 @@ def store(bucket: Any, clock: ManualClock) -> S3Store:
 
 
 def uploads(bucket: Any) -> list[str]:
-    answer = client(bucket).list_multipart_uploads(Bucket=bucket.name)
+    answer = bucket.client().list_multipart_uploads(Bucket=bucket.name)
     return [upload["UploadId"] for upload in answer.get("Uploads", [])]
 
 
@@ -60,7 +49,7 @@ def test_the_upload_is_known_before_a_part_is_sent_and_forgotten_when_it_is_done
         bag.checkpoints.append(state)
         if state:
             where = {"Bucket": bucket.name, "Key": f"bags/{bag.key}", "UploadId": state.upload_id}
-            parts_at_checkpoint.append(len(client(bucket).list_parts(**where).get("Parts", [])))
+            parts_at_checkpoint.append(len(bucket.client().list_parts(**where).get("Parts", [])))
 
     bag.put(store, checkpoint=checkpoint)
 
@@ -115,7 +104,7 @@ def test_an_upload_that_someone_aborted_begins_anew(store: S3Store, bucket: Any,
         bag.put(store, fence=lost)
     assert bag.upload is not None
     gone = bag.upload.upload_id
-    client(bucket).abort_multipart_upload(Bucket=bucket.name, Key=f"bags/{bag.key}", UploadId=gone)
+    bucket.client().abort_multipart_upload(Bucket=bucket.name, Key=f"bags/{bag.key}", UploadId=gone)
 
     receipt = bag.put(store)
 
@@ -184,7 +173,7 @@ def test_a_writer_of_another_content_that_comes_between_is_not_overwritten(
 
 def test_an_object_that_another_tool_put_there_is_recognised(store: S3Store, bucket: Any, stage: Stage) -> None:
     bag = stage(3 * PART_BYTES)
-    client(bucket).upload_file(str(bag.path), bucket.name, f"bags/{bag.key}")
+    bucket.client().upload_file(str(bag.path), bucket.name, f"bags/{bag.key}")
 
     receipt = bag.put(store)
 
@@ -196,7 +185,7 @@ def test_metadata_stands_in_the_headers_as_plain_ascii(store: S3Store, bucket: A
     bag = stage(10)
     bag.put(store)
 
-    answer = client(bucket).head_object(Bucket=bucket.name, Key=f"bags/{bag.key}")
+    answer = bucket.client().head_object(Bucket=bucket.name, Key=f"bags/{bag.key}")
 
     assert answer["ContentType"] == "application/x-tar"
     assert answer["Metadata"]["from_node"] == "north"
@@ -214,7 +203,7 @@ class TestJanitor:
         for bag in (owned, abandoned):
             with pytest.raises(LeaseLost):
                 bag.put(store, fence=lost)
-        s3 = client(bucket)
+        s3 = bucket.client()
         foreign = [
             s3.create_multipart_upload(Bucket=bucket.name, Key=key)["UploadId"]
             for key in (f"elsewhere/{uuid4()}.tar", "bags/somebody's.zip", f"bags/deeper/{uuid4()}.tar")
@@ -268,7 +257,7 @@ class TestVersions:
     def test_a_receipt_proves_its_own_version_whatever_came_after(
         self, glacier_bucket: Any, stage: Stage, clock: ManualClock
     ) -> None:
-        s3 = client(glacier_bucket)
+        s3 = glacier_bucket.client()
         s3.put_bucket_versioning(Bucket=glacier_bucket.name, VersioningConfiguration={"Status": "Enabled"})
         store = s3_store(s3_settings(glacier_bucket), clock)
         bag = stage(2 * PART_BYTES)

@@ -53,6 +53,7 @@ def refusal(status: int, code: str, headers: dict[str, str] | None = None) -> Cl
         (403, "SignatureDoesNotMatch", Misconfigured),
         (403, "RequestTimeTooSkewed", Misconfigured),
         (400, "ExpiredToken", Misconfigured),
+        (400, "400", Misconfigured),
         (404, "NoSuchBucket", Misconfigured),
         (404, "XAdminUserNotFound", Misconfigured),
         (301, "301", Misconfigured),
