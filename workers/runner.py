@@ -37,8 +37,7 @@ from workers.worker_rows import WorkerRows
 T = TypeVar("T")
 
 DATABASE_THREADS = 2
-LONGEST_PAUSE_SECONDS = 30.0
-"""Before a loop that failed is tried again."""
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
 
 
 class Halt(StrEnum):
@@ -243,7 +242,8 @@ class Worker:
                 await once()
             except Exception as error:  # noqa: BLE001  (a worker whose loops have ended would be a dead one that looks alive)
                 self._log.error(f"the {name} failed", error=str(error))
-                await asyncio.sleep(min(every_seconds, LONGEST_PAUSE_SECONDS))
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)
+                now.set()
 
     async def _sweep_once(self) -> None:
         """Starts due items that no message announced, as many as there are slots."""

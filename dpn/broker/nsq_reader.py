@@ -61,7 +61,7 @@ class SlotReader(nsq.Reader):  # type: ignore[misc]
             self.connect_to_nsqd(host, int(port))
 
     def close(self) -> None:
-        """Ends all connections for good; nsqd gives what was not answered to another reader."""
+        """Ends all connections for good; what was not answered goes to another after nsqd's time-out."""
         self._closed = True
         super().close()
 

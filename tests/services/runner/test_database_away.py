@@ -18,7 +18,15 @@ from sqlalchemy import text
 from dpn.database import open_engine, upgrade
 from models.work import Status
 from tests.conftest import Services
-from tests.fixtures.scripted.node import FAST, LEASE_SECONDS, MakeNode, ScriptedNode, WorkerProcess, eventually
+from tests.fixtures.scripted.node import (
+    FAST,
+    LEASE_SECONDS,
+    NEVER_SECONDS,
+    MakeNode,
+    ScriptedNode,
+    WorkerProcess,
+    eventually,
+)
 
 AWAY = "the database is away: trying again"
 
@@ -136,6 +144,19 @@ def test_a_worker_that_is_told_twice_to_stop_does_not_wait_for_the_database(
         assert worker.wait() == 0
     assert worker.log("the outcome is lost: the stage runs again once its lease has run out")
     assert (node.item(item).stage, node.item(item).status) == ("copy", Status.RUNNING)
+
+
+def test_workers_that_listen_to_the_database_hear_again_once_it_is_back(
+    server: Services, node: ScriptedNode
+) -> None:
+    node.broker_settings["poll_seconds"] = 30
+    node.start("a", "copy", sweep_seconds=NEVER_SECONDS).await_started()
+    with away(server):
+        pass
+    for number in range(2):
+        item = node.make_item(number)
+        node.announce(item)
+        node.await_run(item, within=5)
 
 
 def test_a_database_that_is_locked_for_longer_than_a_lease_stops_the_work(embedded_node: ScriptedNode) -> None:
