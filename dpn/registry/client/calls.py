@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -93,7 +94,7 @@ class PeerCalls:
             allowed = MOVED if method == "GET" else MOVED_WITH_ITS_BODY
             if answer.status not in allowed:
                 return answer
-            target = urljoin(url, answer.headers.get("location", ""))
+            target = _target(url, answer.headers.get("location", ""))
             if _origin(target) != _origin(url):
                 raise self.nonsense(
                     f"it redirects to {excerpt(target)}: if it has moved there, change peers.{self.peer}.api_root"
@@ -136,7 +137,7 @@ class PeerCalls:
         with response:
             try:
                 parts = [*response.raw.stream(READ_BYTES, decode_content=False)]
-            except HTTPError as error:
+            except (HTTPError, HTTPException, ValueError) as error:  # ValueError: chunks of less than nothing
                 raise self.nonsense(f"its answer breaks off: {_cause(error)}") from error
             return Answer(response.status_code, response.headers, b"".join(parts))
 
@@ -152,9 +153,16 @@ class PeerCalls:
         return token
 
 
+class _Session(requests.Session):
+    """Leaves redirects to us altogether: requests would read and interpret them even when told not to follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 def _session(settings: PeerSettings) -> requests.Session:
     """Nothing from the environment: no proxy, no netrc, no other CA bundle; no cookies."""
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False
     session.verify = str(settings.ca_file) if settings.ca_file else True
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -166,20 +174,26 @@ def _session(settings: PeerSettings) -> requests.Session:
     return session
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _target(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:  # an address that is none: it has no origin, and is shown as it came
+        return location
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Whom an address calls; none where it cannot be called, or would bring a name and password of its own."""
     try:
         parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return ("", None, None)
-    return (parts.scheme, parts.hostname, port)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    return None if parts.username is not None else (parts.scheme, parts.hostname or "", port)
 
 
 def _cause(error: BaseException) -> str:
     """The innermost words of an error that libraries have wrapped several times."""
-    inner: BaseException = error
-    while (next_one := getattr(inner, "reason", None) or inner.__context__) and isinstance(
-        next_one, BaseException
-    ):
-        inner = next_one
-    return excerpt(str(inner) or type(inner).__name__)
+    inner = error
+    while isinstance(deeper := getattr(inner, "reason", None) or inner.__context__, BaseException):
+        inner = deeper
+    return excerpt(str(inner)) or type(inner).__name__

@@ -157,6 +157,13 @@ def test_an_answer_is_read_no_further_than_allowed(nasty: NastyPeer, north: Runn
             client.get_transfer(TRANSFER)
 
 
+def test_an_encoding_that_was_not_asked_for_is_not_decoded(client: RegistryClient, nasty: NastyPeer) -> None:
+    nasty.behave(Nasty.GZIP_BOMB)
+    with pytest.raises(PeerUnavailable, match="encoding"):
+        client.get_transfer(TRANSFER)
+    assert nasty.seen[0].headers["Accept-Encoding"] == "identity"
+
+
 def test_a_token_goes_to_its_own_server_only(nasty: NastyPeer, north: RunningRegistry) -> None:
     with NastyPeer() as elsewhere:
         nasty.elsewhere = elsewhere.url
@@ -166,6 +173,25 @@ def test_a_token_goes_to_its_own_server_only(nasty: NastyPeer, north: RunningReg
             with pytest.raises(PeerUnavailable, match=r"redirects to .*change peers\.north\.api_root|HTTP 302"):
                 ask()
         assert elsewhere.seen == []
+
+
+@pytest.mark.parametrize(
+    "where", ["http://[", "https://127.0.0.1:99999", "file:///etc/passwd#", "//other.example.org", "gopher://x"]
+)
+def test_a_redirect_to_what_cannot_be_called_is_not_followed(
+    client: RegistryClient, nasty: NastyPeer, where: str
+) -> None:
+    nasty.elsewhere = where
+    nasty.behave(Nasty.REDIRECT_ELSEWHERE)
+    with pytest.raises(PeerUnavailable, match="redirects to"):
+        client.get_transfer(TRANSFER)
+
+
+def test_a_redirect_does_not_exchange_our_token_for_a_password(client: RegistryClient, nasty: NastyPeer) -> None:
+    nasty.elsewhere = nasty.url.replace("://", "://user:password@")
+    nasty.behave(Nasty.REDIRECT_ELSEWHERE, times=1)
+    with pytest.raises(PeerUnavailable, match="redirects to"):
+        client.get_transfer(TRANSFER)
 
 
 def test_a_redirect_on_the_same_server_is_followed_with_the_token(
@@ -251,6 +277,43 @@ def test_what_a_peer_says_is_shown_without_its_control_characters(
     with pytest.raises(PeerRefused) as refusal:
         client.get_transfer(TRANSFER)
     assert refusal.value.message == "not you [31m"
+
+
+RAW_ANSWERS = [
+    b"",
+    b"\x00\x01\x02\r\n\r\n",
+    b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 204 Nothing\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffff\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n{}",
+    b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nSet-Cookie: \xff=\xfe; Domain=.com\r\n\r\n{}",
+    b"HTTP/1.1 302 Found\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe://[\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("answer", RAW_ANSWERS, ids=[repr(answer[:60]) for answer in RAW_ANSWERS])
+def test_whatever_bytes_come_back_the_failure_has_a_name(answer: bytes) -> None:
+    class Raw(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with serving(Raw) as url:
+        client = RegistryClient("north", peer_settings(url, **QUICK))
+        with pytest.raises(PeerUnavailable):
+            client.get_bag(uuid(1))
 
 
 def test_a_peer_that_is_not_there_is_unavailable() -> None:

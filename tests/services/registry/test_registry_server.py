@@ -89,6 +89,7 @@ class TestWhoIsLetIn:
         ]:
             answer = registry.ask("south", method, path, json=record.to_wire())
             assert (answer.status_code, answer.text) == (403, "Only the node itself may do this.\n"), path
+            assert registry.ask("south", method, path, data=b"{").status_code == 403, "the body was looked at"
         unrelated = registry.ask("west", "PUT", f"/replicate/{uuid(0x1001)}", json=a_transfer().to_wire())
         assert unrelated.status_code == 403
 

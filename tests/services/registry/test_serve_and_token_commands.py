@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,10 @@ def test_answers_do_not_wait_for_acknowledgements(config: Path) -> None:
     token = dpn(config, "token", "issue", "north").stdout.strip()
     with serving(config) as (_, url), requests.Session() as session:
         session.headers["Authorization"] = f"Token token={token}"
-        seconds = sorted(
-            session.get(f"{url}/api-v2/node/north", timeout=10).elapsed.total_seconds() for _ in range(20)
-        )
-        assert seconds[5] < 0.03, "a quarter of the answers should be quick on any machine"
+
+        def seconds() -> float:
+            started = time.perf_counter()
+            session.get(f"{url}/api-v2/node/north", timeout=10)
+            return time.perf_counter() - started
+
+        assert sorted(seconds() for _ in range(40))[4] < 0.03, "a few of the answers are quick on any machine"
