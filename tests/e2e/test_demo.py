@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_only_the_result_is_on_stdout_and_a_kept_folder_answers_the_operators_co
     assert last.startswith("1 of 1 copies verified")
     assert where[0] == f"kept: {demo.workdir}"
     assert "store" in demo.problems
-    command = (sys.executable, "-P", "-m", "dpn.cli.main", *where[-1].split()[1:], "--json")
+    command = (sys.executable, "-P", "-m", "dpn.cli.main", *shlex.split(where[-1])[1:], "--json")
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment(os.environ))
     (item,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (item["status"], item["bag"]) == ("success", demo.document()["bags"][0]["uuid"])

@@ -45,7 +45,7 @@ def test_what_lies_in_glacier_is_restored_to_be_read_back(demos: Demos, real_bag
     demo = demos.run(real_bags[0], "--store", "glacier", "--nodes", "2", "--keep")
     expect_verified(demo, real_bags[:1], nodes=("south",))
     assert 'storage_class = "GLACIER"' in (demo.workdir / "south" / "node.toml").read_text(encoding="utf-8")
-    assert f"bin/services up --dir {demo.workdir / 'services'} glacier" in demo.output
+    assert f"bin/services up --dir '{demo.workdir / 'services'}' glacier" in demo.output
 
 
 def test_the_servers_of_a_demo_that_is_killed_are_stopped_too(demos: Demos, small_folder: Path) -> None:

@@ -17,8 +17,20 @@ from dpn.cli.demo.errors import Broken
 from dpn.cli.demo.ports import free_ports, is_free
 from dpn.cli.demo.processes import Program, Running, clean_environment, stop_all
 from dpn.cli.demo.supervisor import GIVE_UP_AFTER, Supervisor
+from tests.fixtures.demos import command_lines
 
 PATIENCE_SECONDS = 10.0
+
+HASTY_PARENTS = """
+import os, signal, sys
+from pathlib import Path
+from dpn.cli.demo.processes import Program, Running
+for number in range(20):
+    if (child := os.fork()) == 0:
+        Running(Program("sleeper", ("sleep", f"{sys.argv[2]}.{number}"), Path(sys.argv[1])))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
 
 PARENT = """
 import sys, time
@@ -99,6 +111,16 @@ def test_a_process_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     assert eventually(lambda: not alive(child))
+
+
+def test_a_process_whose_parent_is_gone_before_it_is_tied_to_it_does_not_begin(tmp_path: Path) -> None:
+    mark = f"1{os.getpid()}"
+    subprocess.run(
+        (sys.executable, "-P", "-c", HASTY_PARENTS, str(tmp_path / "log"), mark),
+        env=clean_environment(os.environ),
+        check=True,
+    )
+    assert eventually(lambda: not any(line.startswith(f"sleep {mark}.") for _, line in command_lines()))
 
 
 def test_a_process_that_ends_takes_its_whole_group_with_it(shell: Shell) -> None:

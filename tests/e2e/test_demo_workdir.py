@@ -123,3 +123,11 @@ def test_the_janitor_leaves_a_named_folder_and_what_is_not_the_demos(tmp_path: P
     assert gone(tmp_path / "north")
     assert gone(tmp_path / "demo.json")
     assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_result_that_is_written_into_the_folder_stays_there(tmp_path: Path) -> None:
+    with open_workdir(tmp_path / "made", keep=False) as workdir:
+        workdir.spare(workdir.path / "out.json")
+        workdir.mark(["north"])
+        (workdir.path / "out.json").touch()
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["out.json"]

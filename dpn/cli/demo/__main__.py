@@ -63,6 +63,8 @@ def _exit_code(order: Order) -> int:
         return _say(f"demo: {error}", EXIT_UNUSABLE)
     except Broken as error:
         return _say(f"demo: {error}", EXIT_NOT_EVERYWHERE)
+    except OSError as error:  # a full disk, a process that cannot be started: its text says what and where
+        return _say(f"demo: {error}", EXIT_NOT_EVERYWHERE)
     except StopRequested as stopped:
         return _say(f"demo: stopped by {stopped.number.name}", stopped.exit_code)
 

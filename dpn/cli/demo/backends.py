@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -102,7 +103,8 @@ class Backends:
         shared = [(self._shared, self._kinds.shared_services)] if self._kinds.shared_services else []
         own = [(services, self._kinds.own_services) for services in self._own.values()]
         return [
-            f"bin/services up --dir {services.directory} {' '.join(names)}" for services, names in (*shared, *own)
+            f"bin/services up --dir {shlex.quote(str(services.directory))} {' '.join(names)}"
+            for services, names in (*shared, *own)
         ]
 
     def database_url(self, place: Place) -> str:

@@ -61,7 +61,7 @@ class Running:
         program.log.parent.mkdir(parents=True, exist_ok=True)
         with program.log.open("ab") as output:
             self._process = subprocess.Popen(
-                (setpriv(), "--pdeathsig", "KILL", "--", *program.arguments),
+                (*_tied_to_us(), *program.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -139,6 +139,12 @@ def checkout() -> Path:
 def setpriv() -> str:
     """The program that binds a process's life to ours. Raises Unusable."""
     return find_program("setpriv", "util-linux")
+
+
+def _tied_to_us() -> tuple[str, ...]:
+    """Runs a program that the kernel kills when we are gone; one whose parent is gone already never begins."""
+    only_if_we_live = 'test "$PPID" = "$0" && exec "$@"'
+    return (setpriv(), "--pdeathsig", "KILL", "--", "sh", "-c", only_if_we_live, str(os.getpid()))
 
 
 def find_program(name: str, package: str) -> str:

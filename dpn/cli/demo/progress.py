@@ -12,7 +12,6 @@ from typing import Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +19,9 @@ from dpn.cli.demo.watch import Position
 from models.work import Status
 
 REDRAWN_PER_SECOND = 8
+FRAME_ROWS = 6
+"""What the table has beside its rows: title, head, lines, and a line below."""
+SHORT_UUID = 8
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 UNIT = 1000
 
@@ -65,7 +67,8 @@ class LiveProgress:
         self._console.print(Text(one_line(text)), style="dim")
 
     def show(self, positions: Sequence[Position]) -> None:
-        self._live.update(table_of(positions, seconds=time.monotonic() - self._started))
+        seconds = time.monotonic() - self._started
+        self._live.update(table_of(positions, seconds=seconds, most_rows=self._console.height - FRAME_ROWS))
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -105,18 +108,24 @@ class PlainProgress:
         """Nothing was opened."""
 
 
-def table_of(positions: Sequence[Position], *, seconds: float) -> Table:
-    """All positions as a table."""
+def table_of(positions: Sequence[Position], *, seconds: float, most_rows: int) -> Table:
+    """All positions as a table; where they do not fit, those that are done give way first."""
     done = sum(position.is_final for position in positions)
-    table = Table(title=f"{done} of {len(positions)} copies done, {seconds:.0f} s", title_justify="left")
+    title = f"{done} of {len(positions)} copies done, {seconds:.0f} s"
+    shown = positions
+    if len(positions) > most_rows:
+        shown = sorted(positions, key=lambda position: position.is_final)[: max(1, most_rows)]
+        title += f" ({len(positions) - len(shown)} more are not shown)"
+    names = short_names([position.request.deposit.uuid for position in positions])
+    table = Table(title=title, title_justify="left", expand=True)
     for name in ("bag", "node", "stage", "status"):
         table.add_column(name, no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("note", overflow="ellipsis", no_wrap=True, ratio=1)
-    for position in positions:
+    for position in shown:
         style = STYLES.get(Status(position.status), "") if position.status else "dim"
         table.add_row(
-            escape(position.request.deposit.uuid[:8]),
+            names[position.request.deposit.uuid],
             position.request.to_node,
             position.stage,
             Text(_status(position), style=style),
@@ -130,6 +139,13 @@ def line_of(position: Position) -> str:
     """A position as one line."""
     where = f"{position.request.to_node:<7} {position.request.deposit.uuid}"
     return f"{where}  {position.stage:<8} {_status(position):<9} {one_line(position.note)}".rstrip()
+
+
+def short_names(uuids: Sequence[str]) -> dict[str, str]:
+    """The first digits of each bag's uuid, if they tell the bags apart, else the whole of it."""
+    whole = set(uuids)
+    short = {uuid: uuid[:SHORT_UUID] for uuid in whole}
+    return short if len(set(short.values())) == len(whole) else {uuid: uuid for uuid in whole}
 
 
 def one_line(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from rich.text import Text
 from dpn.cli.demo.copies import Copy
 from dpn.cli.demo.errors import Unusable
 from dpn.cli.demo.node import Node
+from dpn.cli.demo.place import Place
 from dpn.cli.demo.progress import one_line, readable_bytes
 from dpn.cli.demo.watch import Position, count_outcomes
 from dpn.files import replace_file
@@ -57,11 +60,12 @@ class Result:
 
 
 def check_json_file(path: Path | None) -> None:
-    """Raises Unusable if no file could be written there."""
+    """Raises Unusable if no file could be written there; folders that are missing will be made."""
     if path is None or path == STDOUT:
         return
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise Unusable(f"--json {path}: not a file in a folder that is there: name another")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not (there.is_dir() and os.access(there, os.W_OK)):
+        raise Unusable(f"--json {path}: cannot be written: name a file in a folder that you may write")
 
 
 def write_json(result: Result, path: Path) -> None:
@@ -71,6 +75,7 @@ def write_json(result: Result, path: Path) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path.absolute()) as file:
         file.write(text.encode("utf-8"))
 
@@ -89,7 +94,7 @@ def print_result(result: Result, nodes: Mapping[str, Node], console: Console) ->
         if not copy.verified:
             place = nodes[copy.request.to_node].place
             position = why[copy.request.replication_id]
-            console.out(_excuse(copy, position, place.logs, place.settings_file), highlight=False)
+            console.out(_excuse(copy, position, place), highlight=False)
 
 
 def _copy_as_json(copy: Copy) -> dict[str, Any]:
@@ -123,12 +128,17 @@ def _line(copy: Copy) -> str:
     return f"{verdict}  {where}  {copy.bytes} bytes  sha256 {copy.sha256 or '-'}  {copy.url or '-'}"
 
 
-def _excuse(copy: Copy, position: Position, logs: Path, settings: Path) -> str:
+def items_command(place: Place) -> str:
+    """What an operator types to see a node's work items."""
+    return f"dpn --config {shlex.quote(str(place.settings_file))} items"
+
+
+def _excuse(copy: Copy, position: Position, place: Place) -> str:
     item = "no work item" if position.item_id is None else f"item {position.item_id}"
     return one_line(
         f"no verified copy of {copy.request.deposit.uuid} at {copy.request.to_node}: "
         f"{copy.problem or 'its bytes are not those that were deposited'}\n"
         f"  {item}, {position.stage} {position.status or 'not begun'}: {position.note}\n"
-        f"  logs: {logs}\n"
-        f"  dpn --config {settings} items"
+        f"  logs: {place.logs}\n"
+        f"  {items_command(place)}"
     )

@@ -18,9 +18,9 @@ from dpn.cli.demo.errors import EXIT_NOT_EVERYWHERE, Broken
 from dpn.cli.demo.place import NAMES
 from dpn.cli.demo.processes import find_program, setpriv
 from dpn.cli.demo.progress import Progress, open_progress, readable_bytes
-from dpn.cli.demo.report import STDOUT, Result, check_json_file, print_result, write_json
+from dpn.cli.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
 from dpn.cli.demo.services import program as services_program
-from dpn.cli.demo.sources import Deposit, take_all
+from dpn.cli.demo.sources import Deposit, check_apart, take_all
 from dpn.cli.demo.stop_signals import stop_signals
 from dpn.cli.demo.watch import Position, Watch
 from dpn.cli.demo.workdir import Workdir, open_workdir
@@ -54,7 +54,11 @@ def run_demo(order: Order) -> int:
     started = time.monotonic()
     _check_programs(order.kinds)
     check_json_file(order.json_file)
+    if order.workdir is not None:
+        check_apart(order.sources, order.workdir.expanduser())
     with stop_signals() as signals, open_workdir(order.workdir, keep=order.keep) as workdir:
+        check_apart(order.sources, workdir.path)
+        workdir.spare(order.json_file)
         workdir.mark(order.names)
         try:
             with (
@@ -85,7 +89,8 @@ def _replicate(order: Order, cluster: Cluster, progress: Progress, started: floa
     owner, *others = order.names
     deposits = take_all(order.sources, cluster.directory / owner / "deposits", node=owner, say=progress.say)
     total = sum(deposit.size for deposit in deposits)
-    progress.say(f"{len(deposits)} bags, {readable_bytes(total)}, from {owner} to {', '.join(others)}")
+    count = "1 bag" if len(deposits) == 1 else f"{len(deposits)} bags"
+    progress.say(f"{count}, {readable_bytes(total)}, from {owner} to {', '.join(others)}")
     progress.say("starting the servers" if cluster.backends.needs_servers else "starting the nodes")
     cluster.prepare()
     cluster.start()
@@ -135,4 +140,4 @@ def _tell(result: Result, cluster: Cluster, workdir: Workdir, json_file: Path | 
     for command in cluster.backends.how_to_bring_back():
         console.out(f"  {command}", highlight=False)
     for node in cluster.nodes.values():
-        console.out(f"  dpn --config {node.place.settings_file} items", highlight=False)
+        console.out(f"  {items_command(node.place)}", highlight=False)

@@ -69,6 +69,15 @@ def take_all(sources: Sequence[str], folder: Path, *, node: str, say: Progress) 
     return deposits
 
 
+def check_apart(sources: Sequence[str], workdir: Path) -> None:
+    """Raises Unusable if a source lies in the work folder, which is emptied, or around it: endless."""
+    folder = workdir.resolve()
+    for source in sources:
+        path = Path(source).resolve()
+        if path == folder or folder in path.parents or path in folder.parents:
+            raise Unusable(f"{source}: in the work folder {workdir}, or around it: keep the two apart (--workdir)")
+
+
 def make_sample(folder: Path) -> Path:
     """A folder with what real deposits have: texts, names of several scripts, an empty file, some megabytes."""
     content = {

@@ -17,7 +17,7 @@ GIVE_UP_AFTER = 5
 PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0)
 """Before the first restart after a good run, the second in a row, and so on."""
 
-STOP_PATIENCE_SECONDS = 8.0
+STOP_PATIENCE_SECONDS = 5.0
 
 Say = Callable[[str], None]
 

@@ -46,6 +46,11 @@ class Workdir:
     made: bool
     """Whether the folder itself is the demo's, and goes with the rest."""
 
+    def spare(self, file: Path | None) -> None:
+        """If the user's file is to lie in the folder, that is not removed with everything in it."""
+        if file is not None and self.path in file.absolute().parents:
+            self.made = False
+
     def mark(self, nodes: Sequence[str]) -> None:
         """Says in the folder what in it is the demo's."""
         (self.path / MARK).write_text(json.dumps({"nodes": list(nodes)}) + "\n", encoding="utf-8")

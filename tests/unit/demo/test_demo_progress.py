@@ -9,7 +9,15 @@ import pytest
 from rich.console import Console
 
 from dpn.cli.demo.deposit import Request
-from dpn.cli.demo.progress import LiveProgress, PlainProgress, line_of, open_progress, readable_bytes, table_of
+from dpn.cli.demo.progress import (
+    LiveProgress,
+    PlainProgress,
+    line_of,
+    open_progress,
+    readable_bytes,
+    short_names,
+    table_of,
+)
 from dpn.cli.demo.watch import Position
 
 
@@ -59,7 +67,7 @@ def test_the_form_follows_what_the_output_is() -> None:
 def test_what_other_nodes_wrote_cannot_steer_a_terminal(requests: list[Request], note: str) -> None:
     position = Position(requests[0], "copy", "failed", note)
     output = io.StringIO()
-    console(output, terminal=False).print(table_of([position], seconds=1))
+    console(output, terminal=False).print(table_of([position], seconds=1, most_rows=10))
     for text in (output.getvalue(), line_of(position)):
         assert not {"\x1b", "\r", "\u202e"} & set(text)
 
@@ -70,3 +78,19 @@ def test_what_other_nodes_wrote_cannot_steer_a_terminal(requests: list[Request],
 )
 def test_sizes_are_in_base_10_units(count: int, text: str) -> None:
     assert readable_bytes(count) == text
+
+
+def test_where_not_all_fit_those_that_still_travel_are_shown(requests: list[Request]) -> None:
+    done = [Position(requests[0], "store", "success", "stored", item_id=number) for number in range(50)]
+    output = io.StringIO()
+    table = table_of([*done, Position(requests[1], "copy", "running", "copying")], seconds=1, most_rows=3)
+    console(output, terminal=False).print(table)
+    assert table.row_count == 3
+    assert "west" in output.getvalue()
+    assert "48 more are not shown" in output.getvalue()
+
+
+def test_bags_are_named_as_shortly_as_tells_them_apart() -> None:
+    near = [f"00000000-0000-4000-a000-00000000000{number}" for number in range(3)]
+    assert short_names(near) == {uuid: uuid for uuid in near}
+    assert short_names([near[0], "a9f7cbab-b531-4eb7-b532-770f592629ba"])[near[0]] == "00000000"

@@ -108,8 +108,13 @@ def test_checksums_stand_whole_on_one_line_for_scripts(whole: Result) -> None:
 
 
 def test_a_place_for_the_document_that_cannot_be_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="not a file in a folder that is there"):
-        check_json_file(tmp_path / "nowhere" / "out.json")
-    with pytest.raises(Unusable, match="not a file"):
-        check_json_file(tmp_path)
-    check_json_file(tmp_path / "out.json")
+    (tmp_path / "file").touch()
+    for unusable in (tmp_path, tmp_path / "file" / "out.json"):
+        with pytest.raises(Unusable, match="cannot be written"):
+            check_json_file(unusable)
+
+
+def test_missing_folders_of_the_document_are_made(whole: Result, tmp_path: Path) -> None:
+    check_json_file(tmp_path / "new" / "out.json")
+    write_json(whole, tmp_path / "new" / "out.json")
+    assert (tmp_path / "new" / "out.json").exists()

@@ -11,7 +11,7 @@ import pytest
 
 from dpn.bags import load_profile, validate
 from dpn.cli.demo.errors import Unusable
-from dpn.cli.demo.sources import SAMPLE, Deposit, make_sample, take_all
+from dpn.cli.demo.sources import SAMPLE, Deposit, check_apart, make_sample, take_all
 
 RECORD_FIELDS = ("local_id", "version", "bag_type", "ingest_node", "admin_node")
 
@@ -122,6 +122,14 @@ def test_a_bag_that_is_given_twice_is_refused(folder: Path, built: Path) -> None
     (first,) = take(built, folder)
     with pytest.raises(Unusable, match="the same bag: give each bag once"):
         take(built, first.tar, first.tar)
+
+
+@pytest.mark.parametrize("inside", [".", "north/deposits", ".."])
+def test_a_source_in_the_work_folder_or_around_it_is_refused(tmp_path: Path, inside: str) -> None:
+    workdir = tmp_path / "work"
+    with pytest.raises(Unusable, match="keep the two apart"):
+        check_apart([str(workdir / inside)], workdir)
+    check_apart([str(tmp_path / "workshop")], workdir)
 
 
 def test_the_same_folder_twice_makes_two_bags(folder: Path, built: Path) -> None:
