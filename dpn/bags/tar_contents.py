@@ -9,8 +9,10 @@ from dpn.bags.digests import ALGORITHMS, Column, DigestTable
 from dpn.bags.findings import Findings
 from dpn.bags.index import FileIndex, TooManyEntries
 from dpn.bags.names import UNSAFE, faults, manifest_algorithm
+from dpn.bags.parallel_reader import ParallelReader
+from dpn.bags.stream_reader import StreamReader
 from dpn.bags.tar_headers import BLOCK_BYTES
-from dpn.bags.tar_readers import ParallelReader, Reader, StreamReader
+from dpn.bags.tar_readers import Reader
 from dpn.bags.tar_source import TarFile
 from dpn.bags.tar_walk import Member, TarWalk
 from dpn.bags.workers import READ_BYTES, Progress, Workers

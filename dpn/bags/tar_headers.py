@@ -14,7 +14,9 @@ from typing import NamedTuple
 BLOCK_BYTES = 512
 ZERO_BLOCK = bytes(BLOCK_BYTES)
 
-REGULAR_TYPES = (b"0", b"\0", b"7")
+OLD_REGULAR_TYPE = b"\0"
+"""A file, or a folder if its name ends with '/'."""
+REGULAR_TYPES = (b"0", OLD_REGULAR_TYPE, b"7")
 DIRECTORY_TYPE = b"5"
 PAX_TYPE, PAX_GLOBAL_TYPE = b"x", b"g"
 GNU_LONG_NAME_TYPE, GNU_LONG_LINK_TYPE = b"L", b"K"
@@ -24,10 +26,10 @@ LINK_TYPES = (b"1", b"2")
 DEVICE_TYPES = (b"3", b"4", b"6")
 
 _FIELDS = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")
-_CHECKSUM_AT = slice(148, 156)
 _CHECKSUM_AS_SPACES = 8 * 32
 _OWNER, _TIME, _DEVICE = slice(100, 124), slice(136, 148), slice(329, 345)
 """Numbers that a bag has no use for. But readers in use stop without a word at a header where one is damaged."""
+_NUMBER_BYTES = 8
 _BASE_256 = (0x80, 0xFF)
 LARGEST_OCTAL_SIZE = 8**11 - 1
 """What twelve bytes of octal digits hold: 8 GiB less one."""
@@ -54,9 +56,9 @@ def parse_header(block: bytes) -> Header:
     name, size, checksum, kind, magic, prefix = _FIELDS.unpack(block)
     if not _checksum_fits(block, checksum):
         raise DamagedHeader("the header's checksum is wrong")
-    _check_numbers(block[_OWNER])
-    _check_numbers(block[_TIME])
-    _check_numbers(block[_DEVICE])
+    _check_numbers(block[_OWNER] + block[_DEVICE])
+    if block[_TIME][0] not in _BASE_256:
+        _number(block[_TIME])
     name = name.partition(b"\0")[0]
     if prefix[0]:
         if magic != USTAR_MAGIC:
@@ -68,9 +70,8 @@ def parse_header(block: bytes) -> Header:
 @lru_cache(maxsize=256)
 def _check_numbers(fields: bytes) -> None:
     """Raises DamagedHeader unless all of these are numbers; few values come again and again."""
-    width = 12 if len(fields) == 12 else 8
-    for at in range(0, len(fields), width):
-        field = fields[at : at + width]
+    for at in range(0, len(fields), _NUMBER_BYTES):
+        field = fields[at : at + _NUMBER_BYTES]
         if field[0] not in _BASE_256:
             _number(field)
 

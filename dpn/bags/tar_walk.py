@@ -19,6 +19,7 @@ from dpn.bags.tar_headers import (
     GNU_LONG_NAME_TYPE,
     LARGEST_OCTAL_SIZE,
     LINK_TYPES,
+    OLD_REGULAR_TYPE,
     PAX_GLOBAL_TYPE,
     PAX_TYPE,
     REGULAR_TYPES,
@@ -114,30 +115,33 @@ class TarWalk:
                 extended = self._extended(header, position, extended or _Extended(position))
                 position += BLOCK_BYTES + _padded(header.size)
                 continue
-            if extended is None:
-                name, size, start = header.name, header.size, position
-                if header.type == REGULAR_TYPES[0] and name[-1:] != b"/":  # nearly every member: the short way
-                    offset = position + BLOCK_BYTES
-                    if offset + _padded(size) > blocks.size:
-                        raise self._truncated(name, offset, size)
-                    yield Member(name, True, start, offset, size)
-                    position = offset + _padded(size)
-                    continue
-            else:
-                name, size, start = self._applied(header, extended), _size_of(header, extended), extended.start
-            stored = self._stored_size(header, name, size)
             offset = position + BLOCK_BYTES
+            member: Member | None
+            if extended is None and header.type == REGULAR_TYPES[0] and header.name[-1:] != b"/":  # nearly always
+                member, stored = Member(header.name, True, position, offset, header.size), header.size
+            else:
+                member, stored = self._unusual(header, offset, extended or _Extended(position))
             if offset + _padded(stored) > blocks.size:
-                raise self._truncated(name, offset, stored)
-            if extended is None or not extended.name_unknown:
-                if header.type in REGULAR_TYPES and not name.endswith(b"/"):
-                    yield Member(name, True, start, offset, size)
-                elif header.type == DIRECTORY_TYPE or header.type in REGULAR_TYPES:
-                    yield Member(name.rstrip(b"/") or name, False, start, offset, 0)
-                else:
-                    self._special(header.type, name)
+                there = max(0, blocks.size - offset)
+                message = f"The member has {stored:,} bytes, of which the file holds {there:,}."
+                raise Unreadable("tar-truncated", message, header.name)
+            if member is not None:
+                yield member
             extended = None
             position = offset + _padded(stored)
+
+    def _unusual(self, header: Header, offset: int, extended: _Extended) -> tuple[Member | None, int]:
+        """A member with all that headers before it say; None if a bag has no such thing. And what it takes up."""
+        name, size = self._name_of(header, extended), _size_of(header, extended)
+        stored = self._stored_size(header, name, size)
+        if extended.name_unknown:
+            return None, stored
+        if header.type in REGULAR_TYPES and not name.endswith(b"/"):
+            return Member(name, True, extended.start, offset, size), stored
+        if header.type == DIRECTORY_TYPE or header.type in REGULAR_TYPES:
+            return Member(name.rstrip(b"/") or name, False, extended.start, offset, 0), stored
+        self._findings.add(_code(header.type), f"A member of type {header.type.decode('latin-1')!r}.", name)
+        return None, stored
 
     def _extended(self, header: Header, position: int, extended: _Extended) -> _Extended:
         """Read one extended header. Only its first megabyte, and only one of a kind."""
@@ -162,7 +166,7 @@ class TarWalk:
                 raise Unreadable("tar-ambiguous", "A global extended header renames or resizes all members.")
         return extended
 
-    def _applied(self, header: Header, extended: _Extended) -> bytes:
+    def _name_of(self, header: Header, extended: _Extended) -> bytes:
         """The member's name under its extended headers."""
         if _is_sparse(extended.pax):
             raise Unreadable("tar-sparse", "A sparse file.", extended.pax.get(b"path", header.name))
@@ -175,20 +179,13 @@ class TarWalk:
         """How many bytes follow the header; what readers disagree about is refused."""
         if header.type == SPARSE_TYPE:
             raise Unreadable("tar-sparse", "A sparse file.", name)
-        if header.type in _SIZE_IGNORED_TYPES or (header.type in REGULAR_TYPES and name.endswith(b"/")):
+        if name.endswith(b"/") and header.type in REGULAR_TYPES and header.type != OLD_REGULAR_TYPE:
+            raise Unreadable("tar-ambiguous", "A file whose name ends with '/': to some readers a folder.", name)
+        if header.type in _SIZE_IGNORED_TYPES or name.endswith(b"/"):
             if size:  # some readers skip as much, others do not
                 raise Unreadable(_code(header.type), f"A member without content claims {size:,} bytes.", name)
             return 0
         return size
-
-    def _truncated(self, name: bytes, offset: int, size: int) -> Unreadable:
-        there = max(0, self._blocks.size - offset)
-        return Unreadable(
-            "tar-truncated", f"The member has {size:,} bytes, of which the file holds {there:,}.", name
-        )
-
-    def _special(self, kind: bytes, name: bytes) -> None:
-        self._findings.add(_code(kind), f"A member of type {kind.decode('latin-1')!r}.", name)
 
     def _end_of_archive(self, block: bytes, position: int) -> None:
         self.end = position

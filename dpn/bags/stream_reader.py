@@ -1,0 +1,170 @@
+"""Reads a tar from its first byte to its last, hashing the whole and the files in it at once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from contextlib import ExitStack
+from functools import partial
+from hashlib import sha256
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from dpn.bags.digests import Column, Hasher
+from dpn.bags.tar_headers import BLOCK_BYTES
+from dpn.bags.tar_readers import ZEROS, Columns, free_buffers, window_bytes
+from dpn.bags.tar_source import TarFile
+from dpn.bags.workers import Progress, Workers, take
+
+STREAM_BUFFERS = 6
+
+
+class Piece(NamedTuple):
+    """A file, or part of one, inside a window."""
+
+    number: int
+    start: int
+    stop: int
+    columns: Columns
+    first: bool = True
+    last: bool = True
+
+
+class StreamReader:
+    """The whole file in order, and its SHA-256 (`sha256`, once `finish` has returned)."""
+
+    def __init__(self, tar: TarFile, columns: Columns, progress: Progress) -> None:
+        self._tar = tar
+        self._progress = progress
+        self._whole = sha256()
+        self._whole_lane = Workers(1, progress)
+        self._lanes = [_Lane(column, progress) for column in columns]
+        self._closing = ExitStack()
+        self._free = free_buffers(STREAM_BUFFERS, window_bytes(tar))
+        self._window = bytearray()
+        self._base = 0
+        self._filled = 0
+        self._pieces: list[Piece] = []
+        self._pending: Piece | None = None
+        self.size = tar.size
+        self.read = tar.read
+
+    def __enter__(self) -> Self:
+        self._closing.enter_context(self._whole_lane)
+        for lane in self._lanes:
+            self._closing.enter_context(lane.workers)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.__exit__(kind, error, trace)
+
+    @property
+    def sha256(self) -> str:
+        return self._whole.hexdigest()
+
+    def block(self, position: int) -> bytes:
+        while position >= self._base + self._filled and self._base + self._filled < self.size:
+            self._next_window()
+        start = position - self._base
+        return bytes(self._window[start : min(start + BLOCK_BYTES, self._filled)])
+
+    def hash_file(self, number: int, offset: int, size: int, columns: Columns) -> None:
+        start = offset - self._base
+        stop = min(start + size, self._filled)
+        whole = start + size <= self._filled
+        self._pieces.append(Piece(number, start, stop, columns, True, whole))
+        if not whole:
+            self._pending = Piece(number, 0, size - (stop - start), columns, False, True)
+
+    def finish(self, end: int) -> bool:
+        zeros = True
+        while True:
+            start = max(end - self._base, 0)
+            if start < self._filled:
+                zeros = zeros and self._window[start : self._filled] == ZEROS[: self._filled - start]
+            if self._base + self._filled >= self.size:
+                break
+            self._next_window()
+        self._flush()
+        self._whole_lane.finish()
+        for lane in self._lanes:
+            lane.workers.finish()
+        return zeros
+
+    def _next_window(self) -> None:
+        self._flush()
+        window = take(self._free, self._progress)
+        self._base += self._filled
+        with memoryview(window) as view:
+            self._filled = self._tar.read_into(view, self._base)
+        self._window = window
+        if self._pending is not None:
+            number, _, left, columns, _, _ = self._pending
+            here = min(left, self._filled)
+            self._pieces.append(Piece(number, 0, here, columns, False, here == left))
+            self._pending = None if here == left else Piece(number, 0, left - here, columns, False, True)
+
+    def _flush(self) -> None:
+        if not self._window:
+            return
+        block = _Block(self._window, self._filled, self._pieces, 1 + len(self._lanes), self._free)
+        self._window, self._pieces = bytearray(), []
+        self._whole_lane.submit(partial(self._hash_whole, block))
+        for lane in self._lanes:
+            lane.workers.submit(partial(lane.hash_pieces, block))
+
+    def _hash_whole(self, block: _Block) -> None:
+        with memoryview(block.buffer) as view:
+            self._whole.update(view[: block.filled])
+        self._progress.add(block.filled, sum(piece.last for piece in block.pieces))
+        block.done()
+
+
+class _Block:
+    """A window that several lanes hash; the last one gives the buffer back."""
+
+    __slots__ = ("_free", "_lock", "_waiting", "buffer", "filled", "pieces")
+
+    def __init__(
+        self, buffer: bytearray, filled: int, pieces: list[Piece], lanes: int, free: queue.Queue[bytearray]
+    ) -> None:
+        self.buffer = buffer
+        self.filled = filled
+        self.pieces = pieces
+        self._waiting = lanes
+        self._free = free
+        self._lock = threading.Lock()
+
+    def done(self) -> None:
+        with self._lock:
+            self._waiting -= 1
+            last = self._waiting == 0
+        if last:
+            self._free.put(self.buffer)
+
+
+class _Lane:
+    """One algorithm over all files, in their order, in a thread of its own."""
+
+    def __init__(self, column: Column, progress: Progress) -> None:
+        self.workers = Workers(1, progress)
+        self._column = column
+        self._current: Hasher = column.new()
+
+    def hash_pieces(self, block: _Block) -> None:
+        column = self._column
+        with memoryview(block.buffer) as view:
+            for number, start, stop, columns, first, last in block.pieces:
+                if column not in columns:
+                    continue
+                if first and last:
+                    column.put(number, column.new(view[start:stop]).digest())
+                    continue
+                if first:
+                    self._current = column.new()
+                self._current.update(view[start:stop])
+                if last:
+                    column.put(number, self._current.digest())
+        block.done()
