@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -19,13 +20,13 @@ from tests.fixtures.demos import Demos, eventually, expect_verified, running_sta
 pytestmark = pytest.mark.slow
 
 
-def test_real_bags_arrive_at_every_other_node_and_nothing_is_leftrunning_stage(
+def test_real_bags_arrive_at_every_other_node_and_nothing_is_left_running(
     demos: Demos, real_bags: list[Path]
 ) -> None:
     demo = demos.run(*real_bags, "--keep")
     expect_verified(demo, real_bags, nodes=("south", "west"))
     for copy in demo.copies():
-        path = Path(copy["url"].removeprefix("file://"))
+        path = Path(unquote(urlsplit(copy["url"]).path))
         assert hashlib.sha256(path.read_bytes()).hexdigest() == copy["sha256"]
     assert f"{2 * len(real_bags)} of {2 * len(real_bags)} copies verified" in demo.output
     assert demo.processes() == []
@@ -81,7 +82,7 @@ def test_a_demo_that_is_stopped_stops_everything_at_once(
     assert not demo.workdir.exists()
 
 
-def test_a_demo_that_is_killed_leaves_nothingrunning_stage(demos: Demos, large_folder: Path) -> None:
+def test_a_demo_that_is_killed_leaves_nothing_running(demos: Demos, large_folder: Path) -> None:
     demo = demos.start(large_folder)
     assert eventually(lambda: running_stage(demo, "south") is not None)
     assert demo.processes("worker all")
