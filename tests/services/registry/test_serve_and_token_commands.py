@@ -103,11 +103,16 @@ def test_a_token_is_shown_once_and_lets_its_node_in_until_it_is_revoked(config: 
         assert dpn(config, "token", "revoke", str(listed[0]["id"])).returncode == 1
 
 
-def test_a_token_is_issued_to_known_nodes_only(config: Path) -> None:
-    for name in ("mars", "No Node"):
-        refused = dpn(config, "token", "issue", name)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert "dpn: " in refused.stderr
+def test_a_token_may_be_issued_before_its_node_is_in_the_settings(config: Path) -> None:
+    early = dpn(config, "token", "issue", "West")
+    assert (early.returncode, len(early.stdout.strip())) == (0, 64)
+    assert "no [peers.west] yet" in early.stderr
+
+
+def test_what_is_no_namespace_gets_no_token(config: Path) -> None:
+    refused = dpn(config, "token", "issue", "No Node")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "dpn: 'No Node' is not a node's namespace" in refused.stderr
 
 
 def test_sigterm_ends_the_server_well_while_a_connection_is_open(config: Path) -> None:
