@@ -113,7 +113,22 @@ class _Stderr(_TellsOnStderr, logging.StreamHandler[Any]):
 
 
 class _File(_TellsOnStderr, logging.handlers.WatchedFileHandler):
-    pass
+    """Opened anew after every failure: what could not be written is given up, not kept in memory."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.reopenIfNeeded()
+        except OSError:  # outside what logging itself guards
+            self.handleError(record)
+        else:
+            logging.FileHandler.emit(self, record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        super().handleError(record)
+        stream, self.stream = self.stream, None
+        with suppress(OSError, ValueError):
+            if stream is not None:
+                stream.close()
 
 
 def _to_json(event: dict[str, Any], default: Callable[[Any], Any] | None = None, **_: Any) -> str:
