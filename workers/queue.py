@@ -7,7 +7,7 @@ announcement may be repeated. Nothing is left out because of its age unless `--h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
@@ -79,11 +79,12 @@ class Queue:
         after = ""
         while True:
             with self.sessions.begin() as session:
+                now = session.execute(select(self.clock.in_database())).scalar_one()
                 batch = self._transfers_without_item(session, after, hours)
                 rows = []
                 for replication_id, from_node in batch:
                     if from_node in self.peers:
-                        rows.append(self._item(replication_id, from_node))
+                        rows.append(self._item(replication_id, from_node, now))
                     else:
                         result.unknown_peers[from_node] = result.unknown_peers.get(from_node, 0) + 1
                 result.created += insert_missing(session, WorkItem, rows)
@@ -115,7 +116,7 @@ class Queue:
             statement = statement.where(ReplicationTransfer.updated_at >= since)
         return [(replication_id, from_node) for replication_id, from_node in session.execute(statement)]
 
-    def _item(self, replication_id: str, from_node: str) -> dict[str, object]:
+    def _item(self, replication_id: str, from_node: str, now: datetime) -> dict[str, object]:
         return new_item(
             task=Task.REPLICATION,
             identifier=replication_id,
@@ -124,6 +125,7 @@ class Queue:
             manifest=ReplicationManifest().model_dump(mode="json"),
             pipelines=self.pipelines,
             clock=self.clock,
+            now=now,
         )
 
     def _announce(self, result: QueueResult) -> None:

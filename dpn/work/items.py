@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -19,6 +20,7 @@ from dpn.work.transitions import announce, owe_notice
 from models.work import Status, Task, WorkItem
 
 PAGE = 500
+MAX_AGENT_CHARACTERS = 255
 
 
 class NoSuchItem(PermanentError):
@@ -80,8 +82,13 @@ def new_item(
     manifest: dict[str, Any],
     pipelines: Pipelines,
     clock: Clock,
+    now: datetime | None = None,
 ) -> dict[str, Any]:
-    """The row of an item at the start of its pipeline, due at once; inserted by `insert_missing`."""
+    """The row of an item at the start of its pipeline, due at once; inserted by `insert_missing`.
+
+    `now`: the database's time, where the caller has asked for it already.
+    """
+    at = clock.in_database() if now is None else now
     return {
         "task": task,
         "identifier": identifier,
@@ -89,26 +96,28 @@ def new_item(
         "stage": pipelines.first(task).name,
         "status": Status.PENDING,
         "attempts": 0,
-        "run_after": clock.in_database(),
+        "run_after": at,
         "lease_token": 0,
         "note": note,
         "needs_attention": False,
         "manifest": manifest,
-        "created_at": clock.in_database(),
-        "updated_at": clock.in_database(),
+        "created_at": at,
+        "updated_at": at,
     }
 
 
 def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipelines, clock: Clock) -> WorkItem:
-    """Makes the item due now with a fresh budget of attempts. Raises NoSuchItem, NotAllowed."""
-    item = _locked(session, item_id)
+    """Makes the item due now, with fresh budgets of attempts and restarts. Raises NoSuchItem, NotAllowed."""
+    item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if item.status == Status.SUCCESS:
         raise NotAllowed(f"item {item_id} has succeeded: there is nothing to retry")
     if item.status == Status.RUNNING:
         raise NotAllowed(f"item {item_id} is running at {item.lease_owner}: wait for it, or cancel it")
     item.status = Status.PENDING
     item.attempts = 0
-    item.run_after = item.updated_at = clock.now()
+    item.run_after, item.updated_at = clock.in_database(), clock.in_database()
+    if isinstance(item.manifest, dict):
+        item.manifest = {**item.manifest, "restarts": 0}
     item.waiting_since = item.completed_at = None
     item.needs_attention = False
     item.lease_token += 1
@@ -116,6 +125,8 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     announce(session, item.id, pipelines.spec(item.task, item.stage).topic_on(item.staging_volume), clock.now())
     event = Event(EventType.OPERATOR_RETRY, item.identifier, "pending", {}, item.id)
     record(session, [event], agent=operator, at=clock.now())
+    session.flush()
+    session.refresh(item)  # the database has set its times
     return item
 
 
@@ -126,7 +137,7 @@ def cancel_item(
 
     Raises NoSuchItem, NotAllowed (it has ended already).
     """
-    item = _locked(session, item_id)
+    item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if Status(item.status).is_final:
         raise NotAllowed(f"item {item_id} has already ended ({item.status}): nothing to cancel")
     if item.task == Task.NOTICE:
@@ -161,7 +172,7 @@ def acknowledge_item(session: Session, item_id: int, *, reason: str, operator: s
 
     Raises NoSuchItem, NotAllowed (it has not ended, or nothing is to be acknowledged).
     """
-    item = _locked(session, item_id)
+    item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if not Status(item.status).is_final:
         raise NotAllowed(
             f"item {item_id} has not ended ({item.status}): mend what its note says, retry or cancel it"

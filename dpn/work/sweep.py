@@ -12,7 +12,7 @@ from dpn.clock import Clock
 from dpn.work.leases import at_stage
 from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
-from dpn.work.transitions import announce
+from dpn.work.transitions import announce, announce_all
 from models.manifests import ManifestUnreadable, ReplicationManifest, read_manifest
 from models.work import DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
 
@@ -32,8 +32,8 @@ def announce_due_items(session: Session, *, after_id: int, pipelines: Pipelines,
         .limit(BATCH)
     )
     items = session.execute(due).all()
-    for item_id, task, stage, volume in items:
-        announce(session, item_id, pipelines.spec(task, stage).topic_on(volume), clock.now())
+    messages = [(item_id, pipelines.spec(task, stage).topic_on(volume)) for item_id, task, stage, volume in items]
+    announce_all(session, messages, clock.now())
     return [item_id for item_id, *_ in items]
 
 

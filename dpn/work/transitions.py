@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -97,7 +97,14 @@ def finish(
 
 def announce(session: Session, item_id: int, topic: str, now: datetime) -> None:
     """Intends a message on `topic`, to be published once the transaction has committed."""
-    session.add(DispatchIntent(item_id=item_id, topic=topic, created_at=now))
+    announce_all(session, [(item_id, topic)], now)
+
+
+def announce_all(session: Session, messages: Sequence[tuple[int, str]], now: datetime) -> None:
+    """Intends a message for each (item, topic), all in one statement."""
+    if messages:
+        rows = [{"item_id": item_id, "topic": topic, "created_at": now} for item_id, topic in messages]
+        session.execute(insert(DispatchIntent), rows)
 
 
 def owe_notice(
