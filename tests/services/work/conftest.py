@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from dpn.clock import ManualClock
-from dpn.database import Sessions, insert_missing, open_engine, open_sessions, upgrade
-from dpn.work.items import new_item
-from models.manifests import ReplicationManifest
-from models.work import Task, WorkItem
-from workers.pipelines import PIPELINES
+from dpn.database import Sessions
+from tests.fixtures.scripted.bench import Bench
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock(bench: Bench) -> ManualClock:
+    return bench.clock
 
 
 @pytest.fixture
-def sessions(database_url: str) -> Iterator[Sessions]:
-    engine = open_engine(database_url)
-    upgrade(engine)
-    yield open_sessions(engine)
-    engine.dispose()
+def sessions(bench: Bench) -> Sessions:
+    return bench.sessions
 
 
 @pytest.fixture
-def item(sessions: Sessions, clock: ManualClock) -> int:
+def item(bench: Bench) -> int:
     """A replication at its first stage, due now."""
-    return make_item(sessions, clock, "11111111-0000-4000-a000-000000000001")
-
-
-def make_item(sessions: Sessions, clock: ManualClock, identifier: str, **values: object) -> int:
-    row = new_item(
-        task=Task.REPLICATION,
-        identifier=identifier,
-        remote_node="north",
-        note="requested",
-        manifest=ReplicationManifest().model_dump(mode="json"),
-        pipelines=PIPELINES,
-        clock=clock,
-    )
-    with sessions.begin() as session:
-        assert insert_missing(session, WorkItem, [{**row, **values}]) == 1
-        made = session.query(WorkItem).filter_by(identifier=identifier).one()
-        return made.id
+    return bench.make_item()
