@@ -124,13 +124,13 @@ class MessageDigest(Base):
     """A bag's fixity: the digest of its `tagmanifest-<algorithm>.txt`. Unique by bag and algorithm."""
 
     __tablename__ = "message_digests"
-    __table_args__ = (Index("ix_message_digests_node_created_at", "node", "created_at"),)
+    __table_args__ = (Index("ix_message_digests_created_at", "created_at", "bag", "algorithm"),)
 
     bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"), primary_key=True)
     algorithm: Mapped[str] = mapped_column(String(32), primary_key=True)
     node: Mapped[str] = mapped_column(Namespace)
     value: Mapped[str] = mapped_column(String(128))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class FixityCheck(Base):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from dpn.errors import DpnError, Misconfigured, PeerRefused
+from dpn.errors import DpnError, Misconfigured, PeerRefused, TransientError
 from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Fail, Outcome, Stopped, TransferCancellation
@@ -71,8 +71,14 @@ class Owner:
             raise
 
     def put(self, record: ReplicationRecord) -> ReplicationRecord:
-        """Writes our part of the transfer; answers the record with the owner's verdict in it."""
-        return self._ask(lambda: self.client.put_transfer(record))
+        """Writes our part of the transfer; answers the record with the owner's verdict in it.
+
+        Raises TransientError if the owner refuses: it may have moved on meanwhile, so get it and think again.
+        """
+        try:
+            return self._ask(lambda: self.client.put_transfer(record))
+        except PeerRefused as error:
+            raise TransientError(f"{self.peer} did not take our update of the transfer: {error}") from error
 
     def bag(self, uuid: str) -> BagRecord:
         return self._ask(lambda: self.client.get_bag(uuid))

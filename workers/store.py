@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
-from dpn.errors import ServiceUnavailable
+from dpn.errors import ServiceUnavailable, TransientError
 from dpn.registry.records import ReplicationRecord
 from dpn.staging import Staging
 from dpn.storage import SourceChanged, Store, StoreConflict
@@ -128,7 +128,10 @@ class StoreStage:
             if record.cancelled:
                 return _cancelled_too_late(owner, receipt)
             job.fence()
-            record = owner.put(record.change(stored=True))
+            try:
+                record = owner.put(record.change(stored=True))
+            except TransientError as error:  # the copy is there: it is for people to find out why it is not wanted
+                return Wait(self.verdict_poll_seconds, str(error), needs_attention=True)
         if not record.stored:
             return Wait(self.verdict_poll_seconds, f"{owner.peer} did not take note that the bag is stored", True)
         job.manifest.stored_acknowledged = True

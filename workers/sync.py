@@ -27,6 +27,9 @@ from models.registry import SyncMark
 OVERLAP = timedelta(minutes=10)
 """How far before its mark a walk begins: stamps have whole seconds, and a peer's clock may step back a little."""
 
+BELIEVABLE_AHEAD = timedelta(days=1)
+"""How far a peer's clock may be ahead: one record stamped in 2099 must not hide all that follow it."""
+
 MAX_THREADS = 8
 MAX_REFUSALS_KEPT = 20
 
@@ -118,7 +121,7 @@ class Sync:
             _count(result, len(page), applied)
             for unread in (row for row in page if not isinstance(row, Record)):
                 _refuse(result, str(unread))
-            stamps = [record.stamp for record in records]
+            stamps = [min(record.stamp, self.clock.now() + BELIEVABLE_AHEAD) for record in records]
             high_water = max([*stamps, *([high_water] if high_water else [])], default=None)
             hold_at = min(
                 [*_stamps_to_see_again(records, applied.refused), *([hold_at] if hold_at else [])], default=None

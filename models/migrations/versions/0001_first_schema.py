@@ -262,8 +262,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("bag", "algorithm", name=op.f("pk_message_digests")),
     )
     with op.batch_alter_table("message_digests", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_message_digests_created_at"), ["created_at"], unique=False)
-        batch_op.create_index("ix_message_digests_node_created_at", ["node", "created_at"], unique=False)
+        batch_op.create_index("ix_message_digests_created_at", ["created_at", "bag", "algorithm"], unique=False)
 
     op.create_table(
         "replication_transfers",

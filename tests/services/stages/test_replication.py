@@ -287,3 +287,33 @@ class AnswersGetLost(Wrapped):
 
         self.client.put_transfer(record)  # type: ignore[attr-defined]
         raise PeerUnavailable("peer:north", "the answer was lost")
+
+
+class RefusesStored(Wrapped):
+    """An owner that does not want to hear that we have stored its bag."""
+
+    def put_transfer(self, record):  # type: ignore[no-untyped-def]
+        from dpn.errors import PeerRefused
+
+        if record.stored:
+            raise PeerRefused("north", 400, "stored: no")
+        return self.client.put_transfer(record)  # type: ignore[attr-defined]
+
+
+def test_an_owner_that_refuses_to_take_note_of_a_stored_copy_is_asked_on_and_an_operator_called(
+    north: North, south: South, bag: Path
+) -> None:
+    transfer = north.deposit(bag)
+    item = south.request(transfer)
+    willing = south.clients["north"]
+    south.clients["north"] = RefusesStored(willing)  # type: ignore[assignment]
+    for _ in range(30):
+        south.run_due()
+        south.clock.advance(1000)
+    waiting = south.item(item)
+    assert (waiting.stage, waiting.status, waiting.needs_attention) == ("store", Status.PENDING, True)
+    assert south.manifest(item).receipt is not None
+    assert stored_file(south, bag).exists()
+    assert not north.transfer(transfer.replication_id).cancelled
+    south.clients["north"] = willing
+    assert south.settle(item).status == Status.SUCCESS
