@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,19 +32,25 @@ class Services:
     """The servers of one DIR, started when first asked for."""
 
     directory: Path
+    _up: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was started and need not be asked for again: that costs a process each time."""
 
     def up(self, name: str, **flags: str) -> dict[str, Any]:
         """Starts `name` if need be; answers its entry in services.json.
 
         `flags` are the server's own, with `_` for `-`: `up("nsqd", max_msg_timeout="3s")`.
         """
+        if not flags and (known := self._up.get(name)) and _is_alive(known["pid"]):
+            return known
         settings = [f"--set={name}.{flag.replace('_', '-')}={value}" for flag, value in flags.items()]
         document = json.loads(self._run("up", *settings, name))
         entry: dict[str, Any] = document["services"][name]
+        self._up[name] = entry
         return entry
 
     def down(self, *names: str, wipe: bool = False) -> None:
         """Stops `names`, or all; `wipe` removes their data. They come back on the same ports."""
+        self._up.clear()
         self._run("down", *(["--wipe"] if wipe else []), *names)
 
     def _run(self, command: str, *arguments: str) -> str:
@@ -152,6 +158,15 @@ def _temporary_services() -> Iterator[Services]:
     finally:
         services.down(wipe=True)
         shutil.rmtree(services.directory)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether the process runs: one that was stopped, or has ended and was not yet reaped, does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X", "T")
 
 
 def _administer(url: str, statement: str) -> None:
