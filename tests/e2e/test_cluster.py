@@ -45,7 +45,7 @@ def requests(cluster: Cluster, tmp_path: Path) -> list[Request]:
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.raw").write_bytes(os.urandom(40_000_000))
-    deposits = take_all([str(folder)], tmp_path / "built", node="north", say=lambda _: None)
+    deposits = take_all([str(folder)], tmp_path / "built", node="north")
     return deposit_all(cluster.nodes["north"], deposits, ["south"], now=datetime.now(UTC))
 
 

@@ -9,8 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.place import Place
-from dpn.cli.demo.services import Services
+from dpn.cli.demo.services import FOLDER, Services
 from dpn.cli.demo.toml_text import Table
 
 GLACIER_CLASS = "GLACIER"
@@ -62,7 +63,7 @@ class Backends:
 
     def __init__(self, directory: Path, kinds: Kinds) -> None:
         self._kinds = kinds
-        self._shared = Services(directory / "services")
+        self._shared = Services(directory / FOLDER)
         self._own: dict[str, Services] = {}
         self._entries: dict[str, dict[str, Any]] = {}
 
@@ -70,15 +71,16 @@ class Backends:
     def needs_servers(self) -> bool:
         return bool(self._kinds.shared_services or self._kinds.own_services)
 
-    def start(self, places: Iterable[Place]) -> None:
+    def start(self, places: Iterable[Place], cancellation: Cancellation) -> None:
         """Starts the servers; makes a database and a bucket for every node. Raises Broken, Unusable."""
         places = list(places)
         if self._kinds.shared_services:
-            self._entries = self._shared.up(*self._kinds.shared_services)
+            self._entries = self._shared.up(*self._kinds.shared_services, cancellation=cancellation)
         for place in places:
             if self._kinds.own_services:
                 self._own[place.name] = Services(place.services)
-                self._entries[f"nsqd of {place.name}"] = self._own[place.name].up("nsqd")["nsqd"]
+                entries = self._own[place.name].up("nsqd", cancellation=cancellation)
+                self._entries[f"nsqd of {place.name}"] = entries["nsqd"]
         if self._kinds.database is DatabaseKind.POSTGRESQL:
             _make_databases(self._entries["postgresql"], [_database_name(place) for place in places])
         if self._kinds.store is not StoreKind.FILE:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.backends import Backends, Kinds
 from dpn.cli.demo.cron import EVERY_SECONDS, Cron
 from dpn.cli.demo.errors import Broken
@@ -47,9 +48,10 @@ class Cluster:
         settings: Mapping[str, Table] | None = None,
         say: Say = lambda _: None,
         cron_seconds: float = EVERY_SECONDS,
+        cancellation: Cancellation | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`settings` go over every node's own (`{"work": {"lease_seconds": 3}}`)."""
+        """`settings` go over every node's own: `{"work": {"lease_seconds": 3}}`. `cancellation` ends waits."""
         self.directory = directory
         self.backends = Backends(directory, kinds)
         self.nodes: dict[str, Node] = {}
@@ -57,6 +59,7 @@ class Cluster:
         self._over = dict(settings or {})
         self._supervisor = Supervisor(say)
         self._cron = Cron(say, every_seconds=cron_seconds)
+        self._cancellation = cancellation or Cancellation()
         self._clock = clock or SystemClock()
 
     def __enter__(self) -> Self:
@@ -71,7 +74,7 @@ class Cluster:
         """Makes folders, servers, databases, tokens and settings; no node runs yet. Raises Broken, Unusable."""
         for place in self._places:
             place.make_folders()
-        self.backends.start(self._places)
+        self.backends.start(self._places, self._cancellation)
         for place in self._places:
             node = Node(place, self.backends.database_url(place), self._supervisor)
             self.nodes[place.name] = node
@@ -117,6 +120,7 @@ class Cluster:
         """Ticks until the condition holds; false if it never did in that time. Raises Broken."""
         deadline = time.monotonic() + timeout_seconds
         while True:
+            self._cancellation.check()
             self.tick()
             if condition():
                 return True
@@ -153,7 +157,7 @@ class Cluster:
         """Starts what listens. Where somebody else was faster on a port, its node gets others: all must know."""
         for _ in range(PORT_ATTEMPTS):
             started = {node: (node.start(SERVE), node.start(RSYNCD)) for node in self.nodes.values()}
-            losers = [node.name for node, servers in started.items() if not _is_open(node, servers)]
+            losers = [node.name for node, servers in started.items() if not self._is_open(node, servers)]
             if not losers:
                 return
             self._supervisor.drop_all()
@@ -161,18 +165,18 @@ class Cluster:
             self._configure()
         raise Broken(f"no free ports on {LOOPBACK} after {PORT_ATTEMPTS} attempts: another program takes them all")
 
-
-def _is_open(node: Node, servers: Sequence[Running]) -> bool:
-    """Waits until the node's servers answer; false if a port of its is taken. Raises Broken."""
-    deadline = time.monotonic() + READY_SECONDS
-    while not (node.answers() and answers(node.ports.rsync)):
-        for running in servers:
-            if ending := running.ending():
-                return _port_was_taken(node, running, ending)
-        if time.monotonic() > deadline:
-            raise Broken(f"{node.name}: its servers do not answer; see the logs in {node.place.logs}")
-        time.sleep(TICK_SECONDS)
-    return all(running.ending() is None for running in servers)
+    def _is_open(self, node: Node, servers: Sequence[Running]) -> bool:
+        """Waits until the node's servers answer; false if a port of its is taken. Raises Broken."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not (node.answers() and answers(node.ports.rsync)):
+            self._cancellation.check()
+            for running in servers:
+                if ending := running.ending():
+                    return _port_was_taken(node, running, ending)
+            if time.monotonic() > deadline:
+                raise Broken(f"{node.name}: its servers do not answer; see the logs in {node.place.logs}")
+            time.sleep(TICK_SECONDS)
+        return all(running.ending() is None for running in servers)
 
 
 def _port_was_taken(node: Node, running: Running, ending: Ending) -> bool:

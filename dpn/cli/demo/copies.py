@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.backends import Backends
 from dpn.cli.demo.deposit import Request
 from dpn.cli.demo.node import Node
 from dpn.clock import SystemClock
-from dpn.errors import DpnError
+from dpn.errors import DpnError, Interrupted
 from dpn.storage import Store, StoreCold, StoreMissing, open_store
 
 RESTORE_SECONDS = 120.0
@@ -35,29 +36,43 @@ class Copy:
         return self.sha256 == deposit.sha256 and self.bytes == deposit.size
 
 
-def read_back(nodes: Mapping[str, Node], requests: Sequence[Request], backends: Backends) -> list[Copy]:
+def read_back(
+    nodes: Mapping[str, Node],
+    requests: Sequence[Request],
+    backends: Backends,
+    *,
+    cancellation: Cancellation | None = None,
+) -> list[Copy]:
     """Every copy as its store gives it back now. A store that cannot be read is a problem of the copy."""
+    cancellation = cancellation or Cancellation()
     stores = {
         name: open_store(node.settings.store, clock=SystemClock())
         for name, node in nodes.items()
         if any(request.to_node == name for request in requests)
     }
-    return [_read(request, nodes[request.to_node], stores[request.to_node], backends) for request in requests]
+    return [
+        _read(request, nodes[request.to_node], stores[request.to_node], backends, cancellation)
+        for request in requests
+    ]
 
 
-def _read(request: Request, node: Node, store: Store, backends: Backends) -> Copy:
+def _read(request: Request, node: Node, store: Store, backends: Backends, cancellation: Cancellation) -> Copy:
     key = f"{request.deposit.uuid}.tar"
     url = f"{node.settings.store.url.rstrip('/')}/{key}"
     try:
-        count, sha256 = _digest(store, key, lambda: backends.ask_for_restore(node.place, key))
+        count, sha256 = _digest(store, key, lambda: backends.ask_for_restore(node.place, key), cancellation)
     except StoreMissing:
         return Copy(request, None, problem="the store does not have it")
+    except Interrupted:
+        raise
     except (DpnError, OSError) as error:
         return Copy(request, url, problem=str(error))
     return Copy(request, url, count, sha256)
 
 
-def _digest(store: Store, key: str, ask_for_restore: Callable[[], None]) -> tuple[int, str]:
+def _digest(
+    store: Store, key: str, ask_for_restore: Callable[[], None], cancellation: Cancellation
+) -> tuple[int, str]:
     """Bytes and SHA-256 of an object; one in cold storage is restored first, as often as that takes."""
     deadline = time.monotonic() + RESTORE_SECONDS
     asked = False
@@ -65,6 +80,7 @@ def _digest(store: Store, key: str, ask_for_restore: Callable[[], None]) -> tupl
         digest, count = hashlib.sha256(), 0
         try:
             for chunk in store.read(key):
+                cancellation.check()
                 digest.update(chunk)
                 count += len(chunk)
         except StoreCold:
@@ -73,6 +89,7 @@ def _digest(store: Store, key: str, ask_for_restore: Callable[[], None]) -> tupl
             if not asked:
                 ask_for_restore()
                 asked = True
-            time.sleep(RESTORE_LOOK_SECONDS)
+            cancellation.wait(RESTORE_LOOK_SECONDS)
+            cancellation.check()
         else:
             return count, digest.hexdigest()

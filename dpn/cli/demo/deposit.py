@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.errors import Broken
 from dpn.cli.demo.node import Node
 from dpn.cli.demo.place import link
@@ -24,6 +24,7 @@ from dpn.registry.wire import utc_second
 
 ALGORITHM: Literal["sha256"] = "sha256"
 PROTOCOL = "rsync"
+COPY_BYTES = 1024 * 1024
 
 R = TypeVar("R", bound=Record)
 
@@ -38,24 +39,37 @@ class Request:
 
 
 def deposit_all(
-    owner: Node, deposits: Sequence[Deposit], to_nodes: Sequence[str], *, now: datetime
+    owner: Node,
+    deposits: Sequence[Deposit],
+    to_nodes: Sequence[str],
+    *,
+    now: datetime,
+    cancellation: Cancellation | None = None,
 ) -> list[Request]:
     """Asks each of `to_nodes` to replicate each bag of `owner`. Raises Broken if its registry refuses, OSError."""
     requests = [Request(deposit, to_node, str(uuid4())) for deposit in deposits for to_node in to_nodes]
     for request in requests:
-        _offer(request.deposit.tar, owner.place.outbound / request.to_node / f"{request.deposit.uuid}.tar")
+        offered = owner.place.outbound / request.to_node / f"{request.deposit.uuid}.tar"
+        _offer(request.deposit.tar, offered, cancellation or Cancellation())
     with owner.sessions.begin() as session:
         _enter(session, owner, deposits, requests, utc_second(now))
     return requests
 
 
-def _offer(tar: Path, place: Path) -> None:
+def _offer(tar: Path, place: Path, cancellation: Cancellation) -> None:
     """Puts the tar where a peer fetches it: the same file under another name where that can be, else a copy."""
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(tar, place)
     except OSError:
-        shutil.copyfile(tar, place)
+        _copy(tar, place, cancellation)
+
+
+def _copy(tar: Path, place: Path, cancellation: Cancellation) -> None:
+    with tar.open("rb") as source, place.open("xb") as copy:
+        while chunk := source.read(COPY_BYTES):
+            cancellation.check()
+            copy.write(chunk)
 
 
 def _enter(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from dpn.errors import Interrupted
+
 EXIT_NOT_EVERYWHERE = 1
 EXIT_UNUSABLE = 2
 EXIT_SIGNAL = 128
@@ -17,8 +19,8 @@ class Broken(Exception):
     """Something that the network needs cannot be started or keeps dying; the text says what, and where to look."""
 
 
-class StopRequested(BaseException):
-    """Ctrl-C or SIGTERM. Not an Exception: nothing but the end of the demo may catch it."""
+class StopRequested(Interrupted):
+    """Ctrl-C, SIGTERM or SIGHUP: everything is stopped."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.cli.demo.ports import LOOPBACK
+from dpn.cli.demo.services import FOLDER
 from dpn.cli.demo.toml_text import Table, merged, to_toml
 
 NAMES = ("north", "south", "west", "east", "central", "coast", "harbor", "valley", "summit")
@@ -96,7 +97,7 @@ class Place:
     @property
     def services(self) -> Path:
         """Servers that only this node has (its nsqd)."""
-        return self.directory / "services"
+        return self.directory / FOLDER
 
     @property
     def rsyncd_configuration(self) -> Path:

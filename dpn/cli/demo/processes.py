@@ -61,7 +61,7 @@ class Running:
         program.log.parent.mkdir(parents=True, exist_ok=True)
         with program.log.open("ab") as output:
             self._process = subprocess.Popen(
-                (*_tied_to_us(), *program.arguments),
+                tied_to_us(*program.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -120,6 +120,16 @@ def stop_all(running: Iterable[Running], *, patience_seconds: float) -> None:
         process.kill()
 
 
+def tied_to_us(*arguments: str, number: signal.Signals = signal.SIGKILL) -> tuple[str, ...]:
+    """Runs a program that the kernel signals when we are gone; one whose parent is gone already never begins.
+
+    "We" are the thread that starts it.
+    """
+    only_if_we_live = 'test "$PPID" = "$0" && exec "$@"'
+    tie = (setpriv(), "--pdeathsig", number.name.removeprefix("SIG"), "--")
+    return (*tie, "sh", "-c", only_if_we_live, str(os.getpid()), *arguments)
+
+
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` without what could steer a node, and with this very code to be found by Python."""
     kept = {
@@ -139,12 +149,6 @@ def checkout() -> Path:
 def setpriv() -> str:
     """The program that binds a process's life to ours. Raises Unusable."""
     return find_program("setpriv", "util-linux")
-
-
-def _tied_to_us() -> tuple[str, ...]:
-    """Runs a program that the kernel kills when we are gone; one whose parent is gone already never begins."""
-    only_if_we_live = 'test "$PPID" = "$0" && exec "$@"'
-    return (setpriv(), "--pdeathsig", "KILL", "--", "sh", "-c", only_if_we_live, str(os.getpid()))
 
 
 def find_program(name: str, package: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.backends import Kinds
 from dpn.cli.demo.cluster import Cluster
 from dpn.cli.demo.copies import read_back
@@ -56,19 +57,22 @@ def run_demo(order: Order) -> int:
     check_json_file(order.json_file)
     if order.workdir is not None:
         check_apart(order.sources, order.workdir.expanduser())
-    with stop_signals() as signals, open_workdir(order.workdir, keep=order.keep) as workdir:
+    with stop_signals() as cancellation, open_workdir(order.workdir, keep=order.keep) as workdir:
         check_apart(order.sources, workdir.path)
         workdir.spare(order.json_file)
         workdir.mark(order.names)
         try:
             with (
                 open_progress(Console(stderr=True)) as progress,
-                Cluster(workdir.path, names=order.names, kinds=order.kinds, say=progress.say) as cluster,
+                Cluster(
+                    workdir.path,
+                    names=order.names,
+                    kinds=order.kinds,
+                    say=progress.say,
+                    cancellation=cancellation,
+                ) as cluster,
             ):
-                try:
-                    result = _replicate(order, cluster, progress, started)
-                finally:
-                    signals.hold()
+                result = _Run(order, cluster, progress, cancellation, started).replicate()
         except Broken:
             workdir.keep = True
             raise
@@ -85,48 +89,64 @@ def _check_programs(kinds: Kinds) -> None:
         services_program()
 
 
-def _replicate(order: Order, cluster: Cluster, progress: Progress, started: float) -> Result:
-    owner, *others = order.names
-    deposits = take_all(order.sources, cluster.directory / owner / "deposits", node=owner, say=progress.say)
-    total = sum(deposit.size for deposit in deposits)
-    count = "1 bag" if len(deposits) == 1 else f"{len(deposits)} bags"
-    progress.say(f"{count}, {readable_bytes(total)}, from {owner} to {', '.join(others)}")
-    progress.say("starting the servers" if cluster.backends.needs_servers else "starting the nodes")
-    cluster.prepare()
-    cluster.start()
-    requests = deposit_all(cluster.nodes[owner], deposits, others, now=datetime.now(UTC))
-    timeout_seconds = order.timeout_seconds or default_timeout_seconds(deposits, copies=len(others))
-    positions = _watch(cluster, requests, progress, deadline=started + timeout_seconds)
-    progress.say("reading the copies back")
-    cluster.stop_nodes()
-    copies = read_back(cluster.nodes, requests, cluster.backends)
-    return Result(time.monotonic() - started, positions, copies)
-
-
 def default_timeout_seconds(deposits: Sequence[Deposit], *, copies: int) -> float:
     """How long a demo of these bags may take before it is given up."""
     return BASE_TIMEOUT_SECONDS + copies * sum(deposit.size for deposit in deposits) / SLOWEST_BYTES_PER_SECOND
 
 
-def _watch(
-    cluster: Cluster, requests: Sequence[Request], progress: Progress, *, deadline: float
-) -> list[Position]:
-    """Shows how the bags travel until all have arrived or failed, or the time is over; answers where they are."""
-    watch = Watch(cluster.nodes, requests)
-    positions: list[Position] = []
-    next_look = 0.0
+@dataclass(frozen=True)
+class _Run:
+    """One run on one cluster."""
 
-    def arrived() -> bool:
-        nonlocal positions, next_look
-        if time.monotonic() >= next_look:
-            positions = watch.look()
-            progress.show(positions)
-            next_look = time.monotonic() + LOOK_SECONDS
-        return all(position.is_final for position in positions)
+    order: Order
+    cluster: Cluster
+    progress: Progress
+    cancellation: Cancellation
+    started: float
 
-    if not cluster.wait_until(arrived, timeout_seconds=max(0.0, deadline - time.monotonic())):
-        progress.say("the time is over (--timeout)")
-    return positions
+    def replicate(self) -> Result:
+        deposits = self._take()
+        self.progress.say("starting the " + ("servers" if self.cluster.backends.needs_servers else "nodes"))
+        self.cluster.prepare()
+        self.cluster.start()
+        owner, *others = self.order.names
+        node = self.cluster.nodes[owner]
+        requests = deposit_all(node, deposits, others, now=datetime.now(UTC), cancellation=self.cancellation)
+        timeout_seconds = self.order.timeout_seconds or default_timeout_seconds(deposits, copies=len(others))
+        positions = self._watch(requests, timeout_seconds)
+        self.progress.say("reading the copies back")
+        self.cluster.stop_nodes()
+        copies = read_back(self.cluster.nodes, requests, self.cluster.backends, cancellation=self.cancellation)
+        return Result(time.monotonic() - self.started, positions, copies)
+
+    def _take(self) -> list[Deposit]:
+        owner, *others = self.order.names
+        folder = self.cluster.directory / owner / "deposits"
+        say = self.progress.say
+        deposits = take_all(self.order.sources, folder, node=owner, say=say, cancellation=self.cancellation)
+        count = "1 bag" if len(deposits) == 1 else f"{len(deposits)} bags"
+        total = readable_bytes(sum(deposit.size for deposit in deposits))
+        say(f"{count}, {total}, from {owner} to {', '.join(others)}")
+        return deposits
+
+    def _watch(self, requests: Sequence[Request], timeout_seconds: float) -> list[Position]:
+        """Shows how the bags travel until all have arrived or failed, or the time is over; says where they are."""
+        watch = Watch(self.cluster.nodes, requests)
+        positions: list[Position] = []
+        next_look = 0.0
+
+        def arrived() -> bool:
+            nonlocal positions, next_look
+            if time.monotonic() >= next_look:
+                positions = watch.look()
+                self.progress.show(positions)
+                next_look = time.monotonic() + LOOK_SECONDS
+            return all(position.is_final for position in positions)
+
+        left = max(0.0, self.started + timeout_seconds - time.monotonic())
+        if not self.cluster.wait_until(arrived, timeout_seconds=left):
+            self.progress.say("the time is over (--timeout)")
+        return positions
 
 
 def _tell(result: Result, cluster: Cluster, workdir: Workdir, json_file: Path | None) -> None:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.errors import Broken, Unusable
-from dpn.cli.demo.processes import checkout, clean_environment
+from dpn.cli.demo.processes import checkout, clean_environment, tied_to_us
 
-DOCUMENT = "services.json"
-"""Written by bin/services: which servers were started and not stopped."""
+FOLDER = "services"
+"""What the folder of servers is called, in the network's own and in a node's."""
 
+LOOK_SECONDS = 0.1
 CLEAN_UP_SECONDS = 60.0
 
 
@@ -26,28 +28,22 @@ class Services:
 
     directory: Path
 
-    @property
-    def started(self) -> bool:
-        """Whether any of them may run."""
-        try:
-            document = json.loads((self.directory / DOCUMENT).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return False
-        return bool(document["services"])
-
-    def up(self, *names: str) -> dict[str, dict[str, Any]]:
+    def up(self, *names: str, cancellation: Cancellation) -> dict[str, dict[str, Any]]:
         """Starts what does not run of `names`; answers every server's addresses. Raises Broken, Unusable."""
-        document: dict[str, dict[str, dict[str, Any]]] = json.loads(self._run("up", *names))
+        document: dict[str, dict[str, dict[str, Any]]] = json.loads(
+            self._run("up", *names, cancellation=cancellation)
+        )
         return document["services"]
 
     def down(self) -> None:
-        """Stops all of them; their data stays. Raises Broken, Unusable."""
-        if self.started:
-            self._run("down")
+        """Stops all of them; their data stays. Waits for an `up` that is under way. Raises Broken, Unusable."""
+        if self.directory.exists():
+            self._run("down", cancellation=Cancellation())
 
-    def _run(self, command: str, *arguments: str) -> str:
+    def _run(self, command: str, *arguments: str, cancellation: Cancellation) -> str:
+        """Runs bin/services. Told to stop, or with us gone, it takes back what it had begun to start."""
         with subprocess.Popen(
-            (program(), command, "--dir", self.directory, *arguments),
+            tied_to_us(str(program()), command, "--dir", str(self.directory), *arguments, number=signal.SIGTERM),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -56,14 +52,23 @@ class Services:
             start_new_session=True,
         ) as process:
             try:
-                output, problems = process.communicate()
+                output, problems = _follow(process, cancellation)
             except BaseException:
-                process.send_signal(signal.SIGTERM)  # it takes back what it had begun to start
+                process.send_signal(signal.SIGTERM)
                 process.wait(CLEAN_UP_SECONDS)
                 raise
         if process.returncode != 0:
             raise Broken(f"bin/services {command} {' '.join(arguments)} failed:\n{problems.strip()}")
         return output
+
+
+def _follow(process: subprocess.Popen[str], cancellation: Cancellation) -> tuple[str, str]:
+    while True:
+        cancellation.check()
+        try:
+            return process.communicate(timeout=LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def program() -> Path:
@@ -78,9 +83,9 @@ def program() -> Path:
 
 def stop_below(directory: Path, say: Callable[[str], None] = lambda _: None) -> None:
     """Stops every server that a network in `directory` may have left running."""
-    for pattern in (f"services/{DOCUMENT}", f"*/services/{DOCUMENT}"):
-        for document in sorted(directory.glob(pattern)):
-            _stop(Services(document.parent), say)
+    for pattern in (FOLDER, f"*/{FOLDER}"):
+        for folder in sorted(directory.glob(pattern)):
+            _stop(Services(folder), say)
 
 
 def _stop(services: Services, say: Callable[[str], None]) -> None:

@@ -25,6 +25,7 @@ from dpn.bags import (
     read_identity,
     validate,
 )
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.errors import Unusable
 from dpn.errors import TransientError
 from dpn.registry.records import BagRecord, InvalidRecord
@@ -60,11 +61,19 @@ class Deposit:
         return self.record.uuid
 
 
-def take_all(sources: Sequence[str], folder: Path, *, node: str, say: Progress) -> list[Deposit]:
+def take_all(
+    sources: Sequence[str],
+    folder: Path,
+    *,
+    node: str,
+    say: Progress = lambda _: None,
+    cancellation: Cancellation | None = None,
+) -> list[Deposit]:
     """A deposit of each source at `node`; what has to be built is built in `folder`. Raises Unusable."""
     for source in sources:
         _check_kind(source)
-    deposits = [_take(source, folder, node, say) for source in sources] or [_sample(folder, node)]
+    taking = _Taking(folder, node, say, cancellation or Cancellation())
+    deposits = [taking.take(source) for source in sources] or [taking.take_sample()]
     _check_all_different(deposits)
     return deposits
 
@@ -106,56 +115,63 @@ def _check_kind(source: str) -> None:
         raise Unusable(f"{source}: neither a folder nor a file: name a folder or a bag (a tar)")
 
 
-def _take(source: str, folder: Path, node: str, say: Progress) -> Deposit:
-    path = Path(source)
-    try:
-        if path.is_dir():
-            say(f"bagging {source}")
-            return _bag(source, path, folder, node, local_id=_printable(path.resolve().name) or "root")
-        say(f"validating {source}")
-        return _as_it_is(source, path, node)
-    except OSError as error:
-        where = error.filename or source
-        raise Unusable(
-            f"{source}: {where}: {error.strerror}: make it readable, or free space on the disk"
-        ) from error
-    except TransientError as error:
-        raise Unusable(f"{source}: {error}: wait until nobody writes to it") from error
+@dataclass(frozen=True)
+class _Taking:
+    """Turns sources into deposits at `node`."""
 
+    folder: Path
+    node: str
+    say: Progress
+    cancellation: Cancellation
 
-def _sample(folder: Path, node: str) -> Deposit:
-    return _bag(SAMPLE, make_sample(folder / "sample"), folder, node, local_id=SAMPLE_LOCAL_ID)
+    def take(self, source: str) -> Deposit:
+        path = Path(source)
+        try:
+            if path.is_dir():
+                self.say(f"bagging {source}")
+                return self._bag(source, path, local_id=_printable(path.resolve().name) or "root")
+            self.say(f"validating {source}")
+            return self._as_it_is(source, path)
+        except OSError as error:
+            where = error.filename or source
+            raise Unusable(f"{source}: {where}: {error.strerror}: make it readable, or free space") from error
+        except TransientError as error:
+            raise Unusable(f"{source}: {error}: wait until nobody writes to it") from error
 
+    def take_sample(self) -> Deposit:
+        return self._bag(SAMPLE, make_sample(self.folder / "sample"), local_id=SAMPLE_LOCAL_ID)
 
-def _bag(source: str, path: Path, folder: Path, node: str, *, local_id: str) -> Deposit:
-    folder.mkdir(parents=True, exist_ok=True)
-    metadata = DpnMetadata(
-        local_id=local_id,
-        ingest_node=node,
-        bagging_date=datetime.now(UTC).date(),
-        member=MEMBER,
-        source_organization="A demo",
-    )
-    try:
-        built = build_bag(path, folder, metadata=metadata)
-    except (SourceRefused, BuiltBagInvalid) as error:
-        raise Unusable(f"{source}: {error}") from error
-    if built.sha256 is None:
-        raise Unusable(f"{source}: was not built as a tar")
-    return _deposit(source, built.path, node, built.size, built.sha256, built.tag_manifest_sha256)
-
-
-def _as_it_is(source: str, path: Path, node: str) -> Deposit:
-    try:
-        report = validate(path, profile=load_profile(PROFILE), whole_file_sha256=True)
-    except NotABag as error:
-        raise Unusable(f"{source}: not a bag: {error}: give a folder, or a tar that is a valid DPN bag") from error
-    if not report.valid or report.sha256 is None or report.tag_manifest_sha256 is None:
-        raise Unusable(
-            f"{source}: not a valid DPN bag: {_errors(report)}: mend it, or give its content as a folder "
-            f"(`dpn bag validate {source}` says more)"
+    def _bag(self, source: str, path: Path, *, local_id: str) -> Deposit:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        metadata = DpnMetadata(
+            local_id=local_id,
+            ingest_node=self.node,
+            bagging_date=datetime.now(UTC).date(),
+            member=MEMBER,
+            source_organization="A demo",
         )
-    return _deposit(source, path, node, path.stat().st_size, report.sha256, report.tag_manifest_sha256)
+        try:
+            built = build_bag(path, self.folder, metadata=metadata, cancellation=self.cancellation)
+        except (SourceRefused, BuiltBagInvalid) as error:
+            raise Unusable(f"{source}: {error}") from error
+        if built.sha256 is None:
+            raise Unusable(f"{source}: was not built as a tar")
+        return _deposit(source, built.path, self.node, built.size, built.sha256, built.tag_manifest_sha256)
+
+    def _as_it_is(self, source: str, path: Path) -> Deposit:
+        profile = load_profile(PROFILE)
+        try:
+            report = validate(path, profile=profile, whole_file_sha256=True, cancellation=self.cancellation)
+        except NotABag as error:
+            raise Unusable(
+                f"{source}: not a bag: {error}: give a folder, or a tar that is a valid DPN bag"
+            ) from error
+        if not report.valid or report.sha256 is None or report.tag_manifest_sha256 is None:
+            raise Unusable(
+                f"{source}: not a valid DPN bag: {_errors(report)}: mend it, or give its content as a folder "
+                f"(`dpn bag validate {source}` says more)"
+            )
+        return _deposit(source, path, self.node, path.stat().st_size, report.sha256, report.tag_manifest_sha256)
 
 
 def _deposit(source: str, tar: Path, node: str, size: int, sha256: str, tag_manifest_sha256: str) -> Deposit:

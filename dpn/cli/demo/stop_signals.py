@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as an exception where the work is done, and not at all while everything is being stopped."""
+"""Ctrl-C and SIGTERM as a Cancellation: the demo stops between two steps, never in the middle of one."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from dpn.cancellation import Cancellation
 from dpn.cli.demo.errors import StopRequested
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class StopSignals:
-    """Made by `stop_signals`."""
-
-    def hold(self) -> None:
-        """From now on these signals do nothing: what is being stopped is stopped to the end."""
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)
-
-
 @contextmanager
-def stop_signals() -> Iterator[StopSignals]:
-    """The first of these signals raises StopRequested in the main thread; further ones are held."""
-    signals = StopSignals()
+def stop_signals() -> Iterator[Cancellation]:
+    """What these signals cancel, with StopRequested. The first one counts; further ones hurry nothing."""
+    cancellation = Cancellation()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        signals.hold()
-        raise StopRequested(signal.Signals(number))
+        cancellation.cancel(StopRequested(signal.Signals(number)))
 
     before = {number: signal.signal(number, stop) for number in STOPPING}
     try:
-        yield signals
+        yield cancellation
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -22,11 +22,10 @@ from typing import BinaryIO
 
 from dpn.cli.demo.errors import Unusable
 from dpn.cli.demo.processes import clean_environment
-from dpn.cli.demo.services import stop_below
+from dpn.cli.demo.services import FOLDER, stop_below
 
 MARK = "demo.json"
 LOCK = "demo.lock"
-SERVICES = "services"
 JANITOR_LOG = "janitor.log"
 
 FINISHED = b"finished\n"
@@ -80,7 +79,7 @@ def remove(path: Path, *, everything: bool) -> None:
         nodes = json.loads((path / MARK).read_text(encoding="utf-8"))["nodes"]
     except FileNotFoundError:
         nodes = []
-    for name in (*nodes, SERVICES):
+    for name in (*nodes, FOLDER):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (MARK, JANITOR_LOG, LOCK):
         (path / name).unlink(missing_ok=True)

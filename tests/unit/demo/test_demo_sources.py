@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def take(built: Path, *sources: Path) -> list[Deposit]:
-    return take_all([str(source) for source in sources], built, node="north", say=lambda _: None)
+    return take_all([str(source) for source in sources], built, node="north")
 
 
 def test_a_folder_becomes_a_valid_bag_named_after_it(folder: Path, built: Path) -> None:
