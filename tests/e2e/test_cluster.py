@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,12 @@ from dpn.cli.demo.cluster import Cluster
 from dpn.cli.demo.copies import read_back
 from dpn.cli.demo.deposit import Request, deposit_all
 from dpn.cli.demo.node import Node
+from dpn.cli.demo.ports import LOOPBACK, free_ports
 from dpn.cli.demo.sources import take_all
 from dpn.cli.demo.watch import Position, Watch
+from dpn.database import reading
+from dpn.registry.catalogue import TRANSFERS, find
+from dpn.registry.records import ReplicationRecord
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +75,7 @@ def test_a_worker_that_is_killed_in_each_stage_loses_nothing_and_sends_nothing_t
     assert position().succeeded, position()
     (copy,) = read_back(cluster.nodes, requests, cluster.backends)
     assert copy.verified
+    assert not list(cluster.nodes["south"].place.volume.rglob("*.tar"))
     size = requests[0].deposit.size
     assert _sent_bytes(cluster.nodes["north"], size)[-1] <= size - COPIED_BEFORE_THE_KILL_BYTES + BLOCK_SLACK_BYTES
 
@@ -93,6 +99,63 @@ def test_an_operators_commands_work_at_a_running_node(cluster: Cluster, requests
     listed = south.run("items", "--json")
     items = [json.loads(line) for line in listed.stdout.splitlines() if line.startswith('{"id"')]
     assert [item["identifier"] for item in items] == [request.replication_id for request in requests]
+
+
+def test_a_bag_that_changed_since_it_was_offered_is_refused_and_its_owner_told_why(tmp_path: Path) -> None:
+    with Cluster(tmp_path / "network", names=("north", "south")) as cluster:
+        cluster.prepare()
+        cluster.start(cron=False)
+        deposits = take_all([], tmp_path / "built", node="north")
+        requests = deposit_all(cluster.nodes["north"], deposits, ["south"], now=datetime.now(UTC))
+        _change_one_byte(deposits[0].tar, of=b"A sample that the demo made")
+        cluster.start_cron()
+        watch = Watch(cluster.nodes, requests)
+        assert cluster.wait_until(lambda: watch.look()[0].is_final, timeout_seconds=PATIENCE_SECONDS)
+        assert not watch.look()[0].succeeded
+        assert "data/README.txt" in watch.look()[0].note
+
+        def at_its_owner() -> ReplicationRecord | None:
+            with reading(cluster.nodes["north"].sessions) as session:
+                return find(session, TRANSFERS, requests[0].replication_id)
+
+        def owner_knows() -> bool:
+            record = at_its_owner()
+            return record is not None and record.cancelled
+
+        assert cluster.wait_until(owner_knows, timeout_seconds=PATIENCE_SECONDS)
+        record = at_its_owner()
+        assert record is not None
+        assert record.cancel_reason == "bag_invalid"
+        assert "data/README.txt" in (record.cancel_reason_detail or "")
+        (copy,) = read_back(cluster.nodes, requests, cluster.backends)
+        assert not copy.verified
+        assert copy.url is None
+
+
+def test_a_port_that_somebody_took_is_given_up_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((LOOPBACK, 0)) as stranger:
+        taken: int = stranger.getsockname()[1]
+        first_choice = [taken, *free_ports(3)]
+
+        def choose(count: int) -> list[int]:
+            return [first_choice.pop(0) for _ in range(count)] if first_choice else free_ports(count)
+
+        monkeypatch.setattr("dpn.cli.demo.cluster.free_ports", choose)
+        with Cluster(tmp_path / "network", names=("north", "south")) as cluster:
+            cluster.prepare()
+            assert cluster.nodes["north"].ports.registry == taken
+            cluster.start(workers=False, cron=False)
+            assert all(node.answers() for node in cluster.nodes.values())
+            assert cluster.nodes["north"].ports.registry != taken
+            assert cluster.nodes["south"].settings.peers["north"].api_root == cluster.nodes["north"].ports.api_root
+
+
+def _change_one_byte(tar: Path, *, of: bytes) -> None:
+    with tar.open("r+b") as file:
+        file.seek(file.read().index(of))
+        file.write(of[:1].swapcase())
 
 
 def _sent_bytes(owner: Node, size: int) -> list[int]:
