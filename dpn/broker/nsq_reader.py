@@ -46,7 +46,7 @@ class SlotReader(nsq.Reader):  # type: ignore[misc]
             max_tries=0,
             user_agent=client_name,
         )
-        self.max_in_flight = 0
+        self.max_in_flight = 0  # pynsq's own sharing of readiness is off for good
 
     def set_ready(self, ready: bool) -> None:
         """Whether nsqd may send a message."""
@@ -86,12 +86,6 @@ class SlotReader(nsq.Reader):  # type: ignore[misc]
         super()._on_connection_ready(conn, **kwargs)
         if self.conns.get(conn.id) is conn:  # else there was one already, and this one has just been closed
             self._tell(conn)
-
-    def _maybe_update_rdy(self, conn: Any) -> None:
-        """Readiness is ours to say."""
-
-    def _redistribute_rdy_state(self) -> None:
-        """Readiness is ours to say."""
 
     def _tell(self, connection: Any) -> None:
         connection.send_rdy(1 if self._ready and not self._closed else 0)

@@ -21,6 +21,8 @@ from tests.fixtures.scripted.node import (
     nsq_settings,
 )
 
+BACK_SECONDS = 8.0
+"""Until readers have found a restarted nsqd again."""
 QUICK_SECONDS = 2.0
 """A wake-up by message on a busy machine; a sweep would take ten minutes in these tests."""
 
@@ -97,7 +99,7 @@ def test_readers_come_back_to_an_nsqd_that_was_restarted(
     eventually(lambda: readers_are_ready(node, entry))
     servers.down("nsqd")
     servers.up("nsqd")
-    eventually(lambda: readers_are_ready(node, entry))
+    eventually(lambda: readers_are_ready(node, entry), within=BACK_SECONDS)
     for number in range(3):
         item = node.make_item(number)
         node.announce(item)
@@ -116,7 +118,7 @@ def test_given_nsqds_are_read_and_found_again_while_nsqlookupd_is_down(
         if restarted:
             servers.down("nsqd")
             servers.up("nsqd")
-        eventually(lambda: readers_are_ready(node, entry))
+        eventually(lambda: readers_are_ready(node, entry), within=BACK_SECONDS)
         item = node.make_item(restarted)
         node.announce(item)
         node.await_run(item, within=QUICK_SECONDS)
