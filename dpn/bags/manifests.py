@@ -72,6 +72,8 @@ class ManifestCheck:
         """The plain case: a file of the right kind, listed with the checksum that it has."""
         digest = self._column.get(number)
         right_kind = path.startswith(PAYLOAD_PREFIX) is not self._of_tags
+        if self._declaration.is_final and b"%" in path:
+            return False  # means another name
         return digest is not None and right_kind and digest.hex().encode() == checksum
 
     def _look_closer(self, at: int, line: bytes | None, parts: list[bytes]) -> None:

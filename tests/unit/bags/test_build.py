@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -24,6 +26,7 @@ from dpn.bags import (
     validate,
 )
 from dpn.bags import build as build_module
+from dpn.bags import sources as sources_module
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
 from tests.fixtures.made_bags import UUID, write_folder
@@ -86,6 +89,28 @@ def test_the_same_input_makes_the_same_bytes(source: Path, out: Path, tmp_path: 
     (tmp_path / "elsewhere").mkdir()
     other = build_bag(copy, tmp_path / "elsewhere", metadata=METADATA, uuid=UUID).path.read_bytes()
     assert one == other
+
+
+def test_the_order_in_which_the_disk_lists_files_does_not_matter(
+    source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = build_bag(source, out, metadata=METADATA, uuid=UUID).path.read_bytes()
+    really = os.scandir
+
+    @contextmanager
+    def backwards(path: bytes) -> Iterator[list[os.DirEntry[bytes]]]:
+        with really(path) as entries:
+            yield sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+    monkeypatch.setattr(sources_module.os, "scandir", backwards)
+    (tmp_path / "elsewhere").mkdir()
+    assert build_bag(source, tmp_path / "elsewhere", metadata=METADATA, uuid=UUID).path.read_bytes() == one
+
+
+def test_names_beyond_ascii_stand_in_extended_headers_as_the_format_wants(source: Path, out: Path) -> None:
+    with tarfile.open(build_bag(source, out, metadata=METADATA, uuid=UUID).path) as tar:
+        extended = {info.name for info in tar if "path" in info.pax_headers}
+    assert extended == {f"{UUID}/data/caf\u00e9/\u65e5\u672c.txt", f"{UUID}/data/{'p' * 90}/{'n' * 200}"}
 
 
 def test_a_folder_can_be_built_with_the_same_tag_manifest(source: Path, out: Path) -> None:

@@ -38,6 +38,7 @@ def test_fixity_is_the_digest_of_the_tag_manifest_wherever_it_lies(tmp_path: Pat
         member("other/tagmanifest-sha256.txt", b"x") + END,
         member(f"{UUID}/data/tagmanifest-sha256.txt", b"x") + END,
         member(f"{UUID}/tagmanifest-sha256.txt", kind=b"2") + END,
+        member(f"{UUID}/tagmanifest-sha256.txt", kind=b"5") + END,
         members({"data/a": b"1"}) + b"?" * 512 + members(bag_files()) + END,
         header(f"{UUID}/tagmanifest-sha256.txt".encode(), 10**12),
         b"no tar",

@@ -147,11 +147,21 @@ def test_percent_encoding_in_the_drafts_is_literal_first(
     assert codes(report, "warning") == found
 
 
-def test_percent_encoding_from_bagit_1_is_decoded_first(tmp_path: Path) -> None:
-    payload = {"data/a%25b": b"1", "data/a%b": b"2"}
-    manifest = checksums(payload, "sha256").replace(b"%", b"%25")
-    files = bag_files(payload, version="1.0", changes={MANIFEST: manifest})
+def test_a_draft_that_has_both_names_means_the_one_written(tmp_path: Path) -> None:
+    files = bag_files({"data/a%25b": b"1", "data/a%b": b"2"})
     assert validate(tar_bag(tmp_path, files), profile=None).findings == ()
+    files["data/a%25b"] = b"3"
+    report = validate(tar_bag(tmp_path, files), profile=None)
+    assert [(finding.code, finding.path) for finding in report.findings] == [
+        ("payload-checksum-mismatch", "data/a%25b")
+    ]
+
+
+def test_percent_encoding_from_bagit_1_is_decoded_first(tmp_path: Path) -> None:
+    for payload in ({"data/a%25b": b"1", "data/a%b": b"2"}, {"data/a%25b": b"same", "data/a%b": b"same"}):
+        manifest = checksums(payload, "sha256").replace(b"%", b"%25")
+        files = bag_files(payload, version="1.0", changes={MANIFEST: manifest})
+        assert validate(tar_bag(tmp_path, files), profile=None).findings == ()
 
 
 def test_a_name_in_another_normalisation_is_found_with_a_warning(tmp_path: Path) -> None:

@@ -24,10 +24,18 @@ NAMES = st.one_of(
 @example(b"a/")
 @example(b"n" * 256)
 @example(b"data/\\u0085")
+@example(b"data/./x")
+@example(b"data/..")
+@example(b"/data")
+@example(b"data//x")
+@example(b"bell\x07")
+@example(b"caf\xc3\xa9")
 def test_a_plain_name_has_no_fault(name: bytes) -> None:
     if is_plain(name):
-        assert list(faults(name)) == []
-        name.decode("ascii")
+        assert name.decode("ascii").isprintable()
+        assert not {b"", b".", b".."} & set(name.split(b"/"))
+        assert len(name) <= 255
+        assert b"\\u00" not in name
 
 
 @given(NAMES)

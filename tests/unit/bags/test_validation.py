@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dpn.bags import CATALOGUE, BagChanged, NotABag, Severity, load_profile, validate
+from dpn.bags import folder_contents as folder_contents_module
 from dpn.bags import tar_source as tar_source_module
+from dpn.bags.findings import Findings
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
 from tests.fixtures.made_bags import UUID, bag_files, tar_bag, write_folder
@@ -129,7 +131,7 @@ def test_cancelling_ends_the_reading_with_the_error_given(tmp_path: Path, whole:
 
     with pytest.raises(Interrupted, match="stop"):
         validate(path, profile=None, whole_file_sha256=whole, progress=cancel_soon, cancellation=cancellation)
-    assert max(seen) < path.stat().st_size // 2 + 8 * MEBIBYTE
+    assert len(seen) == 1  # not asked again after it has spoken
 
 
 def test_a_folder_can_be_cancelled_too(tmp_path: Path) -> None:
@@ -152,7 +154,6 @@ def test_progress_only_grows_and_ends_with_everything(tmp_path: Path, whole: boo
     seen: list[tuple[int, int]] = []
     validate(path, profile=None, whole_file_sha256=whole, progress=lambda *now: seen.append(now))
     assert seen == sorted(seen)
-    assert len(seen) > 2
     assert seen[-1][1] == len(files)
     assert seen[-1][0] >= sum(map(len, BIG.values()))
 
@@ -164,6 +165,35 @@ def test_strict_makes_errors_of_warnings(tmp_path: Path) -> None:
     assert not strict.valid
     assert strict.first_error is not None
     assert strict.first_error.code == "tag-file-unlisted"
+
+
+def test_errors_come_first_whatever_was_found_first() -> None:
+    findings = Findings()
+    for number in range(600):
+        findings.add("tag-file-unlisted", "warning", str(number))
+    findings.add("payload-file-missing", "error", "data/x")
+    assert [finding.code for finding in findings.kept()[:2]] == ["payload-file-missing", "tag-file-unlisted"]
+    assert (findings.errors, findings.warnings, len(findings.kept())) == (1, 600, 501)
+
+
+def test_a_file_that_becomes_a_link_meanwhile_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / UUID, bag_files())
+    outside = tmp_path / "outside"
+    (folder / "data/a.txt").rename(outside)
+    (folder / "data/a.txt").write_bytes(outside.read_bytes())
+    really = os.open
+
+    def swapping(path: bytes, flags: int) -> int:
+        if path.endswith(b"a.txt"):
+            os.unlink(path)  # noqa: PTH108 - bytes
+            os.symlink(os.fsencode(outside), path)  # noqa: PTH211 - bytes
+        return really(path, flags)
+
+    monkeypatch.setattr(folder_contents_module.os, "open", swapping)
+    with pytest.raises(OSError, match="symbolic links"):
+        validate(folder, profile=None, threads=1)
 
 
 def test_many_warnings_never_hide_an_error(tmp_path: Path) -> None:
