@@ -1,6 +1,7 @@
 """A network of nodes on this machine, each of real processes: for the demo, and for tests that kill parts of it.
 
     with Cluster(folder, names=("north", "south"), kinds=Kinds(), say=print) as cluster:
+        cluster.prepare()
         cluster.start()
         cluster.wait_until(lambda: …, timeout_seconds=60)
 

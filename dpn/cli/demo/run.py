@@ -15,7 +15,7 @@ from dpn.cli.demo.backends import Kinds
 from dpn.cli.demo.cluster import Cluster
 from dpn.cli.demo.copies import read_back
 from dpn.cli.demo.deposit import Request, deposit_all
-from dpn.cli.demo.errors import EXIT_NOT_EVERYWHERE, Broken
+from dpn.cli.demo.errors import EXIT_NOT_EVERYWHERE, StopRequested, Unusable
 from dpn.cli.demo.place import NAMES
 from dpn.cli.demo.processes import find_program, setpriv
 from dpn.cli.demo.progress import Progress, open_progress, readable_bytes
@@ -73,8 +73,11 @@ def run_demo(order: Order) -> int:
                 ) as cluster,
             ):
                 result = _Run(order, cluster, progress, cancellation, started).replicate()
-        except Broken:
+        except (Unusable, StopRequested):
+            raise
+        except Exception:
             workdir.keep = True
+            Console(stderr=True).out(f"kept to be looked into: {workdir.path}", highlight=False)
             raise
         workdir.keep = workdir.keep or not result.ok
         _tell(result, cluster, workdir, order.json_file)
