@@ -22,7 +22,7 @@ from dpn.work.dispatch import publish_intents
 from dpn.work.pipeline import Pipelines
 from dpn.work.sweep import abandon_lost_volumes
 from models.work import Status, Task, WorkItem
-from workers.runner import Chore
+from workers.chores import Chore
 
 PAGE = 200
 ORPHANS_AFTER_SECONDS = 3600.0

@@ -12,7 +12,6 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -30,6 +29,7 @@ from dpn.telemetry.metrics import WorkerMetrics
 from dpn.telemetry.readiness import notify_systemd
 from dpn.work.leases import Claim
 from dpn.work.presence import Presence
+from workers.chores import Chore, ChoreThreads
 from workers.lease_keeper import LeaseKeeper
 from workers.stage_run import StageRunner
 from workers.worker_rows import WorkerRows
@@ -47,15 +47,6 @@ class Halt(StrEnum):
     DRAINING = "draining"
     """Until what runs has ended; can be taken back."""
     STOPPING = "stopping"
-
-
-@dataclass(frozen=True)
-class Chore:
-    """Something that every worker does now and then, whoever is first: safe to be done by several at once."""
-
-    name: str
-    every_seconds: float
-    run: Callable[[], None]
 
 
 class Worker:
@@ -83,7 +74,7 @@ class Worker:
         self._broker = broker
         self._settings = settings
         self._concurrency = concurrency
-        self._chores = chores
+        self._chores = ChoreThreads(chores, jitter=runner.jitter, log=log)
         self._clock = clock
         self._log = log
         self._metrics = metrics
@@ -96,7 +87,6 @@ class Worker:
         self._sweep = asyncio.Event()
         self._beat = asyncio.Event()
         self._changed = asyncio.Event()
-        self._chore_threads = ThreadPoolExecutor(1, thread_name_prefix="chores")
         self._stage_threads = ThreadPoolExecutor(concurrency, thread_name_prefix="stage")
         self._database_threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database")
 
@@ -115,7 +105,7 @@ class Worker:
                 self._forever("heartbeat", self._beat_once, self._beat, self._settings.heartbeat_seconds)
             ),
         ]
-        background += [asyncio.create_task(self._keep_doing(chore)) for chore in self._chores]
+        self._chores.start()
         notify_systemd("READY=1")
         self._log.info("worker started", stages=list(self._presence.stages), volumes=list(self._presence.volumes))
         try:
@@ -125,11 +115,11 @@ class Worker:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            self._chores.stop()
             await self._broker.stop()
             self._leases.stop()
             with suppress(SQLAlchemyError):
                 await self._in_database(self._rows.leave)
-            self._chore_threads.shutdown(cancel_futures=True)
             self._stage_threads.shutdown()
             self._database_threads.shutdown()
             self._log.info("worker stopped")
@@ -152,6 +142,7 @@ class Worker:
             known = claimed or await self._in_database(self._rows.is_known, item_id)
         except SQLAlchemyError as error:
             self._log.error("an item could not be claimed", item=item_id, error=str(error))
+            await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)  # or messages and log lines would go round and round
             return False
         if not known:
             return await self._bury(topic, body, f"there is no item {item_id}")
@@ -257,14 +248,6 @@ class Worker:
 
     async def _beat_once(self) -> None:
         await self._in_database(self._rows.beat, self._halt.value, len(self._running))
-
-    async def _keep_doing(self, chore: Chore) -> None:
-        while True:
-            try:
-                await asyncio.get_running_loop().run_in_executor(self._chore_threads, chore.run)
-            except Exception as error:  # noqa: BLE001  (a chore that fails is done again; it must not end the worker)
-                self._log.error("a chore failed", chore=chore.name, error=repr(error), exc_info=error)
-            await asyncio.sleep(chore.every_seconds * (0.75 + self._runner.jitter() / 2))
 
     # -- stopping ------------------------------------------------------------------------------------------------
 

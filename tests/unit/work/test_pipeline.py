@@ -1,0 +1,62 @@
+"""Where items are announced: one topic a stage, one more for each volume, all of them names that nsqd takes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dpn.settings import VOLUME_NAME
+from dpn.work.pipeline import NSQ_TOPIC_MAX_CHARACTERS
+from models.work import Task
+from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE
+
+NSQ_NAME = re.compile(r"[.a-zA-Z0-9_-]{1,64}\Z")
+LONGEST_VOLUME = "v" * 32
+
+
+def test_topics_and_channels_have_the_names_that_operators_know() -> None:
+    assert [(spec.topic, spec.channel) for spec in (COPY, VALIDATE, STORE)] == [
+        ("dpn_copy_topic", "dpn_copy_channel"),
+        ("dpn_validation_topic", "dpn_validation_channel"),
+        ("dpn_replication_store_topic", "dpn_replication_store_channel"),
+    ]
+
+
+@pytest.mark.parametrize("spec", PIPELINES.all_specs(), ids=lambda spec: spec.name)
+def test_nsqd_takes_every_name_on_any_volume(spec: object) -> None:
+    assert VOLUME_NAME.match(LONGEST_VOLUME)
+    for name in (*spec.topics([LONGEST_VOLUME]), spec.channel):  # type: ignore[attr-defined]
+        assert NSQ_NAME.match(name)
+        assert len(name) <= NSQ_TOPIC_MAX_CHARACTERS
+
+
+def test_a_worker_hears_its_stage_and_the_volumes_that_it_mounts() -> None:
+    assert VALIDATE.topics(["b", "a"]) == [
+        "dpn_validation_topic",
+        "dpn_validation_topic.a",
+        "dpn_validation_topic.b",
+    ]
+    assert VALIDATE.topic_on(None) == "dpn_validation_topic"
+    assert VALIDATE.topic_on("a") == "dpn_validation_topic.a"
+
+
+def test_stages_follow_each_other_and_the_last_is_followed_by_none() -> None:
+    assert PIPELINES.first(Task.REPLICATION) == PIPELINES.staging_stage("replication") == COPY
+    assert [PIPELINES.after("replication", name) for name in ("copy", "validate", "store")] == [
+        VALIDATE,
+        STORE,
+        None,
+    ]
+    assert PIPELINES.after("notice", "tell") is None
+    assert TELL in PIPELINES.all_specs()
+
+
+@pytest.mark.parametrize(("task", "stage"), [("replication", "tell"), ("replication", "x"), ("notice", "copy")])
+def test_a_stage_that_a_task_does_not_have_is_an_error(task: str, stage: str) -> None:
+    with pytest.raises(KeyError, match=f"task {task} has no stage {stage}"):
+        PIPELINES.spec(task, stage)
+
+
+def test_only_stages_that_touch_staged_bytes_are_bound_to_volumes() -> None:
+    assert [spec.may_lie_on_volume for spec in (COPY, VALIDATE, STORE, TELL)] == [True, True, True, False]

@@ -1,0 +1,48 @@
+"""What a worker does now and then beside its stages, each chore in a thread of its own: one that hangs stops
+neither another, nor claims, nor the end of the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dpn.telemetry.logs import Log
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Something that every worker does, whoever is first: several may do it at once, and it may break off anywhere.
+
+    The next round makes up for it.
+    """
+
+    name: str
+    every_seconds: float
+    run: Callable[[], None]
+
+
+class ChoreThreads:
+    """Does each chore at the start and then every so often, out of step with other workers."""
+
+    def __init__(self, chores: Sequence[Chore], *, jitter: Callable[[], float], log: Log) -> None:
+        self._chores = chores
+        self._jitter = jitter
+        self._log = log
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        for chore in self._chores:
+            threading.Thread(target=self._keep_doing, args=(chore,), name=chore.name, daemon=True).start()
+
+    def stop(self) -> None:
+        """Begins no chore any more; one under way ends with the process."""
+        self._stopping.set()
+
+    def _keep_doing(self, chore: Chore) -> None:
+        while not self._stopping.is_set():
+            try:
+                chore.run()
+            except Exception as error:  # noqa: BLE001  (it is done again; the log tells)
+                self._log.error("a chore failed", chore=chore.name, error=repr(error), exc_info=error)
+            self._stopping.wait(chore.every_seconds * (0.75 + self._jitter() / 2))
