@@ -12,7 +12,7 @@ from dpn.telemetry.logs import Log
 
 @dataclass(frozen=True)
 class Chore:
-    """Something that every worker does, whoever is first: several may do it at once, and it may break off anywhere.
+    """Something that every worker does, whoever is first: several may do it at once, and it may break off.
 
     The next round makes up for it.
     """
