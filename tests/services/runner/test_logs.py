@@ -107,6 +107,23 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_is_told_once(tmp_path: P
     assert "No space left" in told["error"]
 
 
+def test_a_log_folder_that_is_gone_stops_nothing_and_is_used_again_when_it_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    lines = lines_of(
+        f"""
+        folder = Path({str(folder)!r})
+        log.info("before")
+        folder.rename(folder.with_name("elsewhere"))
+        log.info("nowhere")
+        folder.mkdir()
+        log.info("after")
+        """,
+        folder,
+    )
+    assert [line["event"] for line in lines if "could not" not in line["event"]] == ["before", "nowhere", "after"]
+    assert json.loads((folder / "proc.json").read_text())["event"] == "after"
+
+
 def test_a_log_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     lines_of(
         f"""
