@@ -29,6 +29,7 @@ from dpn.bags.sources import SourceEntry, payload_entries
 from dpn.bags.validation import validate
 from dpn.bags.workers import READ_BYTES, Progress, Workers, take
 from dpn.cancellation import Cancellation
+from dpn.files import publish_new, sync_folder
 
 BUFFERS = 4
 MANIFEST_KEPT_IN_MEMORY_BYTES = 8 << 20
@@ -240,13 +241,9 @@ def _place(path: Path, final: Path) -> None:
     """Under its final name, in one step, never over something else."""
     if path.is_dir():
         path.rename(final)  # refused by the system if there is a folder with anything in it
+        sync_folder(final.parent)
     else:
-        os.link(path, final)
-    fd = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        publish_new(path, final)
 
 
 def _size_of_folder(folder: Path) -> int:

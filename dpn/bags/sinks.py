@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from dpn.bags.tar_headers import BLOCK_BYTES, LARGEST_OCTAL_SIZE, ZERO_BLOCK
+from dpn.files import make_durable, sync_folder
 
 RECORD_BYTES = 20 * BLOCK_BYTES
 _NAME_BYTES, _PREFIX_BYTES = 100, 155
@@ -57,8 +58,7 @@ class TarSink:
     def close(self) -> None:
         self._put(ZERO_BLOCK * 2)
         self._put(bytes(-self._written % RECORD_BYTES))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        make_durable(self._file)
         self._file.close()
 
     def _put(self, data: bytes | memoryview) -> None:
@@ -109,8 +109,7 @@ class FolderSink:
 
     def end_file(self) -> None:
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            make_durable(self._file)
             self._file.close()
 
     def add_folder(self, name: bytes) -> None:
@@ -118,11 +117,7 @@ class FolderSink:
 
     def close(self) -> None:
         for folder in self._folders:
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_folder(Path(os.fsdecode(folder)))
 
     def _make(self, folder: bytes) -> None:
         if folder not in self._folders:

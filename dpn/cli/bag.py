@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dpn.bags import BuiltBag, DpnMetadata, Report, build_bag, load_profile, validate
+from dpn.bags import CATALOGUE, BuiltBag, DpnMetadata, Report, build_bag, load_profile, validate
 from dpn.errors import DpnError
 
 EXIT_BAD = 1
@@ -83,6 +84,24 @@ def build_command(
     except (OSError, DpnError, ValueError) as reason:
         _unusable(reason)
     typer.echo(json.dumps(_document(bag), ensure_ascii=False) if as_json else f"{bag.path} ({bag.size:,} bytes)")
+
+
+@app.command("codes")
+def codes_command(
+    code: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
+) -> None:
+    """Explain the codes of findings: what each means, what to do, and where the rule comes from."""
+    if code is not None and code not in CATALOGUE:
+        _unusable(ValueError(f"there is no finding {code!r}; `dpn bag codes` lists them all"))
+    for kind in [CATALOGUE[code]] if code is not None else CATALOGUE.values():
+        if as_json:
+            typer.echo(json.dumps(asdict(kind), ensure_ascii=False))
+        else:
+            policy = "; profiles may rule otherwise" if kind.adjustable else ""
+            typer.echo(
+                f"{kind.code} ({kind.severity}{policy})\n    {kind.meaning}\n    {kind.remedy} [{kind.source}]"
+            )
 
 
 @contextmanager

@@ -132,3 +132,12 @@ def test_build_takes_the_sources_name_for_want_of_an_identifier(tmp_path: Path) 
     source = write_folder(tmp_path / "thing", {"a": b"1"})
     assert run("build", source, "--out", tmp_path, "--uuid", UUID).exit_code == 0
     assert b"Local-ID: thing\n" in (tmp_path / f"{UUID}.tar").read_bytes()
+
+
+def test_every_code_can_be_explained() -> None:
+    from dpn.bags import CATALOGUE
+
+    lines = [json.loads(line) for line in run("codes", "--json").stdout.splitlines()]
+    assert [line["code"] for line in lines] == list(CATALOGUE)
+    assert "RFC 8493" in run("codes", "payload-checksum-mismatch").stdout
+    assert run("codes", "no-such-code").exit_code == 2
