@@ -6,6 +6,7 @@ made of numbers and checked UUIDs only.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ from dpn.files import make_durable, new_file, publish_new, sync_folder
 
 MARKER = ".dpn-volume"
 MAX_MARKER_BYTES = 256
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 ITEMS = "items"
 QUARANTINE = "quarantine"
@@ -121,6 +124,8 @@ class Volume:
         except FileExistsError:
             self.check()  # another process of ours was quicker
         except OSError as error:
+            if error.errno in FULL and not mark:
+                return  # what is staged there can still be validated and stored, which is what makes room
             raise Misconfigured(
                 f"staging.volumes.{self.name}: cannot write to {self.path} ({error.strerror}): mend its "
                 f"permissions or its disk"

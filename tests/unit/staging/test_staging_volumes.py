@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,13 +73,41 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "read-only"
+    with mounted(tmp_path / "read-only", "size=1m,ro") as folder:
+        yield folder
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small", "size=1m") as folder:
+        yield folder
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,ro", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a read-only file system needs root")
+        pytest.skip("mounting a file system needs root")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+def test_a_worker_starts_on_a_full_volume_since_storing_what_lies_there_makes_room(small: Path) -> None:
+    volume = Volume("main", small)
+    volume.set_up(known=False)
+    fill(small)
+    volume.set_up(known=True)
+
+
+def test_a_new_volume_that_is_full_is_named(small: Path) -> None:
+    fill(small)
+    with pytest.raises(Misconfigured, match="No space left"):
+        Volume("main", small).set_up(known=False)
+
+
+def fill(folder: Path) -> None:
+    (folder / "filler").write_bytes(bytes(shutil.disk_usage(folder).free))
 
 
 def test_a_disk_that_cannot_be_written_is_named(read_only: Path) -> None:
