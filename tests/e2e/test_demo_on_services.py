@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.demos import Demo, Demos, eventually, expect_verified, running_stage
+from tests.fixtures.demos import Demo, Demos, alive, eventually, expect_verified, running_stage
 
 pytestmark = pytest.mark.slow
 
@@ -23,10 +23,6 @@ def servers(demo: Demo) -> dict[str, int]:
         entries = json.loads(document.read_text(encoding="utf-8"))["services"]
         found |= {f"{document.parent.parent.name}/{name}": entry["pid"] for name, entry in entries.items()}
     return found
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 def test_real_bags_arrive_over_nsq_postgresql_and_s3(demos: Demos, real_bags: list[Path]) -> None:

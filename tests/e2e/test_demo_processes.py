@@ -17,7 +17,7 @@ from dpn.cli.demo.errors import Broken
 from dpn.cli.demo.ports import free_ports, is_free
 from dpn.cli.demo.processes import Program, Running, clean_environment, stop_all
 from dpn.cli.demo.supervisor import GIVE_UP_AFTER, Supervisor
-from tests.fixtures.demos import command_lines
+from tests.fixtures.demos import alive, command_lines
 
 PATIENCE_SECONDS = 10.0
 
@@ -49,13 +49,6 @@ def eventually(condition: Callable[[], bool], *, step: Callable[[], None] = lamb
             return True
         time.sleep(0.01)
     return False
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Shell:
