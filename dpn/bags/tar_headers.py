@@ -30,7 +30,8 @@ _CHECKSUM_AS_SPACES = 8 * 32
 _OWNER, _TIME, _DEVICE = slice(100, 124), slice(136, 148), slice(329, 345)
 """Numbers that a bag has no use for. But readers in use stop without a word at a header where one is damaged."""
 _NUMBER_BYTES = 8
-_BASE_256 = (0x80, 0xFF)
+_POSITIVE, _NEGATIVE = 0x80, 0xFF
+_LARGEST_NUMBER = 2**63 - 1
 LARGEST_OCTAL_SIZE = 8**11 - 1
 """What twelve bytes of octal digits hold: 8 GiB less one."""
 
@@ -57,8 +58,7 @@ def parse_header(block: bytes) -> Header:
     if not _checksum_fits(block, checksum):
         raise DamagedHeader("the header's checksum is wrong")
     _check_numbers(block[_OWNER] + block[_DEVICE])
-    if block[_TIME][0] not in _BASE_256:
-        _number(block[_TIME])
+    _number(block[_TIME], signed=True)
     name = name.partition(b"\0")[0]
     if prefix[0]:
         if magic != USTAR_MAGIC:
@@ -71,9 +71,7 @@ def parse_header(block: bytes) -> Header:
 def _check_numbers(fields: bytes) -> None:
     """Raises DamagedHeader unless all of these are numbers; few values come again and again."""
     for at in range(0, len(fields), _NUMBER_BYTES):
-        field = fields[at : at + _NUMBER_BYTES]
-        if field[0] not in _BASE_256:
-            _number(field)
+        _number(fields[at : at + _NUMBER_BYTES], signed=True)
 
 
 def _checksum_fits(block: bytes, field: bytes) -> bool:
@@ -90,14 +88,15 @@ def _checksum_fits(block: bytes, field: bytes) -> bool:
     return claimed in (unsigned, signed)
 
 
-def _number(field: bytes) -> int:
-    """A number as octal digits, or in base 256 as GNU tar writes what octal cannot hold."""
+def _number(field: bytes, *, signed: bool = False) -> int:
+    """A number as octal digits, or in base 256 as GNU tar writes what octal cannot hold; 63 bits at most."""
     if field[:-1].isdigit() and field[-1] in b"\0 ":  # as nearly everybody writes it
         return _octal(field[:-1])
     if field[0] & 0x80:
-        if field[0] != 0x80:
+        number = int.from_bytes(field[1:]) - (1 << 8 * len(field) - 8 if field[0] == _NEGATIVE else 0)
+        if field[0] not in (_POSITIVE, _NEGATIVE) or abs(number) > _LARGEST_NUMBER or (number < 0 and not signed):
             raise DamagedHeader("a negative or absurd number")
-        return int.from_bytes(field[1:])
+        return number
     digits = field.partition(b"\0")[0].strip(b" ")
     if not digits:
         return 0

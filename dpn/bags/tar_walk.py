@@ -195,6 +195,8 @@ class TarWalk:
             self._findings.add("tar-end-missing", "The file ends without the two blocks of zeros.")
             return
         second = self._blocks.block(position + BLOCK_BYTES)
+        if 0 < len(second) < BLOCK_BYTES:
+            raise Unreadable("tar-truncated", "The file ends inside the second of the two blocks of zeros.")
         if not second:
             self._findings.add("tar-end-missing", "The file ends with one block of zeros; there must be two.")
 

@@ -79,7 +79,7 @@ def many_extended_headers(file: BinaryIO) -> None:
 
 
 def claims_beyond_the_file(file: BinaryIO) -> None:
-    file.write(members(bag_files()) + header(f"{UUID}/data/x".encode(), 2**80))
+    file.write(members(bag_files()) + header(f"{UUID}/data/x".encode(), 2**60))
 
 
 def huge_tag_file(file: BinaryIO) -> None:

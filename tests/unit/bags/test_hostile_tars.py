@@ -99,13 +99,15 @@ def test_the_tar_that_all_others_are_made_from_is_valid(tmp_path: Path) -> None:
         (pax(b"x" * (MEBIBYTE + 1)) + member(f"{UUID}/data/x", b"x"), "tar-pax-too-large"),
         (pax({b"comment": b"x"}), "tar-truncated"),
         (header(f"{UUID}/data/x".encode(), 10**9), "tar-truncated"),
-        (header(f"{UUID}/data/x".encode(), 10**25), "tar-truncated"),
-        (header(b"PaxHeader", 10**25, b"x"), "tar-truncated"),
+        (header(f"{UUID}/data/x".encode(), 10**25), "tar-header-damaged"),
+        (header(f"{UUID}/data/x".encode(), 10**18), "tar-truncated"),
+        (header(b"PaxHeader", 10**18, b"x"), "tar-truncated"),
         (header(b"name", prefix=b"prefix", magic=b"ustar  \0"), "tar-header-damaged"),
         (header(b"name", prefix=b"prefix", magic=bytes(8)), "tar-header-damaged"),
         (with_checksum(header(b"x")[:100] + b"mode!!!\0" + header(b"x")[108:]), "tar-header-damaged"),
         (with_checksum(header(b"x")[:136] + b"0000 000 00\0" + header(b"x")[148:]), "tar-header-damaged"),
         (with_checksum(header(b"x")[:329] + b"device!!" + header(b"x")[337:]), "tar-header-damaged"),
+        (with_checksum(header(b"x")[:136] + b"\x80" + b"\xff" * 11 + header(b"x")[148:]), "tar-header-damaged"),
         (b"not a header".ljust(BLOCK, b"!"), "tar-header-damaged"),
         (with_checksum(header(b"x", 1)[:124] + b"0000000009z\0" + header(b"x", 1)[136:]), "tar-header-damaged"),
         (with_checksum(header(b"x", 1)[:124] + b"\xff" * 12 + header(b"x", 1)[136:]), "tar-header-damaged"),
@@ -145,6 +147,10 @@ def test_a_missing_end_alone_is_a_warning_because_real_nodes_wrote_such(tmp_path
     report = judged(tar_bag(tmp_path, end=end))
     assert report.valid
     assert [finding.code for finding in report.findings] == ["tar-end-missing"]
+
+
+def test_an_end_cut_inside_its_second_block_is_a_finding(tmp_path: Path) -> None:
+    assert error_codes(tar_bag(tmp_path, end=bytes(BLOCK + 100))) == {"tar-truncated"}
 
 
 @pytest.mark.parametrize("padding", [BLOCK, 10240, 5 * MEBIBYTE])
