@@ -21,7 +21,7 @@ MAX_ERRORS_KEPT = 30
 
 
 class ManifestUnreadable(ValueError):
-    """The manifest is damaged: compare it with a backup, mend or cancel the item."""
+    """The manifest is damaged: compare it with a backup, mend it or cancel the item."""
 
 
 class ManifestTooNew(ManifestUnreadable):
@@ -134,6 +134,8 @@ class ReplicationManifest(Manifest):
     transfer: TransferFacts | None = None
     summaries: dict[str, StageSummary] = Field(default_factory=dict)
     restarts: int = 0
+    not_as_recorded: int = 0
+    """How often what was copied was not what its owner's records say."""
     staged: StagedFile | None = None
     fixity_sent: str | None = None
     """The tag manifest digest that the owner has acknowledged."""
@@ -183,5 +185,5 @@ def read_manifest(task: str, stored: dict[str, Any]) -> AnyManifest:
         if version == MANIFEST_VERSION:
             return MANIFEST_TYPES[task].model_validate(stored)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ManifestUnreadable(f"the manifest is damaged: {error}") from error
+        raise ManifestUnreadable(f"the manifest is damaged: {error}: mend it or cancel the item") from error
     raise ManifestTooNew(f"manifest version {version}, this worker knows up to {MANIFEST_VERSION}: upgrade it")

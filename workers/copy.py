@@ -126,17 +126,17 @@ class CopyStage:
                         keep_open=folder.keep_open,
                     )
             except SourceTooLarge as error:
-                raise Unwanted(self._wrong_size(job, str(error))) from error
+                raise Unwanted(self._not_as_recorded(job, str(error))) from error
             if fetched.bytes != facts.size:
                 text = f"the bag has {fetched.bytes} bytes, its record says {facts.size}"
                 if self.settings.size_mismatch == "reject":
-                    raise Unwanted(self._wrong_size(job, text))
+                    raise Unwanted(self._not_as_recorded(job, text))
                 job.log.warning("size differs from the registry", bag=facts.bag, text=text)
             job.manifest.staged = StagedFile(
                 volume=volume,
                 path=str(self.staging.relative(volume, partial)),
                 size=fetched.bytes,
-                tag_manifest_sha256=self._digest(partial, facts),
+                tag_manifest_sha256=self._digest(job, partial, facts),
             )
         job.add_event(EventType.TRANSFER, facts.bag, "success", source=facts.from_node, bytes=fetched.bytes)
         job.add_event(
@@ -165,18 +165,27 @@ class CopyStage:
         self.staging.reserve(item, volume, size_bytes)
         return volume
 
-    def _wrong_size(self, job: Job[ReplicationManifest], text: str) -> Outcome:
-        """The owner may still be writing the file: asked a few times before the bag is refused."""
-        if job.claim.attempts < self.settings.size_mismatch_attempts:
+    def _not_as_recorded(self, job: Job[ReplicationManifest], text: str) -> Retry | Fail:
+        """The owner may still be writing the file: fetched a few times before the bag is refused."""
+        job.manifest.not_as_recorded += 1
+        if job.manifest.not_as_recorded < self.settings.size_mismatch_attempts:
             return Retry(f"{text}: perhaps its owner is still writing it")
         return Fail(text, TransferCancellation(CancelReason.BAG_INVALID, text))
 
-    def _digest(self, tar: Path, facts: TransferFacts) -> str:
+    def _digest(self, job: Job[ReplicationManifest], tar: Path, facts: TransferFacts) -> str:
+        """The tag manifest's digest. One that is not the owner's is fetched again before it is sent: the owner
+        refuses a wrong one for good."""
         try:
-            return tag_manifest_sha256(tar, facts.bag)
+            digest = tag_manifest_sha256(tar, facts.bag)
         except NotABag as error:
             reason = f"what was copied is not the bag: {error}"
-            raise Unwanted(Fail(reason, TransferCancellation(CancelReason.BAG_INVALID, reason))) from error
+            raise Unwanted(self._not_as_recorded(job, reason)) from error
+        if facts.registry_fixity not in (None, digest):
+            reason = f"the bag's tag manifest has digest {digest}, its owner's record says {facts.registry_fixity}"
+            outcome = self._not_as_recorded(job, reason)
+            if isinstance(outcome, Retry):
+                raise Unwanted(outcome)
+        return digest
 
     # -- the owner's verdict -------------------------------------------------------------------------------------
 
@@ -191,12 +200,9 @@ class CopyStage:
                 f"we sent fixity {record.fixity_value} before, the bag copied now has {staged.tag_manifest_sha256}"
             )
             return Fail(reason, TransferCancellation(CancelReason.OTHER, reason))
-        if record.cancelled:
-            return Fail(
-                f"{owner.peer} refused the bag's fixity: {record.cancel_reason_detail or record.cancel_reason}"
-            )
-        job.manifest.fixity_sent = staged.tag_manifest_sha256
-        if not record.store_requested:
+        require_live(record, job.manifest.transfer)
+        job.manifest.fixity_sent = record.fixity_value
+        if not record.store_requested or record.fixity_value is None:
             return Wait(
                 self.verdict_poll_seconds, f"{owner.peer} has our fixity and has not yet asked us to store"
             )

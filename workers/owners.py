@@ -68,7 +68,7 @@ class Owner:
         except PeerRefused as error:
             if error.status == HTTP_NOT_FOUND:
                 raise Unwanted(Fail(f"{self.peer} does not know transfer {replication_id} any more")) from error
-            raise
+            raise _not_shown(error) from error
 
     def put(self, record: ReplicationRecord) -> ReplicationRecord:
         """Writes our part of the transfer; answers the record with the owner's verdict in it.
@@ -81,10 +81,18 @@ class Owner:
             raise TransientError(f"{self.peer} did not take our update of the transfer: {error}") from error
 
     def bag(self, uuid: str) -> BagRecord:
-        return self._ask(lambda: self.client.get_bag(uuid))
+        """Raises TransientError if the owner does not show it: it may be restoring its registry."""
+        try:
+            return self._ask(lambda: self.client.get_bag(uuid))
+        except PeerRefused as error:
+            raise _not_shown(error) from error
 
     def digest(self, bag: str, algorithm: str) -> DigestRecord | None:
-        return self._ask(lambda: self.client.get_digest(bag, algorithm))
+        """The owner's digest of the bag's tag manifest, if it has one. Raises TransientError as `bag` does."""
+        try:
+            return self._ask(lambda: self.client.get_digest(bag, algorithm))
+        except PeerRefused as error:
+            raise _not_shown(error) from error
 
     def _ask(self, call: Callable[[], T]) -> T:
         try:
@@ -97,8 +105,13 @@ class Owner:
             raise
 
 
+def _not_shown(error: PeerRefused) -> TransientError:
+    """A read that was refused says nothing against the transfer: no reason to give it up at once."""
+    return TransientError(str(error))
+
+
 def require_live(record: ReplicationRecord, facts: TransferFacts | None) -> None:
-    """Raises Unwanted if the owner cancelled the transfer or changed what was accepted."""
+    """Raises Unwanted if the owner refused the fixity, cancelled the transfer or changed what was accepted."""
     if facts is not None:
         changed = [name for name in PINNED if getattr(record, name) != getattr(facts, name)]
         if changed:
@@ -109,6 +122,8 @@ def require_live(record: ReplicationRecord, facts: TransferFacts | None) -> None
             raise Unwanted(Fail(reason, TransferCancellation(CancelReason.REJECT, reason)))
     if record.cancelled:
         why = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
+        if record.cancel_reason == CancelReason.FIXITY_REJECT:
+            raise Unwanted(Fail(f"{record.from_node} refused the bag's fixity: {why}"))
         raise Unwanted(
             Stopped(f"{record.from_node} or an operator cancelled the transfer ({why or 'no reason given'})")
         )

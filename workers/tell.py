@@ -29,19 +29,18 @@ class TellStage:
             return Fail(
                 f"{owner.peer} believes that we have stored the bag, but item {notice.caused_by_item} gave it up"
             )
-        if record.cancelled:
-            return Done(f"{owner.peer} already knows: {record.cancel_reason}")
-        job.fence()
-        told = owner.put(
-            record.change(
-                cancelled=True,
-                cancel_reason=notice.cancel_reason,
-                cancel_reason_detail=notice.cancel_reason_detail,
+        if not record.cancelled:
+            job.fence()
+            record = owner.put(
+                record.change(
+                    cancelled=True,
+                    cancel_reason=notice.cancel_reason,
+                    cancel_reason_detail=notice.cancel_reason_detail,
+                )
             )
-        )
-        if not told.cancelled:
+        if not record.cancelled:
             return Fail(f"{owner.peer} took the cancellation and did not cancel")
         job.add_event(
-            EventType.PEER_INFORMED, record.bag, "success", peer=owner.peer, cancel_reason=notice.cancel_reason
+            EventType.PEER_INFORMED, record.bag, "success", peer=owner.peer, cancel_reason=record.cancel_reason
         )
-        return Done(f"{owner.peer} knows that we gave the transfer up: {notice.cancel_reason}")
+        return Done(f"{owner.peer} knows that the transfer is over: {record.cancel_reason}")

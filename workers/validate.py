@@ -38,7 +38,7 @@ class ValidateStage:
             return StartOver("copy", f"the staged bag is gone from volume {staged.volume}")
         job.save(f"validating {staged.size} bytes")
         judged = self._judge(job, staged)
-        if judged.valid and judged.tag_manifest_sha256 != staged.tag_manifest_sha256:
+        if judged.tag_manifest_sha256 not in ("", staged.tag_manifest_sha256):
             job.manifest.forget_staged()
             return StartOver(
                 "copy", "the staged bag changed since it was copied: its tag manifest has another digest"
