@@ -6,6 +6,7 @@ SQLite runs in WAL mode with foreign keys on. Its transactions take the write lo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,8 +139,17 @@ def _alembic() -> Config:
     return configuration
 
 
+def _json_or_text(stored: str) -> Any:
+    """SQLite lets anything stand in a column: what is no JSON is text, for whoever reads it to judge, so that one
+    damaged row can still be listed, put off and cancelled."""
+    try:
+        return json.loads(stored)
+    except ValueError:
+        return stored
+
+
 def _open_sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS}, json_deserializer=_json_or_text)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

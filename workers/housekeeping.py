@@ -76,7 +76,7 @@ class Housekeeping:
                 )
             last_id = abandoned.last_id
             if abandoned.items:
-                self.log.warning("staged anew: no live worker mounts their volume", items=abandoned.items)
+                self.log.warning("freed from a volume that no live worker mounts", items=abandoned.items)
             if abandoned.unreadable:
                 self.log.error("not staged anew: unreadable manifests", items=abandoned.unreadable)
 
@@ -116,7 +116,10 @@ class Housekeeping:
             )
             with reading(self.sessions) as session:
                 page = session.execute(statement).all()
-            yield from (manifest["upload"]["upload_id"] for _, manifest in page if manifest.get("upload"))
+            for _, manifest in page:
+                upload = manifest.get("upload") if isinstance(manifest, dict) else None
+                if isinstance(upload, dict):
+                    yield str(upload.get("upload_id"))
             if len(page) < PAGE:
                 return
             after = page[-1][0]

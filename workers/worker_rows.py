@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import update
-
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.work.leases import Claim, claim, claimable, due_items
-from dpn.work.notes import printable
+from dpn.work.leases import Claim, claim, due_items
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence, beat, leave, register
 from models.work import DeadLetter, WorkItem
 
 MAX_DEAD_LETTER_CHARACTERS = 1024
 MAX_REASON_CHARACTERS = 255
-LOOK_AGAIN_SECONDS = 300.0
-"""How often to look whether somebody has mended an item that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +26,17 @@ class WorkerRows:
     clock: Clock
 
     def claim(self, item_id: int) -> Claim | None:
-        """Takes the item, if it is ours to take. One that cannot even be read is put off and calls for attention,
-        or it would stand before all others for good."""
-        try:
-            with self.sessions.begin() as session:
-                return claim(
-                    session,
-                    item_id,
-                    worker=self.presence.worker_id,
-                    stages=self.stages,
-                    volumes=self.presence.volumes,
-                    lease_seconds=self.lease_seconds,
-                    clock=self.clock,
-                )
-        except ValueError as error:
-            self._put_off(item_id, f"the manifest is no JSON ({error}): mend it or cancel the item")
-            return None
+        """Takes the item, if it is ours to take."""
+        with self.sessions.begin() as session:
+            return claim(
+                session,
+                item_id,
+                worker=self.presence.worker_id,
+                stages=self.stages,
+                volumes=self.presence.volumes,
+                lease_seconds=self.lease_seconds,
+                clock=self.clock,
+            )
 
     def due(self, limit: int) -> list[int]:
         """Items that could be claimed now."""
@@ -80,16 +70,3 @@ class WorkerRows:
     def leave(self) -> None:
         with self.sessions.begin() as session:
             leave(session, self.presence, clock=self.clock)
-
-    def _put_off(self, item_id: int, note: str) -> None:
-        with self.sessions.begin() as session:
-            session.execute(
-                update(WorkItem)
-                .where(WorkItem.id == item_id, claimable(self.stages, self.presence.volumes, self.clock))
-                .values(
-                    run_after=self.clock.in_database(LOOK_AGAIN_SECONDS),
-                    lease_expires_at=self.clock.in_database(LOOK_AGAIN_SECONDS),
-                    needs_attention=True,
-                    note=printable(note),
-                )
-            )

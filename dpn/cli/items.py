@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dpn.audit.trail import events_of_item
-from dpn.cli.node import ConfigOption, open_node, operator
+from dpn.cli.node import LARGEST_ROW_ID, ConfigOption, open_node, operator
 from dpn.database import reading
 from dpn.work.items import (
     ItemFilter,
@@ -33,7 +33,7 @@ StageName = StrEnum("StageName", {spec.name: spec.name for spec in PIPELINES.all
 
 item_app = typer.Typer(help="One work item.", no_args_is_help=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
-ItemId = Annotated[int, typer.Argument(help="The item's id, as `dpn items` shows it.")]
+ItemId = Annotated[int, typer.Argument(min=1, max=LARGEST_ROW_ID, help="The item's id, as `dpn items` shows it.")]
 
 
 def list_all(
@@ -155,7 +155,8 @@ def _as_json(item: WorkItem) -> dict[str, Any]:
         "completed_at",
     )
     values = {name: getattr(item, name) for name in columns}
-    values["bag"] = (item.manifest.get("transfer") or {}).get("bag")
+    transfer = item.manifest.get("transfer") if isinstance(item.manifest, dict) else None
+    values["bag"] = transfer.get("bag") if isinstance(transfer, dict) else None
     return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in values.items()}
 
 

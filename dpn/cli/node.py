@@ -19,6 +19,9 @@ from dpn.database import Sessions, check_schema, open_engine, open_sessions
 from dpn.settings import Settings, SettingsError, load_settings
 from dpn.telemetry.logs import Log, configure_logs
 
+LARGEST_ROW_ID = 2**63 - 1
+"""What a database takes as the id of a row."""
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="The node's settings file; DPN_CONFIG may name it.", envvar="DPN_CONFIG"),

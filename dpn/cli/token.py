@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dpn.cli.node import ConfigOption, open_node
+from dpn.cli.node import LARGEST_ROW_ID, ConfigOption, open_node
 from dpn.database import reading
 from dpn.registry import tokens
 from dpn.registry.wire import format_instant, parse_namespace
@@ -64,7 +64,9 @@ def list_tokens(
 @app.command("revoke")
 def revoke(
     context: typer.Context,
-    token_id: Annotated[int, typer.Argument(help="The token's id, as `dpn token list` shows it.")],
+    token_id: Annotated[
+        int, typer.Argument(min=1, max=LARGEST_ROW_ID, help="The token's id, as `dpn token list` shows it.")
+    ],
     config: ConfigOption = None,
 ) -> None:
     """Make a token worthless at once."""

@@ -16,11 +16,13 @@ from dpn.errors import PermanentError
 from dpn.work.notes import printable
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
-from dpn.work.transitions import announce, owe_notice
+from dpn.work.transitions import announce, owe_notice, withdraw_notice
 from models.work import Status, Task, WorkItem
 
 PAGE = 500
 MAX_AGENT_CHARACTERS = 255
+BUDGETS = ("restarts", "not_as_recorded")
+"""What a manifest counts on the way to giving up."""
 
 
 class NoSuchItem(PermanentError):
@@ -107,7 +109,8 @@ def new_item(
 
 
 def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipelines, clock: Clock) -> WorkItem:
-    """Makes the item due now, with fresh budgets of attempts and restarts. Raises NoSuchItem, NotAllowed."""
+    """Makes the item due now, with fresh budgets of attempts and restarts; that it was given up is not told any
+    more, if its owner has not heard it yet. Raises NoSuchItem, NotAllowed."""
     item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if item.status == Status.SUCCESS:
         raise NotAllowed(f"item {item_id} has succeeded: there is nothing to retry")
@@ -117,11 +120,13 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     item.attempts = 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()
     if isinstance(item.manifest, dict):
-        item.manifest = {**item.manifest, "restarts": 0}
+        fresh = {name: 0 for name in BUDGETS if name in item.manifest}
+        item.manifest = {**item.manifest, **fresh}
     item.waiting_since = item.completed_at = None
     item.needs_attention = False
     item.lease_token += 1
     item.note = printable(f"retried by {operator}")
+    withdraw_notice(session, item, clock=clock)
     announce(session, item.id, pipelines.spec(item.task, item.stage).topic_on(item.staging_volume), clock.now())
     event = Event(EventType.OPERATOR_RETRY, item.identifier, "pending", {}, item.id)
     record(session, [event], agent=operator, at=clock.now())
@@ -144,7 +149,7 @@ def cancel_item(
         raise NotAllowed(
             f"item {item_id} is what we owe {item.remote_node}: it ends when {item.remote_node} knows"
         )
-    if item.manifest.get("receipt") is not None:
+    if isinstance(item.manifest, dict) and item.manifest.get("receipt") is not None:
         raise NotAllowed(f"item {item_id} already has a stored copy: it can only be finished, not cancelled")
     item.status = Status.CANCELLED
     item.lease_token += 1

@@ -42,7 +42,7 @@ class Abandoned:
     """What one batch came to."""
 
     items: list[int]
-    """Sent back to the stage that stages them."""
+    """Freed from the volume; sent back to the stage that stages them, unless they are stored already."""
     unreadable: list[int]
     """Left alone: their manifests are newer than this software, or damaged."""
     last_id: int | None
@@ -59,7 +59,7 @@ def abandon_lost_volumes(
     clock: Clock,
 ) -> Abandoned:
     """Sends a batch of items back to the stage that stages them, if no live worker has mounted their volume since
-    `abandon_after_seconds`."""
+    `abandon_after_seconds`; those that are stored already just leave the volume."""
     lost = select(StagingVolume.name).where(StagingVolume.seen_at < clock.in_database(-abandon_after_seconds))
     held_by_nobody = or_(
         WorkItem.status == Status.PENDING,
@@ -87,16 +87,19 @@ def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: C
         item.needs_attention = True
         item.note = printable(f"staging volume {item.staging_volume} is gone, and {error}")
         return None
-    spec = pipelines.staging_stage(item.task)
+    volume, spec = item.staging_volume, pipelines.staging_stage(item.task)
+    note = f"no live worker mounts staging volume {volume}: staged anew"
     if isinstance(manifest, ReplicationManifest):
         manifest.forget_staged()
-    volume = item.staging_volume
+        if manifest.receipt is not None:  # it is stored: only its owner must still hear of it
+            spec = pipelines.spec(item.task, item.stage)
+            note = f"no live worker mounts staging volume {volume}; the bag is stored already"
     item.manifest = manifest.model_dump(mode="json")
     item.stage, item.status, item.attempts = spec.name, Status.PENDING, 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()
     item.lease_token += 1
     item.lease_owner = item.lease_expires_at = item.staging_volume = item.waiting_since = None
-    item.note = f"no live worker mounts staging volume {volume}: staged anew"
+    item.note = note
     announce(session, item.id, spec.topic, clock.now())
     return Event(EventType.STAGED_COPY_LOST, item.identifier, "started over", {"volume": volume}, item.id)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert
+from sqlalchemy import ColumnElement, and_, delete, insert, update
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -117,7 +117,10 @@ def owe_notice(
     pipelines: Pipelines,
     clock: Clock,
 ) -> None:
-    """Makes the work item that tells `peer` of a cancelled transfer until it has heard; one for a transfer."""
+    """Makes the work item that tells `peer` of a cancelled transfer until it has heard; one for a transfer.
+
+    One that is under way or heard stays as it is; one that was withdrawn, or failed, is owed anew.
+    """
     detail = printable(cancellation.detail)
     manifest = NoticeManifest(
         replication_id=replication_id,
@@ -125,26 +128,54 @@ def owe_notice(
         cancel_reason_detail=detail,
         caused_by_item=item_id,
     )
-    insert_missing(
-        session,
-        WorkItem,
-        [
-            {
-                "task": Task.NOTICE,
-                "identifier": replication_id,
-                "remote_node": peer,
-                "stage": pipelines.first(Task.NOTICE).name,
-                "status": Status.PENDING,
-                "attempts": 0,
-                "run_after": clock.in_database(),
-                "lease_token": 0,
-                "note": f"{peer} is to be told: {cancellation.reason.value}: {detail}",
-                "needs_attention": False,
-                "manifest": manifest.model_dump(mode="json"),
-                "created_at": clock.in_database(),
-                "updated_at": clock.in_database(),
-            }
-        ],
-    )
+    due = {
+        "status": Status.PENDING,
+        "attempts": 0,
+        "run_after": clock.in_database(),
+        "note": f"{peer} is to be told: {cancellation.reason.value}: {detail}",
+        "needs_attention": False,
+        "manifest": manifest.model_dump(mode="json"),
+        "updated_at": clock.in_database(),
+    }
+    row = {
+        "task": Task.NOTICE,
+        "identifier": replication_id,
+        "remote_node": peer,
+        "stage": pipelines.first(Task.NOTICE).name,
+        "lease_token": 0,
+        "created_at": clock.in_database(),
+        **due,
+    }
+    if not insert_missing(session, WorkItem, [row]):
+        given_up = (_is_notice_of(replication_id), WorkItem.status.in_((Status.CANCELLED, Status.FAILED)))
+        session.execute(update(WorkItem).where(*given_up).values(**due, completed_at=None, waiting_since=None))
     notice = Event(EventType.ITEM_CREATED, replication_id, "pending", {"task": Task.NOTICE.value}, item_id)
     record(session, [notice], agent="runner", at=clock.now())
+
+
+def withdraw_notice(session: Session, item: WorkItem, *, clock: Clock) -> None:
+    """Ends what we owe the owner of `item`'s transfer, unless it has heard: the item is being worked on again.
+
+    A worker that is telling it just now loses its lease.
+    """
+    if item.task != Task.REPLICATION:
+        return
+    session.execute(
+        update(WorkItem)
+        .where(_is_notice_of(item.identifier), WorkItem.status != Status.SUCCESS)
+        .values(
+            status=Status.CANCELLED,
+            lease_token=WorkItem.lease_token + 1,
+            lease_owner=None,
+            lease_expires_at=None,
+            needs_attention=False,
+            note=f"withdrawn: item {item.id} is retried",
+            completed_at=clock.in_database(),
+            updated_at=clock.in_database(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _is_notice_of(replication_id: str) -> ColumnElement[bool]:
+    return and_(WorkItem.task == Task.NOTICE, WorkItem.identifier == replication_id)

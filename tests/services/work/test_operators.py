@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from dpn.cancellation import Cancellation
 from dpn.errors import LeaseLost
@@ -18,7 +18,7 @@ from dpn.work.items import (
     list_items,
     retry_item,
 )
-from dpn.work.outcomes import Done, Fail, StartOver
+from dpn.work.outcomes import CancelReason, Done, Fail, StartOver, TransferCancellation
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import POLICY, Bench
 from workers.lease_keeper import LeaseKeeper
@@ -136,3 +136,39 @@ def test_items_are_listed_in_pages_by_what_is_asked(bench: Bench) -> None:
         counts = {(task, stage, status): count for task, stage, status, count in count_by_status(session)}
         assert counts[("replication", "copy", "pending")] == 2 * PAGE
         assert session.scalar(select(func.count()).select_from(WorkItem)) == 2 * PAGE + 1
+
+
+def test_a_retry_takes_back_what_its_owner_has_not_heard_and_a_second_failure_owes_it_anew(bench: Bench) -> None:
+    item = bench.make_item()
+    given_up = Fail("the disk broke", TransferCancellation(CancelReason.OTHER, "the disk broke"))
+    bench.run(item, lambda _: given_up)
+    (owed,) = bench.notices()
+    telling = bench.claim(owed.id)
+    retry(bench, item)
+    (withdrawn,) = bench.notices()
+    assert (withdrawn.status, withdrawn.needs_attention) == (Status.CANCELLED, False)
+    assert bench.run(owed.id, done, claim=telling).status == Status.CANCELLED, "who is telling it has lost it"
+    again = Fail("it broke again", TransferCancellation(CancelReason.OTHER, "it broke again"))
+    bench.run(item, lambda _: again)
+    (owed,) = bench.notices()
+    assert (owed.status, owed.manifest["cancel_reason_detail"]) == (Status.PENDING, "it broke again")
+    assert bench.run(owed.id, done).status == Status.SUCCESS
+    retry(bench, item)
+    assert bench.notices()[0].status == Status.SUCCESS, "what was heard was heard"
+
+
+@pytest.mark.parametrize("manifest", ["[1, 2]", '"a word"', "null", "{broken"])
+def test_an_item_whose_manifest_is_damaged_can_be_listed_retried_and_cancelled(
+    bench: Bench, manifest: str
+) -> None:
+    item = bench.make_item()
+    if bench.sessions.kw["bind"].dialect.name != "sqlite" and manifest == "{broken":
+        pytest.skip("PostgreSQL refuses what is no JSON")
+    with bench.sessions.begin() as session:
+        session.execute(
+            text("UPDATE work_items SET manifest = :manifest WHERE id = :id"), {"manifest": manifest, "id": item}
+        )
+    with bench.sessions() as session:
+        assert [row.id for row in list_items(session, ItemFilter())] == [item]
+    assert retry(bench, item).status == Status.PENDING
+    assert cancel(bench, item).status == Status.CANCELLED

@@ -15,7 +15,7 @@ from dpn.work.outcomes import Done
 from dpn.work.presence import Presence
 from dpn.work.sweep import Abandoned, abandon_lost_volumes, announce_due_items
 from dpn.work.transitions import announce
-from models.manifests import MANIFEST_VERSION, ReplicationManifest, StagedFile
+from models.manifests import MANIFEST_VERSION, Receipt, ReplicationManifest, StagedFile
 from models.work import DiskReservation, StagingVolume, Status, WorkItem
 from tests.fixtures.scripted.bench import Bench
 from workers.pipelines import PIPELINES
@@ -217,3 +217,30 @@ def test_a_worker_that_comes_again_under_the_same_name_says_what_it_mounts_now(b
         assert session.get_one(StagingVolume, "b").seen_at == bench.clock.now()
         assert session.get_one(StagingVolume, "a").seen_at < bench.clock.now()
         assert session.scalar(select(func.count()).select_from(WorkItem)) == 0
+
+
+def test_an_item_that_is_stored_already_leaves_a_lost_volume_and_copies_nothing_again(bench: Bench) -> None:
+    """Its owner was away when it was to hear of the copy, and then the host was gone for good."""
+    mount(bench, "a")
+    item = staged_on(bench, "a", stage="store")
+    receipt = Receipt(
+        store="main",
+        url="file:///store/bag.tar",
+        key="bag.tar",
+        size=1,
+        sha256="0" * 64,
+        part_size=1,
+        part_sha256=["0" * 64],
+        confirmed_at=bench.clock.now(),
+        confirmed_by="read-back",
+    )
+    with bench.sessions.begin() as session:
+        row = session.get_one(WorkItem, item)
+        row.manifest = {**row.manifest, "receipt": receipt.model_dump(mode="json")}
+    bench.clock.advance(ABANDON_AFTER_SECONDS + 1)
+    assert abandon(bench).items == [item]
+    freed = bench.item(item)
+    assert (freed.stage, freed.status, freed.staging_volume) == ("store", Status.PENDING, None)
+    assert freed.manifest["receipt"] is not None
+    assert bench.intents() == [("dpn_replication_store_topic", item)]
+    assert reservations(bench) == 0
