@@ -92,6 +92,9 @@ class Sync:
                 self._sync_type(peer, walk, result.types.setdefault(walk.name, TypeResult()), full)
         except (DpnError, SQLAlchemyError) as error:
             result.error = str(error)
+        except Exception as error:  # whatever one peer makes us stumble over is its own affair
+            result.error = repr(error)
+            self.log.error("sync of a node broke off", peer=peer, exc_info=error)
         result.seconds = round(self.clock.monotonic() - started, 3)
         report = self.log.info if result.ok else self.log.error
         report(

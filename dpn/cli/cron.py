@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from workers.sync import PeerResult
 
 EXIT_FAILED = 1
+MAX_HOURS = 1_000_000
+"""More than a century: before that, there is nothing to leave out."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
 
 
@@ -41,18 +45,27 @@ def sync(
         clients = {name: RegistryClient(name, peer) for name, peer in peers.items()}
         results = Sync(clients, node.sessions, node.clock, node.log).run(only=node_name, full=full)
         if as_json:
-            Console().print_json(data=[asdict(result) for result in results])
+            print(json.dumps([asdict(result) for result in results]))
         else:
             Console().print(_sync_table(results))
     if not all(result.ok for result in results):
         raise typer.Exit(EXIT_FAILED)
 
 
+def _hours(hours: float | None) -> float | None:
+    if hours is not None and not 0 < hours <= MAX_HOURS:
+        raise typer.BadParameter(f"must be more than 0 and at most {MAX_HOURS}: leave it out for all")
+    return hours
+
+
 def queue(
     context: typer.Context,
     config: ConfigOption = None,
     hours: Annotated[
-        float | None, typer.Option(help="Only transfers changed within so many hours; default: all that are open.")
+        float | None,
+        typer.Option(
+            help="Only transfers changed within so many hours; default: all that are open.", callback=_hours
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,7 +83,7 @@ def queue(
             node.log,
         ).run(hours=hours)
         if as_json:
-            Console().print_json(data=asdict(result))
+            print(json.dumps(asdict(result)))
         else:
             Console().print(
                 f"{result.created} items made, {result.announced} due items announced, "

@@ -86,9 +86,10 @@ def run() -> None:
     except Exception as error:
         if "sqlalchemy" not in sys.modules:
             raise
-        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import DatabaseError, OperationalError
 
-        if not isinstance(error, OperationalError):
+        # DatabaseError itself, no kind of it, is what SQLite says of a file that is no database.
+        if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
             raise
         _end(f"the database cannot be used ({str(error.orig).strip()}): check database.url and that it runs")
 
