@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import stat
 from pathlib import Path
@@ -78,6 +79,14 @@ def _http_url(value: str) -> str:
     if port is not None:
         _port(str(port))
     return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host, a name or an address, stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _address(value: str) -> str:

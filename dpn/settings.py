@@ -23,6 +23,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -36,6 +37,7 @@ from dpn.setting_types import (
     HttpUrl,
     NamespaceName,
     SecretFile,
+    is_loopback,
     read_secret,
 )
 
@@ -61,9 +63,10 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _not_a_truth_value(cls, value: object) -> object:
-        """No setting is one, and pydantic would take `true` for the number 1."""
-        if isinstance(value, bool):
+    def _not_a_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        """Where none is meant, pydantic would take `true` for the number 1."""
+        meant = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
+        if isinstance(value, bool) and not meant:
             raise ValueError("must not be true or false")
         return value
 
@@ -249,6 +252,7 @@ class RsyncSource(Section):
 class PeerSettings(Section):
     """Another node of the network."""
 
+    allow_plain_http: bool = False
     api_root: HttpUrl
     token: SecretStr | None = None
     token_file: SecretFile | None = None
@@ -263,6 +267,18 @@ class PeerSettings(Section):
         if (self.token is None) == (self.token_file is None):
             raise ValueError("give exactly one of token and token_file")
         return self
+
+    @field_validator("api_root")
+    @classmethod
+    def _token_not_in_the_open(cls, api_root: str, info: ValidationInfo) -> str:
+        parts = urlsplit(api_root)
+        allowed = info.data.get("allow_plain_http", True)  # a wrong value is told of by itself
+        if parts.scheme == "http" and not (allowed or is_loopback(parts.hostname or "")):
+            raise ValueError(
+                "must be https://, or anybody on the way could read our token; in a closed network say "
+                "allow_plain_http = true"
+            )
+        return api_root
 
     def secret(self) -> str:
         """The token that we show to this peer."""
@@ -379,6 +395,8 @@ PLAIN_WORDS = {
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
 }
 """What an operator is told where pydantic would speak of Python's types."""
 

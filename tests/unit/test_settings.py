@@ -64,6 +64,24 @@ def test_a_file_with_only_what_has_no_default_is_enough(file: Path) -> None:
     assert settings.peers == {}
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:8081", "localhost", "[::1]:8081", "127.9.9.9"])
+def test_a_token_may_go_over_plain_http_on_this_machine(file: Path, host: str) -> None:
+    text = MINIMAL + PEER.replace("https://dpn.north.example.org", f"http://{host}")
+    assert load(file, text).peers["north"].api_root == f"http://{host}"
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_token_goes_over_plain_http_to_another_machine_only_where_settings_say_so(
+    file: Path, place: str
+) -> None:
+    text = MINIMAL + PEER.replace("https://", "http://")
+    if place == "file":
+        text, environment = text.replace("token =", "allow_plain_http = true\ntoken ="), {}
+    else:
+        environment = {"DPN_PEERS__NORTH__ALLOW_PLAIN_HTTP": "true"}
+    assert load(file, text, environment).peers["north"].allow_plain_http
+
+
 def test_settings_cannot_be_changed_once_loaded(file: Path) -> None:
     settings = load(file)
     with pytest.raises(ValueError, match="frozen"):
@@ -148,6 +166,14 @@ def test_a_missing_key_is_named_and_where_it_is_explained(file: Path, line: str,
         (PEER.replace("peers.north", "peers.North"), "peers.North", "must be lower-case"),
         (PEER.replace("peers.north", "peers.south"), "peers.south", "this is the node itself"),
         (PEER.replace("https://", "ftp://"), "peers.north.api_root", "must be an http:// or https:// address"),
+        (PEER.replace("https://", "http://"), "peers.north.api_root", "say allow_plain_http = true"),
+        (PEER.replace("https://", "HTTP://"), "peers.north.api_root", "must be https://"),
+        (PEER.replace("https://dpn.north", "http://127.0.0.1.north"), "peers.north.api_root", "must be https://"),
+        (
+            PEER.replace("token =", "allow_plain_http = 1.5\ntoken ="),
+            "peers.north.allow_plain_http",
+            "true or false",
+        ),
         (PEER.replace(".org", ".org:70000", 1), "peers.north.api_root", "valid host and port"),
         (PEER.replace('["north.example.org"]', "[]"), "peers.north.rsync.hosts", "at least 1 item"),
         (PEER.replace('token = "a-token"', ""), "peers.north", "give exactly one of token and token_file"),
