@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dpn.database import reading
-from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
+from dpn.errors import Misconfigured, PeerRefused, StoreMismatch, StoreUnavailable
 from dpn.registry.client import RegistryClient
 from models.registry import ReplicationTransfer
 from models.work import Status, WorkItem
@@ -348,3 +348,97 @@ def test_a_transfer_to_somebody_else_is_refused(north: North, south: South, bag:
     assert "addressed to west" in item.note
     with reading(south.sessions) as session:
         assert session.query(WorkItem).count() == 2, "the replication and what we owe its owner"
+
+
+def test_workers_that_were_killed_before_do_not_make_an_owner_s_first_mistake_its_last(
+    north: North, south: South, bag: Path
+) -> None:
+    """Each run that died is an attempt, but says nothing of the file's size."""
+    transfer = north.deposit(bag)
+    whole = bag.read_bytes()
+    item = south.request(transfer)
+    with south.sessions.begin() as session:
+        session.get_one(WorkItem, item).attempts = 5
+    (north.outbound / bag.name).write_bytes(whole[:-512])
+    south.run_due()
+    assert south.item(item).status == Status.PENDING
+    (north.outbound / bag.name).write_bytes(whole)
+    assert south.settle(item).status == Status.SUCCESS
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda tar: b"\0" * len(tar), lambda tar: tar.replace(b"sha256.txt", b"sha256.tXt")]
+)
+def test_a_tar_that_has_its_size_before_its_content_is_not_refused_for_that(
+    north: North, south: South, bag: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """A wrong fixity that was sent would be refused for good."""
+    transfer = north.deposit(bag)
+    whole = bag.read_bytes()
+    (north.outbound / bag.name).write_bytes(damage(whole))
+    item = south.request(transfer)
+    south.run_due()
+    assert south.item(item).status == Status.PENDING, south.item(item).note
+    assert north.transfer(transfer.replication_id).fixity_value is None
+    (north.outbound / bag.name).write_bytes(whole)
+    assert south.settle(item).status == Status.SUCCESS
+
+
+class Refuses:
+    """An owner that refuses one kind of read."""
+
+    def __init__(self, client: object, call: str, status: int) -> None:
+        self.client, self.call, self.status = client, call, status
+
+    def __getattr__(self, name: str) -> object:
+        def refuse(*_: object) -> None:
+            raise PeerRefused("north", self.status, "no")
+
+        return refuse if name == self.call else getattr(self.client, name)
+
+
+@pytest.mark.parametrize(("call", "status"), [("get_bag", 404), ("get_bag", 400), ("get_transfer", 400)])
+def test_a_read_that_is_refused_gives_no_transfer_up(
+    north: North, south: South, bag: Path, call: str, status: int
+) -> None:
+    transfer = north.deposit(bag)
+    item = south.request(transfer)
+    willing = south.clients["north"]
+    south.clients["north"] = Refuses(willing, call, status)  # type: ignore[assignment]
+    south.run_due()
+    assert (south.item(item).status, south.item(item).attempts) == (Status.PENDING, 1)
+    south.clients["north"] = willing
+    assert south.settle(item).status == Status.SUCCESS
+    assert not north.transfer(transfer.replication_id).cancelled
+
+
+def test_a_staged_bag_whose_tag_manifest_rots_is_copied_anew_not_refused(
+    north: North, south: South, bag: Path
+) -> None:
+    transfer = north.deposit(bag)
+    item = south.request(transfer)
+    south.settle(item, until=lambda row: row.stage == "validate")
+    staged = south.manifest(item).staged
+    assert staged is not None
+    path = south.staging.path_of(staged)
+    path.write_bytes(path.read_bytes().replace(b"  dpn-tags/dpn-info.txt", b"  dpn-tags/dpn-info.tXt"))
+    south.run_due()
+    assert south.item(item).stage == "copy", south.item(item).note
+    assert south.settle(item).status == Status.SUCCESS
+    assert north.transfer(transfer.replication_id).stored
+
+
+def test_an_owner_that_asks_to_store_without_our_fixity_gets_none_of_its_bag_stored(
+    north: North, south: South, bag: Path
+) -> None:
+    class Careless(Refuses):
+        def put_transfer(self, record):  # type: ignore[no-untyped-def]
+            return record.change(fixity_value=None, store_requested=True)
+
+    item = south.request(north.deposit(bag))
+    south.clients["north"] = Careless(south.clients["north"], "", 0)  # type: ignore[assignment]
+    for _ in range(5):
+        south.run_due()
+        south.clock.advance(3600)
+    assert (south.item(item).stage, south.item(item).status) == ("copy", Status.PENDING)
+    assert not (Path(south.settings.store.url.removeprefix("file://")) / bag.name).exists()

@@ -1,0 +1,72 @@
+"""What is typed wrong, or cannot be, is one line on stderr and exit status 2, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dpn.cli.main import app
+from dpn.database import open_engine, upgrade
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        f"""
+        [node]
+        namespace = "south"
+        api_root = "https://dpn.south.example.org"
+        [database]
+        url = "sqlite:///{tmp_path / "node.db"}"
+        [staging.volumes]
+        main = "{tmp_path}"
+        [store]
+        url = "file://{tmp_path}"
+        """
+    )
+    engine = open_engine(f"sqlite:///{tmp_path / 'node.db'}")
+    upgrade(engine)
+    engine.dispose()
+    return file
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["item", "show", "0"],
+        ["item", "show", "one"],
+        ["item", "show", str(2**63)],
+        ["item", "retry", str(2**70)],
+        ["item", "cancel", "1"],
+        ["token", "revoke", str(2**63)],
+        ["items", "--stage", "nowhere"],
+        ["queue", "--hours", "nan"],
+        ["queue", "--hours", "inf"],
+        ["queue", "--hours", "-1"],
+        ["queue", "--hours", "1e300"],
+        ["worker", "copy", "--concurrency", "0"],
+    ],
+)
+def test_what_cannot_be_is_unusable_input(config: Path, words: list[str]) -> None:
+    ended = CliRunner().invoke(app, ["--config", str(config), *words])
+    assert (ended.exit_code, ended.stdout) == (2, ""), ended.output
+    assert ended.stderr
+
+
+def test_an_item_that_is_not_there_is_an_answer(config: Path) -> None:
+    ended = CliRunner().invoke(app, ["--config", str(config), "item", "show", str(2**63 - 1), "--json"])
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert "no work item" in ended.stderr
+
+
+@pytest.mark.parametrize("command", [["queue", "--json"], ["sync", "--json"], ["items", "--json"]])
+def test_json_is_all_that_is_on_stdout_also_where_colour_is_forced(
+    config: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    ended = CliRunner().invoke(app, ["--config", str(config), *command])
+    assert ended.exit_code == 0
+    assert "\x1b" not in ended.stdout
