@@ -4,10 +4,13 @@ neither another, nor claims, nor the end of the process."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dpn.telemetry.logs import Log
+
+STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,24 @@ class ChoreThreads:
     """Does each chore at the start and then every so often, out of step with other workers."""
 
     def __init__(self, chores: Sequence[Chore], *, jitter: Callable[[], float], log: Log) -> None:
-        self._chores = chores
+        self._threads = [
+            threading.Thread(target=self._keep_doing, args=(chore,), name=chore.name, daemon=True)
+            for chore in chores
+        ]
         self._jitter = jitter
         self._log = log
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        for chore in self._chores:
-            threading.Thread(target=self._keep_doing, args=(chore,), name=chore.name, daemon=True).start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Begins no chore any more; one under way ends with the process."""
+        """Begins no chore any more; one that is still under way after a moment ends with the process."""
         self._stopping.set()
+        give_up_at = time.monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, give_up_at - time.monotonic()))
 
     def _keep_doing(self, chore: Chore) -> None:
         while not self._stopping.is_set():

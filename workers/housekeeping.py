@@ -20,7 +20,7 @@ from dpn.storage import Store
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.pipeline import Pipelines
-from dpn.work.sweep import abandon_lost_volumes
+from dpn.work.sweep import abandon_lost_volumes, forget_dead_letters
 from models.work import Status, Task, WorkItem
 from workers.chores import Chore
 
@@ -51,6 +51,7 @@ class Housekeeping:
             Chore("give up staging volumes that are gone", 60.0, self.abandon_volumes),
             Chore("release what no item needs", 300.0, self.sweep_staging),
             Chore("bound the quarantine", 3600.0, self.prune_quarantine),
+            Chore("bound the dead letters", 3600.0, self.forget_dead_letters),
         ]
         if self.store is not None:
             chores.append(Chore("abort uploads that no item owns", 3600.0, self.abort_uploads))
@@ -89,6 +90,12 @@ class Housekeeping:
     def prune_quarantine(self) -> None:
         if removed := self.staging.prune_quarantine():
             self.log.warning("quarantine pruned", removed=[str(pruned) for pruned in removed])
+
+    def forget_dead_letters(self) -> None:
+        with self.sessions.begin() as session:
+            forgotten = forget_dead_letters(session)
+        if forgotten:
+            self.log.warning("old dead letters forgotten", count=forgotten)
 
     def abort_uploads(self) -> None:
         if self.store is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
@@ -25,6 +26,10 @@ from models.registry import ReplicationTransfer
 from models.work import Task, WorkItem
 
 BATCH = 500
+
+CROWDED_MESSAGES = 10_000
+"""So many messages of a topic wake its workers for long enough. A message that waits cannot be told from one that
+was lost, and more would pile up with every run of a long backlog."""
 
 
 @dataclass
@@ -129,11 +134,12 @@ class Queue:
         )
 
     def _announce(self, result: QueueResult) -> None:
-        after = 0
-        while True:
+        crowded = cache(lambda topic: self.broker.waiting(topic) >= CROWDED_MESSAGES)
+        last_id: int | None = 0
+        while last_id is not None:
             with self.sessions.begin() as session:
-                announced = announce_due_items(session, after_id=after, pipelines=self.pipelines, clock=self.clock)
-            if not announced:
-                return
-            result.announced += len(announced)
-            after = announced[-1]
+                announced = announce_due_items(
+                    session, after_id=last_id, pipelines=self.pipelines, clock=self.clock, crowded=crowded
+                )
+            result.announced += len(announced.items)
+            last_id = announced.last_id

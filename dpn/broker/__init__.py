@@ -32,6 +32,10 @@ class Broker(Protocol):
         """Announces items, all or none of them. Raises BrokerUnavailable."""
         ...
 
+    def waiting(self, topic: str) -> int:
+        """How many messages of the topic wait for a worker, as far as the broker knows; 0 if it cannot say."""
+        ...
+
     async def start(
         self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
     ) -> None:

@@ -44,6 +44,10 @@ class EmbeddedBroker:
                 raise BrokerUnavailable(f"the database took no notification: {error}") from error
         self._sweep_now()
 
+    def waiting(self, topic: str) -> int:
+        """Nothing waits: a notification that nobody hears is gone, and costs nothing."""
+        return 0
+
     async def start(
         self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
     ) -> None:

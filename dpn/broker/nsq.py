@@ -51,6 +51,9 @@ class NsqBroker:
                 return
         raise BrokerUnavailable("no nsqd took the message: " + "; ".join(problems))
 
+    def waiting(self, topic: str) -> int:
+        return sum(self._depth(address, topic) for address in self._settings.nsqd_http_addresses)
+
     async def start(
         self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
     ) -> None:
@@ -109,17 +112,35 @@ class NsqBroker:
             except requests.RequestException as error:
                 log.warning("nsqd %s: channels not made: %s", address, error)
 
+    def _depth(self, address: str, topic: str) -> int:
+        parameters = {"format": "json", "topic": topic, "include_clients": "false", "include_mem": "false"}
+        try:
+            stats = self._request("GET", address, "stats", parameters).json()
+            queues = [queue for found in stats["topics"] for queue in (found, *(found["channels"] or ()))]
+            return sum(int(queue["depth"]) for queue in queues)
+        except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+            log.warning("nsqd %s: does not say how much waits: %s", address, error)
+            return 0
+
     def _post(self, address: str, path: str, parameters: dict[str, str], body: bytes) -> None:
+        self._request("POST", address, path, parameters, body)
+
+    def _request(
+        self, method: str, address: str, path: str, parameters: dict[str, str], body: bytes = b""
+    ) -> requests.Response:
         if not hasattr(self._sessions, "session"):
             self._sessions.session = requests.Session()
             self._sessions.session.trust_env = False
-        response = self._sessions.session.post(
+        session: requests.Session = self._sessions.session
+        response = session.request(
+            method,
             f"http://{address}/{path}",
             params=parameters,
             data=body,
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         )
         response.raise_for_status()
+        return response
 
 
 async def _answer(message: Any, topic: str, offer: Offer) -> None:

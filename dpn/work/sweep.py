@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -14,14 +16,27 @@ from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce, announce_all
 from models.manifests import ManifestUnreadable, ReplicationManifest, read_manifest
-from models.work import DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
+from models.work import DeadLetter, DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
 
-BATCH = 100
+BATCH = 500
+DEAD_LETTERS_KEPT = 10_000
 
 
-def announce_due_items(session: Session, *, after_id: int, pipelines: Pipelines, clock: Clock) -> list[int]:
-    """Intends a message for a batch of due items that have none under way; answers them. Empty: no more.
+@dataclass(frozen=True)
+class Announced:
+    """What one batch came to."""
 
+    items: list[int]
+    last_id: int | None
+    """Where the next batch goes on; none after the last one."""
+
+
+def announce_due_items(
+    session: Session, *, after_id: int, pipelines: Pipelines, clock: Clock, crowded: Callable[[str], bool]
+) -> Announced:
+    """Intends a message for a batch of due items that have none under way.
+
+    On a `crowded` topic more than enough messages wait already: its workers are awake, and sweep for the rest.
     Items at a stage that this software does not know wait for a newer one.
     """
     announced = select(DispatchIntent.id).where(DispatchIntent.item_id == WorkItem.id).exists()
@@ -33,8 +48,16 @@ def announce_due_items(session: Session, *, after_id: int, pipelines: Pipelines,
     )
     items = session.execute(due).all()
     messages = [(item_id, pipelines.spec(task, stage).topic_on(volume)) for item_id, task, stage, volume in items]
+    messages = [(item_id, topic) for item_id, topic in messages if not crowded(topic)]
     announce_all(session, messages, clock.now())
-    return [item_id for item_id, *_ in items]
+    return Announced([item_id for item_id, _ in messages], items[-1].id if items else None)
+
+
+def forget_dead_letters(session: Session, *, keep: int = DEAD_LETTERS_KEPT) -> int:
+    """Keeps the newest dead letters: nobody who can publish shall fill the database. Answers how many went."""
+    newest = select(func.max(DeadLetter.id)).scalar_subquery()
+    result = session.execute(delete(DeadLetter).where(DeadLetter.id <= newest - keep))
+    return cast("CursorResult[Any]", result).rowcount
 
 
 @dataclass(frozen=True)

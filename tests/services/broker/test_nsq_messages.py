@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -117,6 +118,21 @@ def test_many_items_are_published_at_once_and_each_is_a_message(
         assert sorted(int(body) for body in worker.heard) == list(range(1, 101))
 
     running(test)
+
+
+def test_how_much_waits_is_known_from_the_first_message_on(
+    nsqd_entry: dict[str, Any], nsqd: Nsqd, topic: str
+) -> None:
+    broker = open_broker(nsqd_entry)
+    assert broker.waiting(topic) == 0
+    broker.publish(topic, *range(1, 8))
+    assert broker.waiting(topic) == 7
+    nsqd.post("channel/create", topic=topic, channel="shared_channel")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while nsqd.channel(topic, "shared_channel")["depth"] != 7 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert broker.waiting(topic) == 7, "and it is the same once a channel has them"
+    assert open_broker(nsqd_entry, nsqd_http_addresses=[NOBODY_LISTENS]).waiting(topic) == 0
 
 
 def test_an_nsqd_that_is_down_is_passed_over_for_the_next(

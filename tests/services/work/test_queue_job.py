@@ -19,7 +19,7 @@ from models.registry import Bag, ReplicationTransfer
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import Bench
 from workers.pipelines import PIPELINES
-from workers.queue import Queue, QueueResult
+from workers.queue import CROWDED_MESSAGES, Queue, QueueResult
 
 BAG = "00000000-0000-4000-b000-000000000001"
 MANY = 10_000
@@ -158,6 +158,15 @@ def test_a_broker_that_is_down_fails_the_run_but_loses_nothing(registry: Bench) 
     assert len(registry.intents()) == 2
     registry.broker.down = False
     assert run(registry).published == 2
+
+
+def test_a_long_backlog_is_not_announced_again_and_again(registry: Bench) -> None:
+    add_transfers(registry, 3)
+    registry.broker.backlog["dpn_copy_topic"] = CROWDED_MESSAGES
+    result = run(registry)
+    assert (result.created, result.announced, result.ok) == (3, 0, True)
+    registry.broker.backlog["dpn_copy_topic"] -= 1
+    assert run(registry).announced == 3
 
 
 def test_ten_thousand_transfers_take_no_query_for_each(registry: Bench) -> None:

@@ -13,19 +13,21 @@ from dpn.work import presence
 from dpn.work.dispatch import BATCH, publish_intents
 from dpn.work.outcomes import Done
 from dpn.work.presence import Presence
-from dpn.work.sweep import Abandoned, abandon_lost_volumes, announce_due_items
+from dpn.work.sweep import Abandoned, abandon_lost_volumes, announce_due_items, forget_dead_letters
 from dpn.work.transitions import announce
 from models.manifests import MANIFEST_VERSION, Receipt, ReplicationManifest, StagedFile
-from models.work import DiskReservation, StagingVolume, Status, WorkItem
+from models.work import DeadLetter, DiskReservation, StagingVolume, Status, WorkItem
 from tests.fixtures.scripted.bench import Bench
 from workers.pipelines import PIPELINES
 
 ABANDON_AFTER_SECONDS = 3600.0
 
 
-def announce_due(bench: Bench, after_id: int = 0) -> list[int]:
+def announce_due(bench: Bench, *crowded: str) -> list[int]:
     with bench.sessions.begin() as session:
-        return announce_due_items(session, after_id=after_id, pipelines=PIPELINES, clock=bench.clock)
+        return announce_due_items(
+            session, after_id=0, pipelines=PIPELINES, clock=bench.clock, crowded=lambda topic: topic in crowded
+        ).items
 
 
 def abandon(bench: Bench) -> Abandoned:
@@ -65,6 +67,30 @@ def test_an_item_of_newer_software_does_not_stop_the_sweep(bench: Bench) -> None
     bench.make_item(1, stage="transmogrify")
     known = bench.make_item(2)
     assert announce_due(bench) == [known]
+
+
+def test_a_topic_on_which_more_than_enough_waits_gets_no_more(bench: Bench) -> None:
+    """A message that waits cannot be told from a lost one: a long backlog must not double with every run."""
+    bench.make_item(1)
+    other = bench.make_item(2, stage="validate", staging_volume="a")
+    assert announce_due(bench, "dpn_copy_topic", "dpn_validation_topic") == [other]
+
+
+def test_only_the_newest_dead_letters_are_kept(bench: Bench) -> None:
+    with bench.sessions.begin() as session:
+        for number in range(20):
+            session.add(DeadLetter(topic="t", body=str(number), reason="garbage", received_at=bench.clock.now()))
+    for forgotten in (15, 0):
+        with bench.sessions.begin() as session:
+            assert forget_dead_letters(session, keep=5) == forgotten
+    with bench.sessions() as session:
+        assert session.scalars(select(DeadLetter.body).order_by(DeadLetter.id)).all() == [
+            "15",
+            "16",
+            "17",
+            "18",
+            "19",
+        ]
 
 
 def test_publishing_goes_on_where_it_broke_off(bench: Bench) -> None:
