@@ -367,7 +367,8 @@ def test_workers_that_were_killed_before_do_not_make_an_owner_s_first_mistake_it
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda tar: b"\0" * len(tar), lambda tar: tar.replace(b"sha256.txt", b"sha256.tXt")]
+    "damage",
+    [lambda tar: b"\0" * len(tar), lambda tar: tar.replace(b"manifest-sha256.txt\n", b"manifest-sha256.tXt\n")],
 )
 def test_a_tar_that_has_its_size_before_its_content_is_not_refused_for_that(
     north: North, south: South, bag: Path, damage: Callable[[bytes], bytes]
