@@ -97,16 +97,16 @@ def test_what_is_not_finished_when_the_time_to_stop_is_over_is_put_back(embedded
     one, two = node.make_item(1), node.make_item(2)
     node.script.write("copy", {"hold": "one"}, item=one)
     node.script.write("copy", {"hold": "two"}, item=two)
-    worker = node.start("a", "copy", concurrency=2, stop_timeout_seconds=1.0)
+    worker = node.start("a", "copy", concurrency=2, stop_timeout_seconds=2.0)
     for item in (one, two):
         node.await_run(item)
     worker.signal(signal.SIGTERM)
     told = time.monotonic()
     eventually(lambda: worker.log("halt"))
-    eventually(lambda: time.monotonic() - told > 0.5)
+    eventually(lambda: time.monotonic() - told > 1.0)
     node.script.open_gate("one")
     assert worker.wait() == 0
-    assert time.monotonic() - told < 1.45, "the end of another run must not start the time anew"
+    assert time.monotonic() - told < 2.9, "the end of another run must not start the time anew"
     assert (node.item(one).stage, node.item(one).status) == ("validate", Status.PENDING)
     assert (node.item(two).stage, node.item(two).status, node.item(two).attempts) == ("copy", Status.PENDING, 0)
     assert "the time to finish is over" in node.item(two).note
