@@ -16,11 +16,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import ClauseElement, Connection, Engine, Table, create_engine, event, func, make_url, select
+from sqlalchemy import ClauseElement, Connection, Engine, Row, Table, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 import models.migrations
 import models.registry
@@ -91,14 +91,26 @@ def insert_missing(session: Session, model: type[Base], rows: Sequence[Mapping[s
     """
     if not rows:
         return 0
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(cast("Table", model.__table__)).on_conflict_do_nothing()
-    statement = statement.execution_options(preserve_rowcount=True)
+    statement = _insert_missing(session, model).execution_options(preserve_rowcount=True)
     if any(isinstance(value, ClauseElement) for value in rows[0].values()):
         result = session.connection().execute(statement.values(list(rows)))
     else:
         result = session.connection().execute(statement, list(rows))
     return result.rowcount
+
+
+def inserted_missing(
+    session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]], *columns: InstrumentedAttribute[Any]
+) -> Sequence[Row[Any]]:
+    """As `insert_missing`, for rows of plain values; answers these columns of those that were inserted."""
+    if not rows:
+        return []
+    return session.connection().execute(_insert_missing(session, model).returning(*columns), list(rows)).all()
+
+
+def _insert_missing(session: Session, model: type[Base]) -> Any:
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert(cast("Table", model.__table__)).on_conflict_do_nothing()
 
 
 def upgrade(engine: Engine) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.broker import Broker, BrokerUnavailable
 from dpn.clock import Clock
@@ -23,6 +24,7 @@ from dpn.work.pipeline import Pipelines
 from dpn.work.sweep import abandon_lost_volumes, forget_dead_letters
 from models.work import Status, Task, WorkItem
 from workers.chores import Chore
+from workers.witness import Witness
 
 PAGE = 200
 ORPHANS_AFTER_SECONDS = 3600.0
@@ -40,6 +42,7 @@ class Housekeeping:
     store: Store | None
     pipelines: Pipelines
     worker_id: str
+    witness: Witness
     clock: Clock
     log: Log
 
@@ -48,7 +51,7 @@ class Housekeeping:
         sweep_seconds = self.settings.work.sweep_seconds
         chores = [
             Chore("publish what could not be announced", sweep_seconds, self.publish_leftovers),
-            Chore("give up staging volumes that are gone", 60.0, self.abandon_volumes),
+            Chore("give up staging volumes that are gone", self._watch_seconds, self.abandon_volumes),
             Chore("release what no item needs", 300.0, self.sweep_staging),
             Chore("bound the quarantine", 3600.0, self.prune_quarantine),
             Chore("bound the dead letters", 3600.0, self.forget_dead_letters),
@@ -63,7 +66,23 @@ class Housekeeping:
         except BrokerUnavailable as error:
             self.log.warning("messages wait for the broker", error=str(error))
 
+    @property
+    def _watch_seconds(self) -> float:
+        """How often to look which volumes are mounted: several times in what makes one count as gone."""
+        return min(60.0, self.settings.staging.abandon_after_seconds / 4)
+
     def abandon_volumes(self) -> None:
+        """Gives up volumes that nobody has mounted for long, if this process has watched all that while."""
+        try:
+            with reading(self.sessions) as session:
+                session.execute(select(1))
+        except SQLAlchemyError:
+            self.witness.was_blind()
+            raise
+        if self.witness.saw() >= self.settings.staging.abandon_after_seconds:
+            self._abandon_volumes()
+
+    def _abandon_volumes(self) -> None:
         last_id: int | None = 0
         while last_id is not None:
             with self.sessions.begin() as session:

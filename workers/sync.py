@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
-from dpn.errors import DpnError
+from dpn.errors import DpnError, PeerRefused
 from dpn.registry.catalogue import Applied, RefusedRecord, apply_from_peer
 from dpn.registry.client import RegistryClient, RejectedRecord
 from dpn.registry.records import DigestRecord, Record
@@ -29,6 +29,9 @@ OVERLAP = timedelta(minutes=10)
 
 BELIEVABLE_AHEAD = timedelta(days=1)
 """How far a peer's clock may be ahead: one record stamped in 2099 must not hide all that follow it."""
+
+HOLD_FOR = timedelta(days=7)
+"""How long a record whose bag is not here is read again with every run; after that, `--full` finds it."""
 
 MAX_THREADS = 8
 MAX_REFUSALS_KEPT = 20
@@ -109,9 +112,14 @@ class Sync:
 
     def _sync_node(self, peer: str, result: PeerResult) -> None:
         """The peer's own record: only what it may say about itself, which the registry's rules decide."""
-        record = self.clients[peer].get_node(peer)
+        of_node = result.types.setdefault("node", TypeResult())
+        try:
+            record = self.clients[peer].get_node(peer)
+        except PeerRefused as error:  # no reason to do without all its other records
+            _refuse(of_node, str(error))
+            return
         with self.sessions.begin() as session:
-            _count(result.types.setdefault("node", TypeResult()), 1, apply_from_peer(session, peer, [record]))
+            _count(of_node, 1, apply_from_peer(session, peer, [record]))
 
     def _sync_type(self, peer: str, walk: Walk, result: TypeResult, full: bool) -> None:
         """Walks one kind of record to its end, page by page, each page in a transaction, then moves the mark."""
@@ -126,9 +134,8 @@ class Sync:
                 _refuse(result, str(unread))
             stamps = [min(record.stamp, self.clock.now() + BELIEVABLE_AHEAD) for record in records]
             high_water = max([*stamps, *([high_water] if high_water else [])], default=None)
-            hold_at = min(
-                [*_stamps_to_see_again(records, applied.refused), *([hold_at] if hold_at else [])], default=None
-            )
+            again = _stamps_to_see_again(records, applied.refused, since=self.clock.now() - HOLD_FOR)
+            hold_at = min([*again, *([hold_at] if hold_at else [])], default=None)
         self._move_mark(peer, walk.name, min(filter(None, (high_water, hold_at)), default=None))
 
     def _mark(self, peer: str, record_type: str) -> datetime | None:
@@ -165,10 +172,12 @@ def _of_node(
         yield [row for row in page if not isinstance(row, DigestRecord) or row.node == peer]
 
 
-def _stamps_to_see_again(records: Sequence[Record], refused: Sequence[RefusedRecord]) -> list[datetime]:
-    """The stamps of those that refer to what is not here yet: they are read again next time."""
+def _stamps_to_see_again(
+    records: Sequence[Record], refused: Sequence[RefusedRecord], *, since: datetime
+) -> list[datetime]:
+    """The stamps of those that refer to what is not here yet: they are read again next time, but not for ever."""
     missing = {refusal.key for refusal in refused if refusal.status == HTTPStatus.NOT_FOUND}
-    return [record.stamp for record in records if record.key in missing]
+    return [record.stamp for record in records if record.key in missing and record.stamp >= since]
 
 
 def _count(result: TypeResult, fetched: int, applied: Applied) -> None:

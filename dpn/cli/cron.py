@@ -98,6 +98,7 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     from dpn.staging import Staging
     from dpn.storage import open_store
     from workers.housekeeping import Housekeeping
+    from workers.witness import Witness
 
     failed = []
     with open_node(context, config, "dpn_cleanup") as node:
@@ -113,6 +114,7 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
             store,
             PIPELINES,
             "dpn_cleanup",
+            Witness(node.clock, longest_gap_seconds=settings.staging.abandon_after_seconds),
             node.clock,
             node.log,
         )

@@ -65,6 +65,7 @@ async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int)
     from workers.runner import Worker
     from workers.stage_run import StageRunner, worker_name
     from workers.staged_bytes import StagedBytes
+    from workers.witness import Witness
 
     settings = node.settings
     worker_id = worker_name(socket.gethostname(), name)
@@ -88,8 +89,9 @@ async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int)
         metrics=metrics,
         ended=StagedBytes(staging, node.log).leave,
     )
+    witness = Witness(node.clock, longest_gap_seconds=settings.staging.abandon_after_seconds)
     chores = Housekeeping(
-        settings, node.sessions, broker, staging, store, PIPELINES, worker_id, node.clock, node.log
+        settings, node.sessions, broker, staging, store, PIPELINES, worker_id, witness, node.clock, node.log
     ).chores()
     presence = Presence(
         worker_id,

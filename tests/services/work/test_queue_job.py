@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event, func, insert, select
 from dpn.broker.embedded import EmbeddedBroker
 from dpn.work.outcomes import Done
 from models.registry import Bag, ReplicationTransfer
-from models.work import Status, WorkItem
+from models.work import AuditEvent, Status, WorkItem
 from tests.fixtures.scripted.bench import Bench
 from workers.pipelines import PIPELINES
 from workers.queue import CROWDED_MESSAGES, Queue, QueueResult
@@ -182,3 +182,16 @@ def test_ten_thousand_transfers_take_no_query_for_each(registry: Bench) -> None:
     with registry.sessions() as session:
         assert session.scalar(select(func.count()).select_from(WorkItem)) == MANY
     assert registry.intents() == []
+
+
+def test_every_item_that_is_made_is_in_the_audit_trail_once(registry: Bench) -> None:
+    identifiers = add_transfers(registry, 3)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: run(registry), range(4)))
+    with registry.sessions() as session:
+        events = session.execute(
+            select(AuditEvent.object_id, AuditEvent.item_id).where(AuditEvent.event_type == "item created")
+        ).all()
+        items = session.execute(select(WorkItem.identifier, WorkItem.id)).all()
+    assert sorted(events) == sorted(items)
+    assert sorted(identifier for identifier, _ in events) == sorted(identifiers)
