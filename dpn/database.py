@@ -26,7 +26,7 @@ import models.migrations
 import models.registry
 import models.work
 from dpn.errors import Misconfigured
-from models.base import Base
+from models.base import Base, DamagedJson
 
 Sessions = sessionmaker[Session]
 
@@ -151,17 +151,16 @@ def _alembic() -> Config:
     return configuration
 
 
-def _json_or_text(stored: str) -> Any:
-    """SQLite lets anything stand in a column: what is no JSON is text, for whoever reads it to judge, so that one
-    damaged row can still be listed, put off and cancelled."""
+def _json_or_damage(stored: str) -> Any:
+    """PostgreSQL refuses what is no JSON; SQLite takes anything, by hand or from a bad disk."""
     try:
         return json.loads(stored)
     except ValueError:
-        return stored
+        return DamagedJson(stored)
 
 
 def _open_sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS}, json_deserializer=_json_or_text)
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS}, json_deserializer=_json_or_damage)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -57,6 +57,12 @@ def _sqlite_now(element: database_now, compiler: SQLCompiler, **_: Any) -> str:
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.after_seconds:+.3f} seconds')"
 
 
+class DamagedJson(str):
+    """What SQLite held where JSON was written: whoever reads it decides; it ends no query of other rows."""
+
+    __slots__ = ()
+
+
 Uuid = String(36)
 """Lower-case hyphenated text: what travels on the wire and stands in file names."""
 

@@ -18,7 +18,7 @@ from dpn.registry.records import (
     StorageRecord,
 )
 from models import registry as rows
-from models.base import Base
+from models.base import Base, DamagedJson
 
 R = TypeVar("R", bound=Record)
 
@@ -67,6 +67,8 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _frozen(fields: dict[str, Any]) -> dict[str, Any]:
+    if any(isinstance(value, DamagedJson) for value in fields.values()):
+        raise ValueError("a row of the registry is damaged: restore it from a peer or a backup")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 

@@ -325,7 +325,7 @@ def test_a_peer_that_is_not_there_is_unavailable() -> None:
     client = RegistryClient("north", peer_settings("http://127.0.0.1:9", **QUICK))
     with pytest.raises(PeerUnavailable, match="refused"):
         client.get_bag(uuid(1))
-    client = RegistryClient("north", peer_settings("http://no-such-host.invalid", **QUICK))
+    client = RegistryClient("north", peer_settings("https://no-such-host.invalid", **QUICK))
     with pytest.raises(PeerUnavailable, match="reached"):
         client.get_bag(uuid(1))
 
