@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -28,6 +29,8 @@ from models.work import AuditEvent, Status, Task, WorkItem
 from workers.pipelines import PIPELINES
 
 EXIT_FAILED = 1
+
+UNBOUNDED_WIDTH = 5000
 
 StageName = StrEnum("StageName", {spec.name: spec.name for spec in PIPELINES.all_specs()})  # type: ignore[misc]
 
@@ -60,7 +63,8 @@ def list_all(
             table.add_row(
                 *(escape(text) for text in _as_row(item)), style="bold red" if item.needs_attention else ""
             )
-        Console().print(table)
+        # Into a file or a pipe, an item is one line, whatever width a terminal would have.
+        Console(width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH).print(table)
 
 
 @item_app.command("show")
