@@ -1,18 +1,14 @@
-"""One typed settings object for a node, from one TOML file with `DPN_*` environment variables over it.
+"""One typed settings object for a node: what may be set, of which type, within which bounds.
 
-A wrong key, type or path raises `SettingsError`, which names file, key and remedy. Secrets come from the
-environment or from files (`token_file = …`), never need to stand in the TOML file.
+Secrets come from the environment or from files (`token_file = …`), never need to stand in the TOML file.
+`dpn.settings_file` reads it from there.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,7 +18,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -40,10 +35,6 @@ from dpn.setting_types import (
     is_loopback,
     read_secret,
 )
-
-ENVIRONMENT_PREFIX = "DPN_"
-NOT_SETTINGS = {"DPN_CONFIG"}
-"""Variables with our prefix that other things read."""
 
 VOLUME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 
@@ -309,137 +300,6 @@ class Settings(Section):
                 {"key": f"peers.{self.node.namespace}"},
             )
         return self
-
-
-def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings in the TOML file at `path`, with `DPN_SECTION__KEY` variables over them.
-
-    Raises SettingsError, whose text has one line a problem: file, key, what is wrong, what to do.
-    """
-    environment = os.environ if environment is None else environment
-    values = _read_toml(path)
-    origins = _overlay(values, environment)
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        lines = [_explain(path, problem, origins) for problem in error.errors(include_input=False)]
-        raise SettingsError("\n".join(lines)) from error
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file: copy config/node.example.toml there and edit it") from error
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: cannot be read as a file ({error.strerror}): mend it or name another"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}: correct it there") from error
-
-
-def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    """Puts the environment's values into `values`; answers which variable each key came from."""
-    origins: dict[tuple[str, ...], str] = {}
-    for variable in sorted(environment):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in NOT_SETTINGS:
-            continue
-        keys = tuple(part.lower() for part in variable.removeprefix(ENVIRONMENT_PREFIX).split("__"))
-        if len(keys) < 2 or keys[0] not in Settings.model_fields:
-            sections = ", ".join(sorted(Settings.model_fields))
-            raise SettingsError(
-                f"environment: {variable}: no such setting: unset it, or write DPN_SECTION__KEY"
-                f" with a section of {sections}"
-            )
-        table = _table(values, keys[:-1], variable)
-        alternative = ALTERNATIVES.get(keys[-1])
-        if alternative and (*keys[:-1], alternative) not in origins:
-            table.pop(alternative, None)
-        text = environment[variable]
-        table[keys[-1]] = _listed(text) if _is_list(keys) else text
-        origins[keys] = variable
-    return origins
-
-
-def _table(values: dict[str, Any], keys: Iterable[str], variable: str) -> dict[str, Any]:
-    for key in keys:
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
-            raise SettingsError(
-                f"environment: {variable}: {key!r} is a value, not a table: unset the variable or correct its name"
-            )
-    return values
-
-
-def _is_list(keys: tuple[str, ...]) -> bool:
-    """Whether the setting at `keys` holds several values: a variable gives them separated by commas."""
-    return keys[-1].endswith("_addresses") or keys[-1] == "hosts"
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-PLAIN_WORDS = {
-    "model_type": "must be a table",
-    "dict_type": "must be a table",
-    "tuple_type": 'must be a list, e.g. ["a", "b"]',
-    "path_type": "must be a path, in quotes",
-    "string_type": "must be text, in quotes",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-}
-"""What an operator is told where pydantic would speak of Python's types."""
-
-
-def _explain(path: Path, problem: Any, origins: Mapping[tuple[str, ...], str]) -> str:
-    location = tuple(str(part) for part in problem["loc"] if part != "[key]")
-    where = _where(path, location, origins)
-    key = problem.get("ctx", {}).get("key") or ".".join(location)
-    match problem["type"]:
-        case "extra_forbidden":
-            known = list(_known_keys(location[:-1]))
-            near = difflib.get_close_matches(location[-1], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
-            return f"{where}: {key}: unknown key: remove it or correct it ({hint})"
-        case "missing":
-            return f"{where}: {key}: missing: add it (config/node.example.toml explains every key)"
-        case "own_peer":
-            return f"{where}: {key}: {problem['msg']}"
-        case kind:
-            message = PLAIN_WORDS.get(kind) or problem["msg"]
-            message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
-            return f"{where}: {key}: {message}: correct it (config/node.example.toml explains every key)"
-
-
-def _where(path: Path, location: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
-    """Where the value came from: the file, a variable, or the file with variables over parts of it."""
-    for length in range(len(location), 0, -1):
-        if location[:length] in origins:
-            return f"environment: {origins[location[:length]]}"
-    inside = [variable for keys, variable in origins.items() if location and keys[: len(location)] == location]
-    return f"{path} with {', '.join(inside)} from the environment" if inside else str(path)
-
-
-def _known_keys(location: Iterable[str]) -> Iterable[str]:
-    model: type[BaseModel] = Settings
-    for part in location:
-        if model is Settings and part == "peers":
-            model = PeerSettings
-        elif part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
-    return model.model_fields
 
 
 def _secret(value: SecretStr | None, file: Path | None) -> str:

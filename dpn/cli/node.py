@@ -16,7 +16,8 @@ from sqlalchemy import Engine
 from dpn.broker import Broker
 from dpn.clock import Clock, SystemClock
 from dpn.database import Sessions, check_schema, open_engine, open_sessions
-from dpn.settings import Settings, SettingsError, load_settings
+from dpn.settings import Settings, SettingsError
+from dpn.settings_file import load_settings
 from dpn.telemetry.logs import Log, configure_logs
 
 LARGEST_ROW_ID = 2**63 - 1

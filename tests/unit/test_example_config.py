@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dpn.settings import ALTERNATIVES, PeerSettings, Settings, load_settings
+from dpn.settings import ALTERNATIVES, PeerSettings, Settings
+from dpn.settings_file import load_settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "node.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")

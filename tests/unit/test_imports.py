@@ -18,6 +18,9 @@ FOR_ALL = {
 }  # fmt: skip
 """Single modules that every capability may use."""
 
+FOR_THE_COMMAND_LINE = {"dpn.settings_file"}
+"""Who reads a file hands the settings on; no capability reads it for itself."""
+
 CAPABILITIES: dict[str, set[str]] = {
     "dpn.audit": set(),
     "dpn.bags": set(),
@@ -40,6 +43,7 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.files": set(),
     "dpn.setting_types": {"dpn.errors"},
     "dpn.settings": {"dpn.errors", "dpn.setting_types"},
+    "dpn.settings_file": {"dpn.settings"},
 }
 """What the single modules may use of each other: they know of no capability."""
 
@@ -127,7 +131,7 @@ def test_the_foundations_know_of_no_capability(arrows: set[Import]) -> None:
 def test_every_part_of_dpn_has_its_place_in_the_picture() -> None:
     found = {part(module) for module in modules() if module.startswith("dpn.")}
     assert found <= {*CAPABILITIES, *FOUNDATIONS, "dpn.cli"}
-    assert set(FOUNDATIONS) == FOR_ALL
+    assert set(FOUNDATIONS) == FOR_ALL | FOR_THE_COMMAND_LINE
 
 
 def test_nothing_but_the_command_line_uses_the_command_line(arrows: set[Import]) -> None:

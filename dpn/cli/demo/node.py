@@ -17,7 +17,8 @@ from dpn.cli.demo.ports import LOOPBACK
 from dpn.cli.demo.processes import Program, Running, find_program
 from dpn.cli.demo.supervisor import Supervisor
 from dpn.database import Sessions, open_engine, open_sessions, upgrade
-from dpn.settings import Settings, load_settings
+from dpn.settings import Settings
+from dpn.settings_file import load_settings
 
 SERVE, WORKER, RSYNCD = "serve", "worker", "rsyncd"
 """The processes that every node has."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dpn.cli.demo.place import LIVELY, Place, Ports, link, node_settings, write_settings
 from dpn.cli.demo.toml_text import merged, to_toml
-from dpn.settings import WorkSettings, load_settings
+from dpn.settings import WorkSettings
+from dpn.settings_file import load_settings
 from dpn.transfer import parse_link
 
 BAG = "a9f7cbab-b531-4eb7-b532-770f592629ba"
