@@ -27,8 +27,6 @@ from workers.chores import Chore
 from workers.witness import Witness
 
 PAGE = 200
-ORPHANS_AFTER_SECONDS = 3600.0
-"""How long bytes that no item claims lie before they go: longer than any moment between a rename and a commit."""
 
 
 @dataclass(frozen=True)

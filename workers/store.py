@@ -51,6 +51,11 @@ class StoreStage:
             return self._tell_stored(job, facts, owner, manifest.receipt)
         except Unwanted as unwanted:
             return unwanted.outcome
+        except TransientError as error:
+            if manifest.receipt is None:
+                raise
+            # The copy is there: attempts must not run out over telling of it, and cancel what is stored.
+            return Wait(self.verdict_poll_seconds, str(error), needs_attention=True)
 
     def _not_yet(self, job: Job[ReplicationManifest], owner: Owner, record: ReplicationRecord) -> Outcome | None:
         """Why the bag may not be stored now; None if it may."""
@@ -128,10 +133,7 @@ class StoreStage:
             if record.cancelled:
                 return _cancelled_too_late(owner, receipt)
             job.fence()
-            try:
-                record = owner.put(record.change(stored=True))
-            except TransientError as error:  # the copy is there: it is for people to find out why it is not wanted
-                return Wait(self.verdict_poll_seconds, str(error), needs_attention=True)
+            record = owner.put(record.change(stored=True))
         if not record.stored:
             return Wait(self.verdict_poll_seconds, f"{owner.peer} did not take note that the bag is stored", True)
         job.manifest.stored_acknowledged = True

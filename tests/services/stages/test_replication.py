@@ -289,6 +289,34 @@ class AnswersGetLost(Wrapped):
         raise PeerUnavailable("peer:north", "the answer was lost")
 
 
+class RefusesReads(Wrapped):
+    """An owner that answers no question about the transfer any more, as long as it is told to."""
+
+    def get_transfer(self, replication_id):  # type: ignore[no-untyped-def]
+        from dpn.errors import PeerRefused
+
+        raise PeerRefused("north", 400, "no")
+
+
+def test_an_owner_that_cannot_be_asked_after_we_stored_is_asked_on_and_nothing_is_cancelled(
+    north: North, south: South, bag: Path
+) -> None:
+    transfer = north.deposit(bag)
+    item = south.request(transfer)
+    willing = south.clients["north"]
+    south.clients["north"] = RefusesStored(willing)  # type: ignore[assignment]
+    south.settle(item, until=lambda row: row.stage == "store" and row.needs_attention)
+    south.clients["north"] = RefusesReads(willing)  # type: ignore[assignment]
+    for _ in range(30):
+        south.clock.advance(4000)
+        south.run_due()
+    waiting = south.item(item)
+    assert (waiting.stage, waiting.status, waiting.needs_attention) == ("store", Status.PENDING, True)
+    south.clients["north"] = willing
+    assert south.settle(item).status == Status.SUCCESS
+    assert not north.transfer(transfer.replication_id).cancelled
+
+
 class RefusesStored(Wrapped):
     """An owner that does not want to hear that we have stored its bag."""
 
