@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from dpn.clock import Clock
@@ -66,3 +67,12 @@ def leave(session: Session, presence: Presence, *, clock: Clock) -> None:
     session.execute(
         delete(WorkerHeartbeat).where(WorkerHeartbeat.seen_at < clock.in_database(-FORGET_AFTER_SECONDS))
     )
+
+
+def live_workers(session: Session, *, within_seconds: float, clock: Clock) -> Sequence[WorkerHeartbeat]:
+    """Workers that said so within the last `within_seconds` and have not stopped."""
+    return session.scalars(
+        select(WorkerHeartbeat)
+        .where(WorkerHeartbeat.seen_at >= clock.in_database(-within_seconds), WorkerHeartbeat.state != "stopped")
+        .order_by(WorkerHeartbeat.worker_id)
+    ).all()
