@@ -36,6 +36,12 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of it stands still."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 def processes_of(directory: Path) -> list[str]:
     """The command lines of all processes that name `directory`."""
     lines = []
@@ -101,6 +107,8 @@ def test_a_killed_service_is_seen_and_comes_back_on_its_ports(own_services):
 def test_a_service_that_hangs_is_replaced(own_services):
     before = own_services.up("nsqlookupd")
     os.kill(before["pid"], signal.SIGSTOP)
+    while not is_stopped(before["pid"]):  # the signal is only on its way when kill returns
+        time.sleep(0.01)
     after = own_services.up("nsqlookupd")
     assert after["http"] == before["http"]
     assert not is_running(before["pid"])
