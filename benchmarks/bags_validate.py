@@ -3,9 +3,11 @@
     python -m benchmarks.bags_validate                     # 2 GiB in 16 files, 50,000 files of 1 KB
     python -m benchmarks.bags_validate --scenario million  # 1,000,000 files of 1 KB: time and memory
     python -m benchmarks.bags_validate --json results.json --workdir /fast/disk
+    python -m benchmarks.bags_validate --cold              # everything from the disk and to it; as root
 
 Needs some 7 GB under --workdir (removed afterwards) and memory enough to keep a bag in the page cache: everything
-is read once beforehand, so that the disk is not what is measured. Each figure is the best of --repeat runs of a
+is read once beforehand, so that the disk is not what is measured; unless --cold empties the cache before each
+command, and waits for the disk after it. Each figure is the best of --repeat runs of a
 process of its own, from start to exit; memory is that process's peak. bagit-python cannot read tars: it is timed
 with `tar -xf` before it, as its users must.
 """
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--scenario", choices=[*SCENARIOS, "all"], nargs="*", default=["large", "small"])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--workdir", type=Path)
+    parser.add_argument("--cold", action="store_true", help="from the disk, not from the page cache (Linux, root)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", type=Path, help="only write the bag of one scenario, to this file")
     arguments = parser.parse_args()
@@ -82,13 +85,13 @@ def compare(arguments: argparse.Namespace) -> None:
     results = {}
     with tempfile.TemporaryDirectory(dir=arguments.workdir) as folder:
         for name in names:
-            results[name] = run(name, SCENARIOS[name], Path(folder), arguments.repeat)
+            results[name] = run(name, SCENARIOS[name], Path(folder), arguments)
     if arguments.json:
         facts = {"cores": os.cpu_count(), "python": sys.version.split()[0], "results": results}
         arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def run(name: str, scenario: Scenario, folder: Path, repeat: int) -> list[dict[str, object]]:
+def run(name: str, scenario: Scenario, folder: Path, how: argparse.Namespace) -> list[dict[str, object]]:
     tar = folder / f"{UUID}.tar"
     write = [sys.executable, "-m", "benchmarks.bags_validate", "--write", str(tar), "--scenario", name]
     subprocess.run(write, check=True)  # by another process: a child's peak begins with its parent's
@@ -96,7 +99,7 @@ def run(name: str, scenario: Scenario, folder: Path, repeat: int) -> list[dict[s
         f"\n{name}: {scenario.files:,} files of {scenario.file_bytes:,} bytes in a tar of {tar.stat().st_size:,}"
     )
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the first run", flush=True)
-    measured = [best(contender, tar, folder, repeat) for contender in scenario.contenders]
+    measured = [best(contender, tar, folder, how) for contender in scenario.contenders]
     ours = next(one for one in measured if one.contender == "dpn")
     print(f"{'':32}{'seconds':>9}{'processor':>11}{'peak MiB':>10}{'dpn is × as fast':>18}")
     for one in measured:
@@ -109,17 +112,23 @@ def run(name: str, scenario: Scenario, folder: Path, repeat: int) -> list[dict[s
     return [asdict(one) for one in measured]
 
 
-def best(contender: str, tar: Path, folder: Path, repeat: int) -> Measurement:
-    return min((measure(contender, tar, folder) for _ in range(repeat)), key=lambda one: one.seconds)
+def best(contender: str, tar: Path, folder: Path, how: argparse.Namespace) -> Measurement:
+    runs = (measure(contender, tar, folder, cold=how.cold) for _ in range(how.repeat))
+    return min(runs, key=lambda one: one.seconds)
 
 
-def measure(contender: str, tar: Path, folder: Path) -> Measurement:
+def measure(contender: str, tar: Path, folder: Path, *, cold: bool) -> Measurement:
     seconds = processor = peak = 0.0
     for command in commands(contender, tar, folder):
+        if cold:
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("3\n")
         start = time.perf_counter()
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
+        if cold and command[0] == "tar":
+            os.sync()  # what it wrote is part of its work; the others write nothing
         seconds += time.perf_counter() - start
         processor += usage.ru_utime + usage.ru_stime
         peak = max(peak, usage.ru_maxrss / 1024)
