@@ -214,6 +214,17 @@ class WorkSettings(Section):
     stop_timeout_seconds: PositiveFloat = 7200.0
 
 
+class IngestSettings(Section):
+    """How our own bags come into the network."""
+
+    replicate_to_count: Annotated[int, Field(ge=0, le=100)] = 2
+
+    @property
+    def copies(self) -> int:
+        """How many copies of a bag there are to be, ours included."""
+        return self.replicate_to_count + 1
+
+
 class ServerSettings(Section):
     """Our registry server."""
 
@@ -287,6 +298,7 @@ class Settings(Section):
     transfer: TransferSettings = TransferSettings()
     validation: ValidationSettings = ValidationSettings()
     work: WorkSettings = WorkSettings()
+    ingest: IngestSettings = IngestSettings()
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     peers: dict[NamespaceName, PeerSettings] = Field(default_factory=dict)

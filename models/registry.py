@@ -60,26 +60,36 @@ class ApiToken(Base):
 
 
 class Member(Base):
-    """An institution whose content the network keeps."""
+    """An institution whose content the network keeps. Peers may know two of the same name: nothing forbids it."""
 
     __tablename__ = "members"
 
     member_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
-    name: Mapped[str] = mapped_column(String(255), unique=True)
-    email: Mapped[str] = mapped_column(String(255))
+    name: Mapped[str] = mapped_column(String(255), index=True)
+    email: Mapped[str] = mapped_column(String(255), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class MemberSource(Base):
+    """The peer that told us of a member, and so may change it; none for members of our own."""
+
+    __tablename__ = "member_sources"
+
+    member_id: Mapped[str] = mapped_column(ForeignKey("members.member_id", ondelete="CASCADE"), primary_key=True)
+    peer: Mapped[str] = mapped_column(Namespace)
 
 
 class Bag(Base):
     """A bag known to the network. `size` is the bytes of its tar, as its ingest node says.
 
-    `member` has no foreign key: peers' bags may reach us before the record of their member does.
+    `member` has no foreign key: peers' bags may reach us before the record of their member does. A version is
+    unique in its family only for one admin node: no peer may take the place of another's bag.
     """
 
     __tablename__ = "bags"
     __table_args__ = (
-        UniqueConstraint("first_version_uuid", "version"),
+        UniqueConstraint("first_version_uuid", "version", "admin_node"),
         CheckConstraint("size >= 1", name="size_positive"),
         CheckConstraint("version >= 1", name="version_positive"),
         CheckConstraint("bag_type IN ('D', 'I', 'R')", name="bag_type"),
@@ -124,7 +134,10 @@ class MessageDigest(Base):
     """A bag's fixity: the digest of its `tagmanifest-<algorithm>.txt`. Unique by bag and algorithm."""
 
     __tablename__ = "message_digests"
-    __table_args__ = (Index("ix_message_digests_created_at", "created_at", "bag", "algorithm"),)
+    __table_args__ = (
+        Index("ix_message_digests_created_at", "created_at", "bag", "algorithm"),
+        Index("ix_message_digests_node_created_at", "node", "created_at", "bag", "algorithm"),
+    )
 
     bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"), primary_key=True)
     algorithm: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -137,27 +150,34 @@ class FixityCheck(Base):
     """One check of one node's copy of a bag; never changed."""
 
     __tablename__ = "fixity_checks"
-    __table_args__ = (Index("ix_fixity_checks_bag_node_created_at", "bag", "node", "created_at"),)
+    __table_args__ = (
+        Index("ix_fixity_checks_bag_node_created_at", "bag", "node", "created_at", "fixity_check_id"),
+        Index("ix_fixity_checks_node_created_at", "node", "created_at", "fixity_check_id"),
+        Index("ix_fixity_checks_created_at", "created_at", "fixity_check_id"),
+    )
 
     fixity_check_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"))
     node: Mapped[str] = mapped_column(Namespace)
     success: Mapped[bool] = mapped_column(Boolean)
     fixity_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Ingest(Base):
     """A bag reached its number of copies (`ingested`) or lost it; never changed."""
 
     __tablename__ = "ingests"
-    __table_args__ = (Index("ix_ingests_bag_created_at", "bag", "created_at"),)
+    __table_args__ = (
+        Index("ix_ingests_bag_created_at", "bag", "created_at", "ingest_id"),
+        Index("ix_ingests_created_at", "created_at", "ingest_id"),
+    )
 
     ingest_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"))
     ingested: Mapped[bool] = mapped_column(Boolean)
     replicating_nodes: Mapped[list[str]] = mapped_column(JSON, default=list)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class ReplicationTransfer(Base):
@@ -195,7 +215,9 @@ class RestoreTransfer(Base):
     __tablename__ = "restore_transfers"
     __table_args__ = (
         Index("ix_restore_transfers_to_node_updated_at", "to_node", "updated_at", "restore_id"),
+        Index("ix_restore_transfers_from_node_updated_at", "from_node", "updated_at", "restore_id"),
         Index("ix_restore_transfers_updated_at", "updated_at", "restore_id"),
+        Index("ix_restore_transfers_created_at", "created_at", "restore_id"),
     )
 
     restore_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -221,4 +243,42 @@ class SyncMark(Base):
     peer: Mapped[str] = mapped_column(Namespace, primary_key=True)
     record_type: Mapped[str] = mapped_column(String(64), primary_key=True)
     high_water: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    list_state: Mapped[str | None] = mapped_column(String(255))
     succeeded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class ListState(Base):
+    """Changes with every commit that changes records of a kind, to a value that was never there before.
+
+    What was counted or read of such records holds as long as this is the same.
+    """
+
+    __tablename__ = "list_states"
+
+    kind: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[str] = mapped_column(String(64))
+
+
+class SetAsideRecord(Base):
+    """A record of a peer's that could not be taken over, with the reason; tried again with every sync."""
+
+    __tablename__ = "set_aside_records"
+    __table_args__ = (Index("ix_set_aside_records_last_seen_at", "last_seen_at"),)
+
+    peer: Mapped[str] = mapped_column(Namespace, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64), primary_key=True)
+    record_key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    """Its key, parts joined by `/`; for a row that has none, `sha256:` and the digest of its text."""
+
+    status: Mapped[int] = mapped_column(Integer)
+    """As in `RefusedRecord`; 422 for a row that is no record."""
+
+    reason: Mapped[str] = mapped_column(Text)
+    record: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    """As it is on the wire; none for a row that is no record."""
+
+    excerpt: Mapped[str | None] = mapped_column(Text)
+    """How such a row began."""
+
+    first_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)

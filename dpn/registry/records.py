@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from dpn.errors import PermanentError
 from dpn.registry.wire import (
     BagTypeLetter,
+    Flag,
     Instant,
     LocalId,
     LongText,
@@ -23,6 +24,7 @@ from dpn.registry.wire import (
     NamespaceText,
     NullableFixity,
     NullableKey,
+    NullableLink,
     NullableReason,
     NullableToken,
     ShortName,
@@ -191,6 +193,64 @@ class ReplicationRecord(Record):
     def is_final(self) -> bool:
         """Stored or cancelled: nothing of it changes any more."""
         return self.stored or self.cancelled
+
+
+class FixityCheckRecord(Record):
+    """One check of the copy that `node` keeps of a bag; never changed. `fixity_at` is when the copy was read."""
+
+    KEY = ("fixity_check_id",)
+    STAMP = "created_at"
+
+    fixity_check_id: UuidText
+    bag: UuidText
+    node: NamespaceText
+    success: Flag
+    fixity_at: Instant
+    created_at: Instant
+
+
+class IngestRecord(Record):
+    """A bag reached its number of copies (`ingested`) or lost it; never changed.
+
+    `replicating_nodes` are those that hold it after the change.
+    """
+
+    KEY = ("ingest_id",)
+    STAMP = "created_at"
+
+    ingest_id: UuidText
+    bag: UuidText
+    ingested: Flag
+    replicating_nodes: NamespaceList = ()
+    created_at: Instant
+
+
+class RestoreRecord(Record):
+    """A bag that `to_node` (who asks, and owns the record) wants back from the copy at `from_node`.
+
+    `link` is unset until `from_node` has staged the bag; hostile until it has been parsed.
+    """
+
+    KEY = ("restore_id",)
+
+    restore_id: UuidText
+    bag: UuidText
+    from_node: NamespaceText
+    to_node: NamespaceText
+    protocol: ShortName
+    link: NullableLink = None
+    accepted: WireFlag = False
+    finished: WireFlag = False
+    cancelled: WireFlag = False
+    cancel_reason: NullableReason = None
+    cancel_reason_detail: NullableReason = None
+    created_at: Instant
+    updated_at: Instant
+
+    @property
+    def is_final(self) -> bool:
+        """Finished or cancelled: nothing of it changes any more."""
+        return self.finished or self.cancelled
 
 
 def _explain(problem: Any) -> str:

@@ -160,12 +160,18 @@ TokenText = Annotated[str, Field(max_length=255), AfterValidator(_storable)]
 FixityText = Annotated[str, Field(max_length=255), AfterValidator(_storable), AfterValidator(str.lower)]
 ReasonText = Annotated[str, Field(max_length=10_000), AfterValidator(_storable)]
 NullableKey = Annotated[KeyText | None, BeforeValidator(_blank_is_null)]
+NullableLink = Annotated[LongText | None, BeforeValidator(_blank_is_null)]
 NullableToken = Annotated[TokenText | None, BeforeValidator(_blank_is_null)]
 NullableFixity = Annotated[FixityText | None, BeforeValidator(_blank_is_null)]
 NullableReason = Annotated[ReasonText | None, BeforeValidator(_blank_is_null)]
 Url = Annotated[str, Field(max_length=1024), AfterValidator(_one_line), AfterValidator(_http_url)]
 BagTypeLetter = Annotated[Literal["D", "I", "R"], BeforeValidator(_upper)]
 WireFlag = Annotated[bool, BeforeValidator(_flag_or_null)]
+"""A flag that only goes up: null and absent mean that it is still down."""
+
+Flag = Annotated[bool, BeforeValidator(parse_flag)]
+"""A statement: it has to be made."""
+
 UuidList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_uuid))]
 NamespaceList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_namespace))]
 ShortNames = Annotated[tuple[str, ...], BeforeValidator(_list_of(_short_name))]

@@ -4,8 +4,20 @@ Every function takes a session and leaves the commit to its caller. None does a 
 """
 
 from dpn.registry.catalogue.adopting import Applied, RefusedRecord, apply_from_peer
-from dpn.registry.catalogue.kinds import BAGS, DIGESTS, MEMBERS, NODES, TRANSFERS, Kind
+from dpn.registry.catalogue.kinds import (
+    BAGS,
+    DIGESTS,
+    FIXITY_CHECKS,
+    INGESTS,
+    KINDS,
+    MEMBERS,
+    NODES,
+    RESTORES,
+    TRANSFERS,
+    Kind,
+)
 from dpn.registry.catalogue.reading import Listing, Query, batches, find, find_many, list_page
+from dpn.registry.catalogue.states import state_of
 from dpn.registry.catalogue.writing import (
     add_bag,
     add_digest,
@@ -20,8 +32,12 @@ from dpn.registry.catalogue.writing import (
 __all__ = [
     "BAGS",
     "DIGESTS",
+    "FIXITY_CHECKS",
+    "INGESTS",
+    "KINDS",
     "MEMBERS",
     "NODES",
+    "RESTORES",
     "TRANSFERS",
     "Applied",
     "Kind",
@@ -41,4 +57,5 @@ __all__ = [
     "put_bag",
     "put_node",
     "put_transfer",
+    "state_of",
 ]

@@ -11,10 +11,13 @@ from sqlalchemy import ColumnElement, RowMapping, Table, select
 from dpn.registry.records import (
     BagRecord,
     DigestRecord,
+    FixityCheckRecord,
+    IngestRecord,
     MemberRecord,
     NodeRecord,
     Record,
     ReplicationRecord,
+    RestoreRecord,
     StorageRecord,
 )
 from models import registry as rows
@@ -101,7 +104,7 @@ def _held_by(nodes: tuple[str, ...]) -> ColumnElement[bool]:
 
 NODES = Kind("node", NodeRecord, _table(rows.Node), columns=_node_columns, values=_node_values)
 
-MEMBERS = Kind("member", MemberRecord, _table(rows.Member))
+MEMBERS = Kind("member", MemberRecord, _table(rows.Member), filters=("name", "email"))
 
 BAGS = Kind(
     "bag",
@@ -123,5 +126,30 @@ TRANSFERS = Kind(
     _table(rows.ReplicationTransfer),
     filters=("bag", "from_node", "to_node", "store_requested", "stored", "cancelled", "cancel_reason"),
 )
+
+RESTORES = Kind(
+    "restore",
+    RestoreRecord,
+    _table(rows.RestoreTransfer),
+    filters=("bag", "from_node", "to_node", "accepted", "finished", "cancelled", "cancel_reason"),
+)
+
+FIXITY_CHECKS = Kind(
+    "fixity_check", FixityCheckRecord, _table(rows.FixityCheck), filters=("bag", "node", "success")
+)
+
+INGESTS = Kind("ingest", IngestRecord, _table(rows.Ingest), filters=("bag", "ingested"))
+
+KINDS: tuple[Kind[Any], ...] = (
+    NODES,
+    MEMBERS,
+    BAGS,
+    DIGESTS,
+    INGESTS,
+    FIXITY_CHECKS,
+    TRANSFERS,
+    RESTORES,
+)
+"""All of them, each after those that it refers to."""
 
 REPLICAS = _table(rows.BagReplica)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import BAGS, REPLICAS, Kind
 from dpn.registry.catalogue.reading import replicas_of
+from dpn.registry.catalogue.states import note_change
 from dpn.registry.records import BagRecord, Record
 
 R = TypeVar("R", bound=Record)
@@ -21,6 +22,7 @@ def insert_new(session: Session, kind: Kind[R], record: R) -> bool:
     statement = _insert(session, kind.table).on_conflict_do_nothing().returning(*kind.key)
     if session.execute(statement, kind.columns(record)).one_or_none() is None:
         return False
+    note_change(session, kind)
     _save_replicas(session, [record])
     return True
 
@@ -35,6 +37,7 @@ def save(session: Session, kind: Kind[R], records: Sequence[R]) -> None:
         index_elements=list(kind.record.KEY), set_={name: statement.excluded[name] for name in names}
     )
     session.execute(statement, [kind.columns(record) for record in records])
+    note_change(session, kind)
     if kind.table is BAGS.table:
         _save_replicas(session, records)
 

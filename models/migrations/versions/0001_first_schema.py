@@ -62,7 +62,12 @@ def upgrade() -> None:
         sa.CheckConstraint("size >= 1", name=op.f("ck_bags_size_positive")),
         sa.CheckConstraint("version >= 1", name=op.f("ck_bags_version_positive")),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_bags")),
-        sa.UniqueConstraint("first_version_uuid", "version", name=op.f("uq_bags_first_version_uuid_version")),
+        sa.UniqueConstraint(
+            "first_version_uuid",
+            "version",
+            "admin_node",
+            name=op.f("uq_bags_first_version_uuid_version_admin_node"),
+        ),
     )
     with op.batch_alter_table("bags", schema=None) as batch_op:
         batch_op.create_index("ix_bags_admin_node_updated_at", ["admin_node", "updated_at", "uuid"], unique=False)
@@ -89,8 +94,42 @@ def upgrade() -> None:
         sa.Column("created_at", models.base.UtcDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", models.base.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("member_id", name=op.f("pk_members")),
-        sa.UniqueConstraint("name", name=op.f("uq_members_name")),
     )
+    with op.batch_alter_table("members", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_members_email"), ["email"], unique=False)
+        batch_op.create_index(batch_op.f("ix_members_name"), ["name"], unique=False)
+
+    op.create_table(
+        "member_sources",
+        sa.Column("member_id", sa.String(length=36), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["member_id"], ["members.member_id"], name=op.f("fk_member_sources_member_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("member_id", name=op.f("pk_member_sources")),
+    )
+    op.create_table(
+        "list_states",
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("kind", name=op.f("pk_list_states")),
+    )
+    op.create_table(
+        "set_aside_records",
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("record_key", sa.String(length=128), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("record", sa.JSON(), nullable=True),
+        sa.Column("excerpt", sa.Text(), nullable=True),
+        sa.Column("first_seen_at", models.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("last_seen_at", models.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("peer", "kind", "record_key", name=op.f("pk_set_aside_records")),
+    )
+    with op.batch_alter_table("set_aside_records", schema=None) as batch_op:
+        batch_op.create_index("ix_set_aside_records_last_seen_at", ["last_seen_at"], unique=False)
+
     op.create_table(
         "nodes",
         sa.Column("namespace", sa.String(length=64), nullable=False),
@@ -130,6 +169,7 @@ def upgrade() -> None:
         sa.Column("peer", sa.String(length=64), nullable=False),
         sa.Column("record_type", sa.String(length=64), nullable=False),
         sa.Column("high_water", models.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("list_state", sa.String(length=255), nullable=True),
         sa.Column("succeeded_at", models.base.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("peer", "record_type", name=op.f("pk_sync_marks")),
     )
@@ -234,8 +274,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("fixity_check_id", name=op.f("pk_fixity_checks")),
     )
     with op.batch_alter_table("fixity_checks", schema=None) as batch_op:
-        batch_op.create_index("ix_fixity_checks_bag_node_created_at", ["bag", "node", "created_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_fixity_checks_created_at"), ["created_at"], unique=False)
+        batch_op.create_index(
+            "ix_fixity_checks_bag_node_created_at",
+            ["bag", "node", "created_at", "fixity_check_id"],
+            unique=False,
+        )
+        batch_op.create_index("ix_fixity_checks_created_at", ["created_at", "fixity_check_id"], unique=False)
+        batch_op.create_index(
+            "ix_fixity_checks_node_created_at", ["node", "created_at", "fixity_check_id"], unique=False
+        )
 
     op.create_table(
         "ingests",
@@ -248,8 +295,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ingest_id", name=op.f("pk_ingests")),
     )
     with op.batch_alter_table("ingests", schema=None) as batch_op:
-        batch_op.create_index("ix_ingests_bag_created_at", ["bag", "created_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_ingests_created_at"), ["created_at"], unique=False)
+        batch_op.create_index("ix_ingests_bag_created_at", ["bag", "created_at", "ingest_id"], unique=False)
+        batch_op.create_index("ix_ingests_created_at", ["created_at", "ingest_id"], unique=False)
 
     op.create_table(
         "message_digests",
@@ -263,6 +310,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("message_digests", schema=None) as batch_op:
         batch_op.create_index("ix_message_digests_created_at", ["created_at", "bag", "algorithm"], unique=False)
+        batch_op.create_index(
+            "ix_message_digests_node_created_at", ["node", "created_at", "bag", "algorithm"], unique=False
+        )
 
     op.create_table(
         "replication_transfers",
@@ -326,5 +376,9 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_restore_transfers_bag"), ["bag"], unique=False)
         batch_op.create_index(
             "ix_restore_transfers_to_node_updated_at", ["to_node", "updated_at", "restore_id"], unique=False
+        )
+        batch_op.create_index("ix_restore_transfers_created_at", ["created_at", "restore_id"], unique=False)
+        batch_op.create_index(
+            "ix_restore_transfers_from_node_updated_at", ["from_node", "updated_at", "restore_id"], unique=False
         )
         batch_op.create_index("ix_restore_transfers_updated_at", ["updated_at", "restore_id"], unique=False)
