@@ -7,7 +7,7 @@ version and an upgrade step in `MANIFEST_UPGRADES`. A worker refuses a manifest 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -127,29 +127,87 @@ class Receipt(Manifest):
     """By the store's own checksum, by the MD5 that its entity tag is, or by reading everything back."""
 
 
-class ReplicationManifest(Manifest):
-    """A replication's state: what was accepted, what was staged, how it was judged, where it is kept."""
+class BagManifest(Manifest):
+    """What every item carries that takes a bag through staging to a store, or the other way."""
 
     manifest_version: int = MANIFEST_VERSION
-    transfer: TransferFacts | None = None
     summaries: dict[str, StageSummary] = Field(default_factory=dict)
     restarts: int = 0
-    not_as_recorded: int = 0
-    """How often what was copied was not what its owner's records say."""
     staged: StagedFile | None = None
-    fixity_sent: str | None = None
-    """The tag manifest digest that the owner has acknowledged."""
     validation: ValidationResult | None = None
     upload: UploadState | None = None
     receipt: Receipt | None = None
-    stored_acknowledged: bool = False
     quarantined: str | None = None
     """Where an invalid bag was put aside, relative to its volume."""
+
+    @property
+    def needs_no_staging(self) -> bool:
+        """Whether all that is left to do can be done without the staged bytes."""
+        return self.receipt is not None
 
     def forget_staged(self) -> None:
         """What was staged is gone: what was learned from it must be learned again."""
         self.staged = None
         self.validation = None
+
+
+class ReplicationManifest(BagManifest):
+    """A replication's state: what was accepted, what was staged, how it was judged, where it is kept."""
+
+    transfer: TransferFacts | None = None
+    not_as_recorded: int = 0
+    """How often what was copied was not what its owner's records say."""
+    fixity_sent: str | None = None
+    """The tag manifest digest that the owner has acknowledged."""
+    stored_acknowledged: bool = False
+
+
+class DepositFacts(Manifest):
+    """A deposit as it was accepted: with the same source, these make the same bag, byte for byte."""
+
+    bag: str
+    """The uuid that its bag gets."""
+    source: str
+    """A folder, a bag (folder or tar), or `s3://bucket/prefix/`."""
+    source_name: str | None = None
+    """What the folder of a source bag's own tag files is called: `<source_name>-tags/`."""
+    as_is: bool = False
+    """Whether the source is a DPN bag already, taken byte for byte."""
+    member: str
+    local_id: str
+    title: str | None = None
+    bag_type: Literal["data", "interpretive", "rights"] = "data"
+    rights: list[str] = Field(default_factory=list)
+    interpretive: list[str] = Field(default_factory=list)
+    first_version_uuid: str
+    version: int = 1
+    bagging_date: date
+    accepted_at: datetime
+    submitted_by: str
+
+
+class PlannedTransfer(Manifest):
+    """A node that is to keep a copy of the deposit's bag; chosen once, kept before anything is done about it."""
+
+    replication_id: str
+    to_node: str
+    link: str
+    created_at: datetime
+
+
+class IngestManifest(BagManifest):
+    """An ingest's state: what was deposited, its bag, where it is kept, who else is to keep it."""
+
+    deposit: DepositFacts
+    registered: bool = False
+    """Whether bag and digest are in our registry."""
+    transfers: list[PlannedTransfer] = Field(default_factory=list)
+    """Every node ever chosen, those that cancelled included."""
+
+    @property
+    def needs_no_staging(self) -> bool:
+        """Never: until the end, another node may have to be offered the bag."""
+        return False
 
 
 class NoticeManifest(Manifest):
@@ -164,10 +222,11 @@ class NoticeManifest(Manifest):
     caused_by_item: int
 
 
-AnyManifest = ReplicationManifest | NoticeManifest
+AnyManifest = ReplicationManifest | IngestManifest | NoticeManifest
 
-MANIFEST_TYPES: dict[str, type[ReplicationManifest] | type[NoticeManifest]] = {
+MANIFEST_TYPES: dict[str, type[ReplicationManifest] | type[IngestManifest] | type[NoticeManifest]] = {
     "replication": ReplicationManifest,
+    "ingest": IngestManifest,
     "notice": NoticeManifest,
 }
 

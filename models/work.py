@@ -20,13 +20,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Namespace, RowId, UtcDateTime
+from models.base import Base, Namespace, RowId, UtcDateTime, Uuid
 
 
 class Task(StrEnum):
     """What an item is for; each task has one pipeline of stages."""
 
     REPLICATION = "replication"
+    INGEST = "ingest"
+    """A deposit that becomes a bag with as many copies as are wanted."""
     NOTICE = "notice"
     """Something we owe another node (a cancellation): kept until that node has heard it."""
 
@@ -83,6 +85,21 @@ class WorkItem(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Deposit(Base):
+    """What somebody deposited with us: submitted again with the same key, it is the same deposit."""
+
+    __tablename__ = "deposits"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of what makes two deposits the same, or of the key that the depositor gave."""
+    bag: Mapped[str] = mapped_column(Uuid, unique=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("work_items.id"), index=True)
+    member: Mapped[str] = mapped_column(Uuid)
+    local_id: Mapped[str] = mapped_column(String(1024), index=True)
+    submitted_by: Mapped[str] = mapped_column(String(255))
+    submitted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DispatchIntent(Base):

@@ -131,7 +131,7 @@ class Housekeeping:
                 select(WorkItem.id, WorkItem.manifest)
                 .where(
                     WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
-                    WorkItem.task == Task.REPLICATION,
+                    WorkItem.task.in_((Task.REPLICATION, Task.INGEST)),
                     WorkItem.stage == "store",
                     WorkItem.id > after,
                 )

@@ -9,7 +9,7 @@ from dpn.staging import Staging
 from dpn.telemetry.logs import Log
 from dpn.work.leases import Claim
 from dpn.work.lifecycle import Change
-from models.manifests import AnyManifest, ReplicationManifest
+from models.manifests import AnyManifest, BagManifest
 from models.work import Status
 
 
@@ -24,7 +24,7 @@ class StagedBytes:
     log: Log
 
     def leave(self, claim: Claim, manifest: AnyManifest, change: Change) -> None:
-        if not isinstance(manifest, ReplicationManifest):
+        if not isinstance(manifest, BagManifest):
             return
         try:
             staged = manifest.staged

@@ -14,12 +14,13 @@ from dpn.clock import Clock
 from dpn.errors import ServiceUnavailable, TransientError
 from dpn.registry.records import ReplicationRecord
 from dpn.staging import Staging
-from dpn.storage import SourceChanged, Store, StoreConflict
+from dpn.storage import Store
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation, Wait
-from models.manifests import Receipt, ReplicationManifest, TransferFacts, UploadState
+from models.manifests import Receipt, ReplicationManifest, TransferFacts
 from workers.owners import Owner, Owners, Unwanted, require_live
 from workers.stage import Job
+from workers.storing import Storing
 
 
 @dataclass(frozen=True)
@@ -77,53 +78,14 @@ class StoreStage:
         return None
 
     def _store(self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Owner) -> Receipt:
-        staged, judged = job.manifest.staged, job.manifest.validation
-        if staged is None or judged is None:
-            raise Unwanted(StartOver("copy", "nothing is staged"))
-
-        def keep_upload(upload: UploadState | None) -> None:
-            job.manifest.upload = upload
-            job.save()
-
         def still_wanted() -> None:
             """Asked right before the copy becomes visible: our lease, and whether the owner still wants it."""
             job.fence()
             with suppress(ServiceUnavailable):  # an owner that is away has not cancelled
                 require_live(owner.transfer(facts.replication_id), facts)
 
-        job.save(f"storing {staged.size} bytes in {self.store.name}")
-        try:
-            with self.breakers.guard(f"store:{self.store.name}"):
-                receipt = self.store.put(
-                    self.staging.path_of(staged),
-                    f"{facts.bag}.tar",
-                    sha256=judged.sha256,
-                    metadata=_metadata(facts),
-                    resume=job.manifest.upload,
-                    checkpoint=keep_upload,
-                    cancellation=job.cancellation,
-                    fence=still_wanted,
-                )
-        except StoreConflict as error:
-            reason = f"our store holds something else under this bag's name: {error}"
-            raise Unwanted(Wait(self.verdict_poll_seconds, reason, needs_attention=True)) from error
-        except SourceChanged as error:
-            job.manifest.forget_staged()
-            raise Unwanted(
-                StartOver("copy", f"the staged bag has changed since it was validated: {error}")
-            ) from error
-        job.manifest.upload = None
-        job.add_event(
-            EventType.REPLICATION,
-            facts.bag,
-            "success",
-            store=receipt.store,
-            url=receipt.url,
-            sha256=receipt.sha256,
-            size=receipt.size,
-            confirmed_by=receipt.confirmed_by,
-        )
-        return receipt
+        storing = Storing(self.staging, self.store, self.breakers, self.verdict_poll_seconds)
+        return storing.put(job, facts.bag, metadata=_metadata(facts), fence=still_wanted, staged_by="copy")
 
     def _tell_stored(
         self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Owner, receipt: Receipt

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dpn.staging.volumes import Volume, numbered_folders
-from models.manifests import ManifestTooNew, ReplicationManifest, StagedFile, read_manifest
+from models.manifests import BagManifest, ManifestTooNew, StagedFile, read_manifest
 from models.work import Status, WorkItem
 
 
@@ -54,7 +54,7 @@ def unneeded(session: Session, volume: Volume, item_ids: Sequence[int]) -> dict[
 
 def _kept_bag(item: WorkItem, volume: Volume) -> KeptBag | None:
     manifest = read_manifest(item.task, item.manifest)
-    staged = manifest.staged if isinstance(manifest, ReplicationManifest) else None
+    staged = manifest.staged if isinstance(manifest, BagManifest) else None
     if staged is None or staged.volume != volume.name:
         return None
     return KeptBag(staged, {"item": item.id, "status": item.status, "note": item.note})

@@ -15,7 +15,7 @@ from dpn.work.leases import at_stage
 from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce, announce_all
-from models.manifests import ManifestUnreadable, ReplicationManifest, read_manifest
+from models.manifests import BagManifest, ManifestUnreadable, read_manifest
 from models.work import DeadLetter, DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
 
 BATCH = 500
@@ -112,9 +112,9 @@ def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: C
         return None
     volume, spec = item.staging_volume, pipelines.staging_stage(item.task)
     note = f"no live worker mounts staging volume {volume}: staged anew"
-    if isinstance(manifest, ReplicationManifest):
+    if isinstance(manifest, BagManifest):
         manifest.forget_staged()
-        if manifest.receipt is not None:  # it is stored: only its owner must still hear of it
+        if manifest.needs_no_staging:  # it is stored: only its owner must still hear of it
             spec = pipelines.spec(item.task, item.stage)
             note = f"no live worker mounts staging volume {volume}; the bag is stored already"
     item.manifest = manifest.model_dump(mode="json")

@@ -48,8 +48,8 @@ FOUNDATIONS: dict[str, set[str]] = {
 """What the single modules may use of each other: they know of no capability."""
 
 STAGES = {"workers.copy", "workers.validate", "workers.store", "workers.tell"}
-SHARED_BY_STAGES = {"workers.stage", "workers.owners"}
-"""The contract that stages fulfil, and how they speak with other nodes."""
+SHARED_BY_STAGES = {"workers.stage", "workers.owners", "workers.storing"}
+"""The contract that stages fulfil, how they speak with other nodes, and how they store a bag."""
 
 Import = tuple[str, str]
 

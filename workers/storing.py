@@ -1,0 +1,81 @@
+"""Putting an item's staged, validated bag into the store: what all stages that store have in common.
+
+The upload's state is kept as it goes, so that a crash resumes it; the receipt is in the manifest when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dpn.audit.trail import EventType
+from dpn.staging import Staging
+from dpn.storage import SourceChanged, Store, StoreConflict
+from dpn.work.breakers import Breakers
+from dpn.work.outcomes import StartOver, Wait
+from models.manifests import BagManifest, Receipt, UploadState
+from workers.owners import Unwanted
+from workers.stage import Job
+
+M = TypeVar("M", bound=BagManifest)
+
+
+@dataclass(frozen=True)
+class Storing:
+    """The store and how to reach it. `conflict_poll_seconds`: how often to look whether a person has helped."""
+
+    staging: Staging
+    store: Store
+    breakers: Breakers
+    conflict_poll_seconds: float
+
+    def put(
+        self, job: Job[M], bag: str, *, metadata: Mapping[str, str], fence: Callable[[], None], staged_by: str
+    ) -> Receipt:
+        """The proof that the store holds the bag; not yet saved. `fence` is asked right before it becomes visible.
+
+        Raises Unwanted: the item starts over at `staged_by`, or waits for a person where the store holds something
+        else under this name.
+        """
+        staged, judged = job.manifest.staged, job.manifest.validation
+        if staged is None or judged is None:
+            raise Unwanted(StartOver(staged_by, "nothing is staged"))
+
+        def keep_upload(upload: UploadState | None) -> None:
+            job.manifest.upload = upload
+            job.save()
+
+        job.save(f"storing {staged.size} bytes in {self.store.name}")
+        try:
+            with self.breakers.guard(f"store:{self.store.name}"):
+                receipt = self.store.put(
+                    self.staging.path_of(staged),
+                    f"{bag}.tar",
+                    sha256=judged.sha256,
+                    metadata=metadata,
+                    resume=job.manifest.upload,
+                    checkpoint=keep_upload,
+                    cancellation=job.cancellation,
+                    fence=fence,
+                )
+        except StoreConflict as error:
+            reason = f"our store holds something else under this bag's name: {error}"
+            raise Unwanted(Wait(self.conflict_poll_seconds, reason, needs_attention=True)) from error
+        except SourceChanged as error:
+            job.manifest.forget_staged()
+            raise Unwanted(
+                StartOver(staged_by, f"the staged bag has changed since it was validated: {error}")
+            ) from error
+        job.manifest.upload = None
+        job.add_event(
+            EventType.REPLICATION,
+            bag,
+            "success",
+            store=receipt.store,
+            url=receipt.url,
+            sha256=receipt.sha256,
+            size=receipt.size,
+            confirmed_by=receipt.confirmed_by,
+        )
+        return receipt
