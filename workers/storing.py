@@ -14,11 +14,11 @@ from dpn.staging import Staging
 from dpn.storage import SourceChanged, Store, StoreConflict
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import StartOver, Wait
-from models.manifests import BagManifest, Receipt, UploadState
+from models.manifests import IngestManifest, Receipt, ReplicationManifest, UploadState
 from workers.owners import Unwanted
 from workers.stage import Job
 
-M = TypeVar("M", bound=BagManifest)
+M = TypeVar("M", bound=ReplicationManifest | IngestManifest)
 
 
 @dataclass(frozen=True)
