@@ -258,6 +258,7 @@ class PeerSettings(Section):
     api_root: HttpUrl
     token: SecretStr | None = None
     token_file: SecretFile | None = None
+    authorization: Literal["token-parameter", "token"] = "token-parameter"
     ca_file: ExistingFile | None = None
     rsync: RsyncSource
     connect_timeout_seconds: PositiveFloat = 10.0

@@ -108,7 +108,8 @@ def _blank_is_null(value: object) -> object:
     return None if value == "" else value
 
 
-def _short_name(value: str) -> str:
+def parse_short_name(value: str) -> str:
+    """The name of an algorithm or a protocol, in lower case. Raises ValueError."""
     lowered = value.lower()
     if not SHORT_NAME.match(lowered):
         raise ValueError("not a short name: letters, digits, '-', '_', '.' and '+', at most 32")
@@ -150,7 +151,7 @@ def _list_of(parse: Callable[[str], str]) -> Callable[[object], tuple[str, ...]]
 
 UuidText = Annotated[str, AfterValidator(parse_uuid)]
 NamespaceText = Annotated[str, AfterValidator(parse_namespace)]
-ShortName = Annotated[str, AfterValidator(_short_name)]
+ShortName = Annotated[str, AfterValidator(parse_short_name)]
 WireHex = Annotated[str, AfterValidator(_sha256)]
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_one_line)]
 LocalId = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_one_line)]
@@ -174,7 +175,7 @@ Flag = Annotated[bool, BeforeValidator(parse_flag)]
 
 UuidList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_uuid))]
 NamespaceList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_namespace))]
-ShortNames = Annotated[tuple[str, ...], BeforeValidator(_list_of(_short_name))]
+ShortNames = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_short_name))]
 Instant = Annotated[
     datetime, BeforeValidator(parse_instant), PlainSerializer(format_instant, return_type=str, when_used="json")
 ]

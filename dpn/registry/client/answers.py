@@ -2,7 +2,6 @@
 
 | answer | raised |
 | --- | --- |
-| 401 | Misconfigured |
 | 5xx, 408, 425, 429, a web page, not JSON, a status that is no answer | PeerUnavailable |
 | 400, 403, 404, 409 and other refusals | PeerRefused |
 
@@ -19,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from dpn.clock import Clock
-from dpn.errors import Misconfigured, PeerRefused, PeerUnavailable
+from dpn.errors import PeerRefused, PeerUnavailable
 from dpn.registry import strict_json
 
 MAX_RETRY_AFTER_SECONDS = 86_400.0
@@ -42,11 +41,7 @@ def nonsense(peer: str, reason: str) -> PeerUnavailable:
 
 
 def value_of(peer: str, answer: Answer, clock: Clock) -> Any:
-    """The JSON in a good answer."""
-    if answer.status == 401:
-        raise Misconfigured(
-            f"{peer} does not accept our token (HTTP 401): have it issue one and put it in peers.{peer}"
-        )
+    """The JSON in a good answer. A 401 is for the caller, who knows what was sent."""
     if answer.status >= 500 or answer.status in ASK_AGAIN:
         seconds = _retry_after(answer.headers.get("retry-after"), clock)
         raise PeerUnavailable(f"peer:{peer}", f"HTTP {answer.status}", seconds)

@@ -34,6 +34,9 @@ PAUSE_SECONDS = 0.2
 TOKEN = re.compile(r"[!#-+\--~]+\Z")
 """Printable ASCII without blank, quote and comma: what stands in a header as it is."""
 
+SCHEMES = {"token-parameter": "Token token=", "token": "token "}
+"""What stands before the token: the real server's form, and the specification's."""
+
 MOVED = frozenset({301, 302, 303, 307, 308})
 MOVED_WITH_ITS_BODY = frozenset({307, 308})
 
@@ -59,20 +62,38 @@ class PeerCalls:
 
     def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
         """The JSON that the peer answers with."""
-        return self._call("GET", path, parameters or {}, None)
+        value, _ = self.get_with_headers(path, parameters)
+        return value
+
+    def get_with_headers(
+        self, path: str, parameters: Mapping[str, str] | None = None
+    ) -> tuple[Any, Mapping[str, str]]:
+        """The JSON that the peer answers with, and the headers (found by name whatever their case)."""
+        answer = self._call("GET", path, parameters or {}, None)
+        return self._value_of(answer), answer.headers
 
     def put(self, path: str, value: Mapping[str, Any]) -> Any:
         """The JSON that the peer answers with. Sent once: whether it arrived is for the caller to find out."""
-        return self._call("PUT", path, {}, json.dumps(value).encode())
+        answer = self._call("PUT", path, {}, json.dumps(value).encode())
+        return self._value_of(answer)
 
     def nonsense(self, reason: str) -> PeerUnavailable:
         """What to raise for an answer that the peer's registry would not give."""
         return nonsense(self.peer, reason)
 
+    def _value_of(self, answer: Answer) -> Any:
+        if answer.status == 401:
+            here = f"peers.{self.peer}"
+            raise Misconfigured(
+                f"{self.peer} does not accept our token (HTTP 401): have it issue one and put it in {here}; if it is "
+                f'the right one, try another {here}.authorization than "{self._settings.authorization}"'
+            )
+        return value_of(self.peer, answer, self._clock)
+
     def close(self) -> None:
         self._session.close()
 
-    def _call(self, method: str, path: str, parameters: Mapping[str, str], body: bytes | None) -> Any:
+    def _call(self, method: str, path: str, parameters: Mapping[str, str], body: bytes | None) -> Answer:
         settings = self._settings
         until = self._clock.monotonic() + settings.total_timeout_seconds
         limits = Bounds(self._clock.monotonic, until, self._max_answer_bytes)
@@ -80,12 +101,11 @@ class PeerCalls:
         url = f"{settings.api_root}/api-v2/{path}{query}"
         try:
             with bounded(limits):
-                answer = self._follow(method, url, body, limits)
+                return self._follow(method, url, body, limits)
         except CallTooLong as error:
             raise self.nonsense(f"no whole answer in {settings.total_timeout_seconds:g} seconds") from error
         except AnswerTooLarge as error:
             raise self.nonsense(f"an answer of more than {self._max_answer_bytes} bytes") from error
-        return value_of(self.peer, answer, self._clock)
 
     def _follow(self, method: str, url: str, body: bytes | None, limits: Bounds) -> Answer:
         """The answer, after redirects. None leads elsewhere: a peer does not choose whom we call."""
@@ -142,7 +162,7 @@ class PeerCalls:
             return Answer(response.status_code, response.headers, b"".join(parts))
 
     def _headers(self, body: bytes | None) -> dict[str, str]:
-        headers = {"Authorization": f"Token token={self._token()}"}
+        headers = {"Authorization": SCHEMES[self._settings.authorization] + self._token()}
         return headers if body is None else headers | {"Content-Type": "application/json"}
 
     def _token(self) -> str:

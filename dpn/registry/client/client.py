@@ -10,26 +10,25 @@ from dpn.clock import Clock, SystemClock
 from dpn.errors import PeerRefused
 from dpn.registry import strict_json
 from dpn.registry.client.calls import MAX_ANSWER_BYTES, PeerCalls
-from dpn.registry.client.pages import (
-    PAGE_SIZE,
-    EndlessList,
-    RowsOfAPage,
-    read_page,
-    walk,
-)
-from dpn.registry.client.rows import RejectedRecord, Wanted, read_row
+from dpn.registry.client.lists import PeerLists
+from dpn.registry.client.rows import RejectedRecord
 from dpn.registry.records import (
     BagRecord,
     DigestRecord,
+    FixityCheckRecord,
+    IngestRecord,
     InvalidRecord,
+    MemberRecord,
     NodeRecord,
     Record,
     ReplicationRecord,
+    RestoreRecord,
 )
-from dpn.registry.wire import format_instant, parse_instant, parse_namespace, parse_uuid
+from dpn.registry.wire import parse_namespace, parse_short_name, parse_uuid
 from dpn.settings import PeerSettings
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T", ReplicationRecord, RestoreRecord)
 
 HTTP_NOT_FOUND = 404
 FIXED_BY_ITS_OWNER = ("from_node", "to_node", "bag")
@@ -52,11 +51,16 @@ class RegistryClient:
     ) -> None:
         self.peer = peer
         self._calls = PeerCalls(peer, settings, clock=clock or SystemClock(), max_answer_bytes=max_answer_bytes)
+        self._lists = PeerLists(self._calls)
 
     def get_node(self, namespace: str) -> NodeRecord:
         """A node as the peer knows it."""
         key = parse_namespace(namespace)
         return self._record(self._calls.get(f"node/{key}/"), NodeRecord, {"namespace": key})
+
+    def get_member(self, member_id: str) -> MemberRecord:
+        key = parse_uuid(member_id)
+        return self._record(self._calls.get(f"member/{key}/"), MemberRecord, {"member_id": key})
 
     def get_bag(self, uuid: str) -> BagRecord:
         key = parse_uuid(uuid)
@@ -64,7 +68,7 @@ class RegistryClient:
 
     def get_digest(self, bag: str, algorithm: str) -> DigestRecord | None:
         """The digest of the bag's tag manifest; none if the peer has none."""
-        key = parse_uuid(bag)
+        key, algorithm = parse_uuid(bag), parse_short_name(algorithm)
         try:
             value = self._calls.get(f"bag/{key}/digest/{algorithm}/")
         except PeerRefused as error:
@@ -82,9 +86,24 @@ class RegistryClient:
 
         Sent once. After PeerUnavailable it may have arrived or not: get the transfer before sending again.
         """
-        same = {name: getattr(record, name) for name in ("replication_id", *FIXED_BY_ITS_OWNER)}
-        value = self._calls.put(f"replicate/{record.replication_id}/", record.to_wire())
-        return self._record(value, ReplicationRecord, same)
+        return self._put(f"replicate/{record.replication_id}/", record)
+
+    def get_restore(self, restore_id: str) -> RestoreRecord:
+        key = parse_uuid(restore_id)
+        return self._record(self._calls.get(f"restore/{key}/"), RestoreRecord, {"restore_id": key})
+
+    def put_restore(self, record: RestoreRecord) -> RestoreRecord:
+        """Sends the whole record; answers it as it is at the peer now.
+
+        Sent once. After PeerUnavailable it may have arrived or not: get the transfer before sending again.
+        """
+        return self._put(f"restore/{record.restore_id}/", record)
+
+    def list_members(
+        self, *, after: datetime | None = None, before: datetime | None = None
+    ) -> Iterator[list[MemberRecord | RejectedRecord]]:
+        """Page by page, those changed last first. Where the peer knows no times here, what is outside is left out."""
+        return self._lists.read("member", MemberRecord, {}, after, before)
 
     def list_bags(
         self,
@@ -97,13 +116,42 @@ class RegistryClient:
     ) -> Iterator[list[BagRecord | RejectedRecord]]:
         """Page by page, those changed last first. `after` and `before` include their own second."""
         filters = {"admin_node": admin_node, "ingest_node": ingest_node, "bag_type": bag_type}
-        return self._list("bag", BagRecord, filters, after, before)
+        return self._lists.read("bag", BagRecord, filters, after, before)
 
     def list_digests(
-        self, *, after: datetime | None = None, before: datetime | None = None, bag: str | None = None
+        self,
+        *,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        bag: str | None = None,
+        node: str | None = None,
     ) -> Iterator[list[DigestRecord | RejectedRecord]]:
-        """Page by page, the newest first."""
-        return self._list("digest", DigestRecord, {"bag": bag}, after, before)
+        """Page by page, the newest first. Where the peer does not know `node`, others' digests are left out."""
+        return self._lists.read("digest", DigestRecord, {"bag": bag, "node": node}, after, before)
+
+    def list_ingests(
+        self,
+        *,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        bag: str | None = None,
+        ingested: bool | None = None,
+    ) -> Iterator[list[IngestRecord | RejectedRecord]]:
+        """Page by page, usually the newest first."""
+        return self._lists.read("ingest", IngestRecord, {"bag": bag, "ingested": ingested}, after, before)
+
+    def list_fixity_checks(
+        self,
+        *,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        bag: str | None = None,
+        node: str | None = None,
+        success: bool | None = None,
+    ) -> Iterator[list[FixityCheckRecord | RejectedRecord]]:
+        """Page by page, usually the newest first."""
+        filters = {"bag": bag, "node": node, "success": success}
+        return self._lists.read("fixity_check", FixityCheckRecord, filters, after, before)
 
     def list_transfers(
         self,
@@ -126,39 +174,46 @@ class RegistryClient:
             "stored": stored,
             "cancelled": cancelled,
         }
-        return self._list("replicate", ReplicationRecord, filters, after, before)
+        return self._lists.read("replicate", ReplicationRecord, filters, after, before)
+
+    def list_restores(
+        self,
+        *,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        from_node: str | None = None,
+        to_node: str | None = None,
+        bag: str | None = None,
+        accepted: bool | None = None,
+        finished: bool | None = None,
+        cancelled: bool | None = None,
+    ) -> Iterator[list[RestoreRecord | RejectedRecord]]:
+        """Page by page, those changed last first."""
+        filters = {
+            "from_node": from_node,
+            "to_node": to_node,
+            "bag": bag,
+            "accepted": accepted,
+            "finished": finished,
+            "cancelled": cancelled,
+        }
+        return self._lists.read("restore", RestoreRecord, filters, after, before)
+
+    def list_state(self, kind: str, **filters: str | bool | None) -> str | None:
+        """What the state of the list of `kind` records (`bag`, `replicate` …) with these filters is known by.
+
+        Where the peer says it twice alike, no record of the list has changed between the two times. None where it
+        does not say: then the list has to be read.
+        """
+        return self._lists.state(kind, filters)
 
     def close(self) -> None:
         """Closes the connections. The client may be used again."""
         self._calls.close()
 
-    def _list(
-        self,
-        path: str,
-        record_type: type[R],
-        filters: dict[str, Any],
-        after: datetime | None,
-        before: datetime | None,
-    ) -> Iterator[list[R | RejectedRecord]]:
-        wanted: Wanted[R] = Wanted(
-            {name: value for name, value in filters.items() if value is not None},
-            parse_instant(after) if after else None,
-            parse_instant(before) if before else None,
-        )
-        parameters = _parameters(wanted) | {"order_by": record_type.STAMP, "page_size": str(PAGE_SIZE)}
-
-        def fetch(number: int) -> RowsOfAPage:
-            value = self._calls.get(f"{path}/", parameters | {"page": str(number)})
-            try:
-                return read_page(value)
-            except ValueError as error:
-                raise self._calls.nonsense(str(error)) from error
-
-        try:
-            for rows in walk(fetch):
-                yield [read_row(row, record_type, wanted, peer=self.peer, kind=path) for row in rows]
-        except EndlessList as error:
-            raise self._calls.nonsense(f"its list of {path} records does not end: {error}") from error
+    def _put(self, path: str, record: T) -> T:
+        same = {name: getattr(record, name) for name in (*record.KEY, *FIXED_BY_ITS_OWNER)}
+        return self._record(self._calls.put(path, record.to_wire()), type(record), same)
 
     def _record(self, value: Any, record_type: type[R], expected: dict[str, Any]) -> R:
         """The record in an answer, if it is the one that was asked for."""
@@ -172,15 +227,3 @@ class RegistryClient:
             if getattr(record, name) != wanted:
                 raise self._calls.nonsense(f"another record than was asked for: {name} is not {wanted}")
         return record
-
-
-def _parameters(wanted: Wanted[Any]) -> dict[str, str]:
-    parameters = {name: _text(value) for name, value in wanted.values.items()}
-    for name, instant in (("after", wanted.after), ("before", wanted.before)):
-        if instant is not None:
-            parameters[name] = format_instant(instant)
-    return parameters
-
-
-def _text(value: str | bool) -> str:
-    return value if isinstance(value, str) else str(value).lower()

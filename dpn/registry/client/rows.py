@@ -1,8 +1,9 @@
-"""Reads single rows of a peer's list: each is a record that was asked for, or is set aside with the reason."""
+"""Reads the rows of a peer's list: each is a record that was asked for, or is set aside with the reason."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -33,21 +34,48 @@ class Wanted(Generic[R]):
     values: dict[str, Any]
     after: datetime | None = None
     before: datetime | None = None
+    often_unknown: frozenset[str] = frozenset()
+    """Filters that real servers do not have: what they would have kept back is left out, and nobody's fault."""
 
     def mismatch(self, record: R) -> str | None:
         """What is wrong with the record as an answer to this."""
         for name, value in self.values.items():
-            if getattr(record, name) != value:
+            if name not in self.often_unknown and getattr(record, name) != value:
                 return f"not asked for: its {name} is {getattr(record, name)!r}, not {value!r}"
-        if self.after is not None and record.stamp < self.after:
+        if "after" not in self.often_unknown and self._is_too_early(record):
             return f"not asked for: its time {record.stamp} is before {self.after}"
-        if self.before is not None and record.stamp > self.before:
+        if "before" not in self.often_unknown and self._is_too_late(record):
             return f"not asked for: its time {record.stamp} is after {self.before}"
         return None
 
+    def leaves_out(self, record: R) -> bool:
+        """Whether only a filter that the peer may not know keeps the record back."""
+        if not self.often_unknown:
+            return False
+        return (
+            any(name in self.often_unknown and getattr(record, name) != self.values[name] for name in self.values)
+            or self._is_too_early(record)
+            or self._is_too_late(record)
+        )
 
-def read_row(row: Any, record_type: type[R], wanted: Wanted[R], *, peer: str, kind: str) -> R | RejectedRecord:
-    """The record in a row, or why it is none that was asked for."""
+    def _is_too_early(self, record: R) -> bool:
+        return self.after is not None and record.stamp < self.after
+
+    def _is_too_late(self, record: R) -> bool:
+        return self.before is not None and record.stamp > self.before
+
+
+def read_rows(
+    rows: Sequence[Any], record_type: type[R], wanted: Wanted[R], *, peer: str, kind: str
+) -> list[R | RejectedRecord]:
+    """What the rows of a page come to."""
+    read = (_read_row(row, record_type, wanted, peer, kind) for row in rows)
+    return [row for row in read if row is not None]
+
+
+def _read_row(
+    row: Any, record_type: type[R], wanted: Wanted[R], peer: str, kind: str
+) -> R | RejectedRecord | None:
     reason = strict_json.flaw_of(row)
     if reason is None:
         try:
@@ -57,7 +85,7 @@ def read_row(row: Any, record_type: type[R], wanted: Wanted[R], *, peer: str, ki
         else:
             reason = wanted.mismatch(record)
             if reason is None:
-                return record
+                return None if wanted.leaves_out(record) else record
     return RejectedRecord(peer, kind, reason, _excerpt(row))
 
 

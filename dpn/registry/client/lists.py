@@ -1,0 +1,78 @@
+"""Reads a peer's lists page by page, every row held against what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from dpn.registry.client.calls import PeerCalls
+from dpn.registry.client.pages import PAGE_SIZE, EndlessList, RowsOfAPage, read_page, walk
+from dpn.registry.client.rows import RejectedRecord, Wanted, read_rows
+from dpn.registry.records import Record
+from dpn.registry.wire import format_instant, parse_instant
+
+R = TypeVar("R", bound=Record)
+
+Filters = Mapping[str, str | bool | None]
+
+OFTEN_UNKNOWN = {"member": frozenset({"after", "before"}), "digest": frozenset({"node"})}
+"""The filters that the real server ignores, by list."""
+
+STATE_HEADER = "DPN-List-State"
+MAX_STATE_LENGTH = 255
+
+
+class PeerLists:
+    """The lists of one peer's registry."""
+
+    def __init__(self, calls: PeerCalls) -> None:
+        self._calls = calls
+
+    def read(
+        self, path: str, record_type: type[R], filters: Filters, after: datetime | None, before: datetime | None
+    ) -> Iterator[list[R | RejectedRecord]]:
+        """See RegistryClient."""
+        wanted: Wanted[R] = Wanted(
+            _given(filters),
+            parse_instant(after) if after else None,
+            parse_instant(before) if before else None,
+            OFTEN_UNKNOWN.get(path, frozenset()),
+        )
+        parameters = _parameters(wanted) | {"order_by": record_type.STAMP, "page_size": str(PAGE_SIZE)}
+        try:
+            for rows in walk(lambda number: self._page(path, parameters | {"page": str(number)})):
+                yield read_rows(rows, record_type, wanted, peer=self._calls.peer, kind=path)
+        except EndlessList as error:
+            raise self._calls.nonsense(f"its list of {path} records does not end: {error}") from error
+
+    def state(self, path: str, filters: Filters) -> str | None:
+        """See RegistryClient.list_state."""
+        parameters = {name: _text(value) for name, value in _given(filters).items()}
+        _, headers = self._calls.get_with_headers(f"{path}/", parameters | {"page": "1", "page_size": "1"})
+        state = headers.get(STATE_HEADER)
+        plausible = state and len(state) <= MAX_STATE_LENGTH and state.isascii() and state.isprintable()
+        return state if plausible else None
+
+    def _page(self, path: str, parameters: Mapping[str, str]) -> RowsOfAPage:
+        value = self._calls.get(f"{path}/", parameters)
+        try:
+            return read_page(value)
+        except ValueError as error:
+            raise self._calls.nonsense(str(error)) from error
+
+
+def _given(filters: Filters) -> dict[str, str | bool]:
+    return {name: value for name, value in filters.items() if value is not None}
+
+
+def _parameters(wanted: Wanted[Any]) -> dict[str, str]:
+    parameters = {name: _text(value) for name, value in wanted.values.items()}
+    for name, instant in (("after", wanted.after), ("before", wanted.before)):
+        if instant is not None:
+            parameters[name] = format_instant(instant)
+    return parameters
+
+
+def _text(value: str | bool) -> str:
+    return value if isinstance(value, str) else str(value).lower()
