@@ -39,6 +39,8 @@ class Kind(Generic[R]):
     """Columns that lists may be filtered by, each equal to a value."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     """Filters that are more than that."""
+    one_of_each: tuple[str, ...] = ()
+    """The columns for each of whose values the latest record may be asked for; none where all records are."""
     columns: Callable[[R], dict[str, Any]] = lambda record: _plain(dict(record))
     values: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: _frozen(row)
 
@@ -135,10 +137,14 @@ RESTORES = Kind(
 )
 
 FIXITY_CHECKS = Kind(
-    "fixity_check", FixityCheckRecord, _table(rows.FixityCheck), filters=("bag", "node", "success")
+    "fixity_check",
+    FixityCheckRecord,
+    _table(rows.FixityCheck),
+    filters=("bag", "node", "success"),
+    one_of_each=("bag", "node"),
 )
 
-INGESTS = Kind("ingest", IngestRecord, _table(rows.Ingest), filters=("bag", "ingested"))
+INGESTS = Kind("ingest", IngestRecord, _table(rows.Ingest), filters=("bag", "ingested"), one_of_each=("bag",))
 
 KINDS: tuple[Kind[Any], ...] = (
     NODES,

@@ -23,13 +23,15 @@ class Query:
 
     `after` and `before` are inclusive (times have whole seconds: what changed later in a second that was already
     read must show again). `order_by` names times, newest first; ties, and lists without it, go by key, so that
-    pages of a list fit together.
+    pages of a list fit together. `latest` keeps, of what the rest lets through, the newest for each of the kind's
+    `one_of_each`.
     """
 
     where: Mapping[str, Any] = field(default_factory=dict)
     after: datetime | None = None
     before: datetime | None = None
     order_by: tuple[str, ...] = ()
+    latest: bool = False
 
     def also(self, where: Mapping[str, Any]) -> Query:
         """The same, with further filters."""
@@ -124,7 +126,17 @@ def _conditions(kind: Kind[R], query: Query) -> list[ColumnElement[bool]]:
         conditions.append(kind.stamp >= query.after)
     if query.before is not None:
         conditions.append(kind.stamp <= query.before)
-    return conditions
+    return [_is_latest(kind, conditions)] if query.latest else conditions
+
+
+def _is_latest(kind: Kind[R], conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Newest first by stamp, by key where that is equal; among those that meet the conditions."""
+    groups = [kind.table.c[name] for name in kind.one_of_each]
+    newest_first = [kind.stamp.desc(), *(column.desc() for column in kind.key)]
+    place = func.row_number().over(partition_by=groups, order_by=newest_first).label("place")
+    ranked = select(*kind.key, place).where(*conditions).subquery()
+    newest = select(*(ranked.c[name] for name in kind.record.KEY)).where(ranked.c.place == 1)
+    return tuple_(*kind.key).in_(newest)
 
 
 def _order(kind: Kind[R], query: Query) -> list[ColumnElement[Any]]:
