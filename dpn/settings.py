@@ -38,6 +38,8 @@ from dpn.setting_types import (
 
 VOLUME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 
+MEMBER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
 SECRETS = ("url", "token", "secret_access_key")
 ALTERNATIVES = {name: f"{name}_file" for name in SECRETS} | {f"{name}_file": name for name in SECRETS}
 """Two ways to give one secret: a variable for one of them replaces the other one in the file."""
@@ -214,10 +216,46 @@ class WorkSettings(Section):
     stop_timeout_seconds: PositiveFloat = 7200.0
 
 
+class OutboundSettings(Section):
+    """Where the bags of one staging volume lie for other nodes to fetch, and how those see them."""
+
+    folder: AbsolutePath
+    link: str
+    form: Literal["hardlink", "symlink"] = "hardlink"
+
+    @field_validator("link")
+    @classmethod
+    def _names_node_and_bag(cls, link: str) -> str:
+        try:
+            filled = link.format(node="the-node", bag="the-bag")
+        except (KeyError, IndexError, ValueError):
+            filled = ""
+        if "the-bag.tar" not in filled:
+            raise ValueError(
+                "must say where {bag}.tar is fetched by {node}: dpn.{node}@dpn.example.org:outbound/{bag}.tar"
+            )
+        return link
+
+
 class IngestSettings(Section):
     """How our own bags come into the network."""
 
     replicate_to_count: Annotated[int, Field(ge=0, le=100)] = 2
+    placement_seed: str = ""
+    exclude: dict[str, tuple[NamespaceName, ...]] = Field(default_factory=dict)
+    outbound: dict[str, OutboundSettings] = Field(default_factory=dict)
+    source_folders: tuple[AbsolutePath, ...] = ()
+    node_address: str = ""
+    contact_name: str = ""
+    contact_email: str = ""
+
+    @field_validator("exclude")
+    @classmethod
+    def _by_member(cls, exclude: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for member in exclude:
+            if not MEMBER_ID.match(member):
+                raise ValueError(f"{member!r} is not the member_id of a member: a UUID in lower case")
+        return exclude
 
     @property
     def copies(self) -> int:

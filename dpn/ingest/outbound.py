@@ -1,0 +1,128 @@
+"""Where other nodes fetch the bags that we want replicated: a folder for each node, an entry for each bag.
+
+    <folder>/.bags/<uuid>.tar       the bag, once, under a name that stays
+    <folder>/<node>/<uuid>.tar      what the node's rsync account sees: a hard link to it, or a symbolic one
+
+An entry appears whole, under its final name, and survives a power cut. Nothing here decides what may go.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpn.errors import Misconfigured, PermanentError
+from dpn.files import make_durable, new_file, sync_folder
+from dpn.registry.wire import NAMESPACE, UUID
+from dpn.settings import OutboundSettings
+
+BAGS = ".bags"
+SUFFIX = ".tar"
+READABLE = 0o644
+BROWSABLE = 0o755
+
+
+class NotOurBag(PermanentError):
+    """Under the bag's name in the outbound folder lies something else: look at it, and move it away."""
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """A bag offered to a node; for the bag itself, which each offer points to, the node is none."""
+
+    bag: str
+    node: str | None
+    path: Path
+
+
+class Outbound:
+    """The outbound folder of one staging volume. Every method raises OSError if the disk fails."""
+
+    def __init__(self, settings: OutboundSettings) -> None:
+        self._settings = settings
+        self._folder = settings.folder
+
+    def link(self, node: str, bag: str) -> str:
+        """The address under which `node` fetches the bag."""
+        return self._settings.link.format(node=node, bag=bag)
+
+    def offer(self, tar: Path, bag: str, node: str) -> None:
+        """Puts the bag where `node` fetches it. Safe to repeat. Raises NotOurBag, Misconfigured (no folder)."""
+        kept = self._keep(tar, bag)
+        entry = self._folder / node / f"{bag}{SUFFIX}"
+        self._make_folder(entry.parent)
+        if self._settings.form == "symlink":
+            _place(entry, lambda name: name.symlink_to(Path("..", BAGS, kept.name)))
+        else:
+            _place(entry, lambda name: os.link(kept, name))
+
+    def withdraw(self, entry: Entry) -> None:
+        """Takes an entry away; safe to repeat."""
+        entry.path.unlink(missing_ok=True)
+        sync_folder(entry.path.parent)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every bag that is offered or kept to be, by bag; what has another form of name is somebody else's."""
+        if not self._folder.is_dir():
+            return
+        found = []
+        for folder in self._folder.iterdir():
+            node = None if folder.name == BAGS else folder.name
+            if not folder.is_dir() or folder.is_symlink() or not (node is None or NAMESPACE.match(node)):
+                continue
+            for path in folder.iterdir():
+                bag = path.name.removesuffix(SUFFIX)
+                if path.suffix == SUFFIX and UUID.match(bag):
+                    found.append((bag, node or "", path))
+        yield from (Entry(bag, node or None, path) for bag, node, path in sorted(found))
+
+    def _keep(self, tar: Path, bag: str) -> Path:
+        """The bag under the name that stays."""
+        kept = self._folder / BAGS / f"{bag}{SUFFIX}"
+        self._make_folder(kept.parent)
+        if kept.exists() and kept.stat().st_size != tar.stat().st_size:
+            raise NotOurBag(f"{kept} is not the bag that is to be offered: look at it, and move it away")
+        if not kept.exists():
+            tar.chmod(READABLE)
+            try:
+                _place(kept, lambda name: os.link(tar, name))
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                    raise
+                _copy(tar, kept)
+        return kept
+
+    def _make_folder(self, folder: Path) -> None:
+        if not self._folder.is_dir():
+            raise Misconfigured(
+                f"the outbound folder {self._folder} is not there: make or mount it, readable by the accounts "
+                "that the other nodes' rsync uses"
+            )
+        if not folder.is_dir():
+            folder.mkdir(mode=BROWSABLE, exist_ok=True)
+            sync_folder(self._folder)
+
+
+def _place(path: Path, make: Callable[[Path], None]) -> None:
+    """What `make` makes under a temporary name, under the name `path`, in place of what was there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        make(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # renaming one hard link over another of the same file leaves both
+    sync_folder(path.parent)
+
+
+def _copy(tar: Path, path: Path) -> None:
+    """Where no link can be made: another file system."""
+    with new_file(path, permissions=READABLE) as (target, temporary), tar.open("rb") as source:
+        shutil.copyfileobj(source, target, 1 << 20)
+        make_durable(target)
+        temporary.replace(path)
+    sync_folder(path.parent)
