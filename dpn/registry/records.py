@@ -27,6 +27,7 @@ from dpn.registry.wire import (
     NullableLink,
     NullableReason,
     NullableToken,
+    OrNull,
     ShortName,
     ShortNames,
     Url,
@@ -48,7 +49,9 @@ class InvalidRecord(PermanentError):
 class Record(BaseModel):
     """Base of every record: immutable, equal if all fields are."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=True, json_schema_serialization_defaults_required=True
+    )
 
     KEY: ClassVar[tuple[str, ...]]
     """The fields that name the record."""
@@ -87,7 +90,9 @@ class Record(BaseModel):
 class StorageRecord(BaseModel):
     """Where a node keeps its copies, in words."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=True, json_schema_serialization_defaults_required=True
+    )
 
     region: Name = "default"
     type: Name = "default"
@@ -112,7 +117,7 @@ class NodeRecord(Record):
     restore_to: NamespaceList = ()
     protocols: ShortNames = ()
     fixity_algorithms: ShortNames = ()
-    storage: Annotated[StorageRecord, BeforeValidator(_default_storage)] = StorageRecord()
+    storage: Annotated[StorageRecord, BeforeValidator(_default_storage), OrNull()] = StorageRecord()
     created_at: Instant
     updated_at: Instant
 

@@ -1,14 +1,19 @@
-"""The forms that single fields take on the wire, and how each is read and written (DPN REST API v2)."""
+"""The forms that single fields take on the wire, how each is read and written (DPN REST API v2), and what OpenAPI
+says of both.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 UUID_VERSION_4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
@@ -149,35 +154,113 @@ def _list_of(parse: Callable[[str], str]) -> Callable[[object], tuple[str, ...]]
     return read
 
 
-UuidText = Annotated[str, AfterValidator(parse_uuid)]
-NamespaceText = Annotated[str, AfterValidator(parse_namespace)]
-ShortName = Annotated[str, AfterValidator(parse_short_name)]
-WireHex = Annotated[str, AfterValidator(_sha256)]
-Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_one_line)]
-LocalId = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_one_line)]
-LongText = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_storable)]
-KeyText = Annotated[str, Field(max_length=16_384), AfterValidator(_storable)]
-TokenText = Annotated[str, Field(max_length=255), AfterValidator(_storable)]
-FixityText = Annotated[str, Field(max_length=255), AfterValidator(_storable), AfterValidator(str.lower)]
-ReasonText = Annotated[str, Field(max_length=10_000), AfterValidator(_storable)]
+Form = dict[str, Any]
+"""A JSON schema."""
+
+NULL: Form = {"type": "null"}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What OpenAPI says of a field: what is read, tolerantly, and what is written, exactly."""
+
+    read: Form
+    written: Form
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return dict(self.read if handler.mode == "validation" else self.written)
+
+    @property
+    def many(self) -> Described:
+        """Lists of them; null is read as an empty one."""
+        read: Form = {"type": "array", "items": self.read, "maxItems": MAX_LIST_LENGTH}
+        return Described({"anyOf": [read, NULL]}, {"type": "array", "items": self.written})
+
+
+class OrNull:
+    """Tells OpenAPI that null is read too: as the default."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        return {"anyOf": [described, NULL]} if handler.mode == "validation" else described
+
+
+def _spelled(form: re.Pattern[str]) -> Described:
+    """Read in capitals too."""
+    written = "^" + form.pattern.removesuffix(r"\Z") + "$"
+    read = written.replace("a-z", "A-Za-z").replace("a-f", "A-Fa-f")
+    return Described({"type": "string", "pattern": read}, {"type": "string", "pattern": written})
+
+
+def _without(characters: re.Pattern[str]) -> Form:
+    return {"pattern": "^[^" + characters.pattern[1:].replace("\ud800-\udfff", "") + "*$"}
+
+
+def _in_any_case(words: frozenset[str]) -> str:
+    spelled = ("".join(f"[{char.upper()}{char}]" if char.isalpha() else char for char in word) for word in words)
+    return f"^({'|'.join(sorted(spelled))})$"
+
+
+FLAG_WORD: Form = {"type": "string", "pattern": _in_any_case(TRUE_WORDS | FALSE_WORDS)}
+FLAG = Described({"anyOf": [{"type": "boolean"}, {"enum": [0, 1]}, FLAG_WORD]}, {"type": "boolean"})
+FLAG_OR_NULL = Described({"anyOf": [*FLAG.read["anyOf"], NULL]}, FLAG.written)
+TIME: Form = {"type": "string", "format": "date-time"}
+UUID_FORM = _spelled(UUID)
+NAMESPACE_FORM = _spelled(NAMESPACE)
+SHORT_NAME_FORM = _spelled(SHORT_NAME)
+BAG_TYPE = Described(
+    {"type": "string", "enum": ["D", "I", "R", "d", "i", "r"]}, {"type": "string", "enum": ["D", "I", "R"]}
+)
+
+UuidText = Annotated[str, AfterValidator(parse_uuid), UUID_FORM]
+NamespaceText = Annotated[str, AfterValidator(parse_namespace), NAMESPACE_FORM]
+ShortName = Annotated[str, AfterValidator(parse_short_name), SHORT_NAME_FORM]
+WireHex = Annotated[str, AfterValidator(_sha256), _spelled(SHA256_HEX)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=255, json_schema_extra=_without(CONTROL)), AfterValidator(_one_line)
+]
+LocalId = Annotated[
+    str, Field(min_length=1, max_length=1024, json_schema_extra=_without(CONTROL)), AfterValidator(_one_line)
+]
+LongText = Annotated[
+    str, Field(min_length=1, max_length=4096, json_schema_extra=_without(UNSTORABLE)), AfterValidator(_storable)
+]
+KeyText = Annotated[
+    str, Field(max_length=16_384, json_schema_extra=_without(UNSTORABLE)), AfterValidator(_storable)
+]
+TokenText = Annotated[
+    str, Field(max_length=255, json_schema_extra=_without(UNSTORABLE)), AfterValidator(_storable)
+]
+FixityText = Annotated[TokenText, AfterValidator(str.lower)]
+ReasonText = Annotated[
+    str, Field(max_length=10_000, json_schema_extra=_without(UNSTORABLE)), AfterValidator(_storable)
+]
 NullableKey = Annotated[KeyText | None, BeforeValidator(_blank_is_null)]
 NullableLink = Annotated[LongText | None, BeforeValidator(_blank_is_null)]
 NullableToken = Annotated[TokenText | None, BeforeValidator(_blank_is_null)]
 NullableFixity = Annotated[FixityText | None, BeforeValidator(_blank_is_null)]
 NullableReason = Annotated[ReasonText | None, BeforeValidator(_blank_is_null)]
-Url = Annotated[str, Field(max_length=1024), AfterValidator(_one_line), AfterValidator(_http_url)]
-BagTypeLetter = Annotated[Literal["D", "I", "R"], BeforeValidator(_upper)]
-WireFlag = Annotated[bool, BeforeValidator(_flag_or_null)]
+Url = Annotated[
+    str,
+    Field(max_length=1024, json_schema_extra={"format": "uri"}),
+    AfterValidator(_one_line),
+    AfterValidator(_http_url),
+]
+BagTypeLetter = Annotated[Literal["D", "I", "R"], BeforeValidator(_upper), BAG_TYPE]
+WireFlag = Annotated[bool, BeforeValidator(_flag_or_null), FLAG_OR_NULL]
 """A flag that only goes up: null and absent mean that it is still down."""
 
-Flag = Annotated[bool, BeforeValidator(parse_flag)]
+Flag = Annotated[bool, BeforeValidator(parse_flag), FLAG]
 """A statement: it has to be made."""
 
-UuidList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_uuid))]
-NamespaceList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_namespace))]
-ShortNames = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_short_name))]
+UuidList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_uuid)), UUID_FORM.many]
+NamespaceList = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_namespace)), NAMESPACE_FORM.many]
+ShortNames = Annotated[tuple[str, ...], BeforeValidator(_list_of(parse_short_name)), SHORT_NAME_FORM.many]
 Instant = Annotated[
-    datetime, BeforeValidator(parse_instant), PlainSerializer(format_instant, return_type=str, when_used="json")
+    datetime,
+    BeforeValidator(parse_instant),
+    PlainSerializer(format_instant, return_type=str, when_used="json"),
+    Described(TIME, TIME),
 ]
 
 
