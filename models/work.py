@@ -91,6 +91,7 @@ class Deposit(Base):
     """What somebody deposited with us: submitted again with the same key, it is the same deposit."""
 
     __tablename__ = "deposits"
+    __table_args__ = (UniqueConstraint("first_version_uuid", "version"),)
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     """SHA-256 of what makes two deposits the same, or of the key that the depositor gave."""
@@ -98,6 +99,8 @@ class Deposit(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("work_items.id"), index=True)
     member: Mapped[str] = mapped_column(Uuid)
     local_id: Mapped[str] = mapped_column(String(1024), index=True)
+    first_version_uuid: Mapped[str] = mapped_column(Uuid)
+    version: Mapped[int] = mapped_column(Integer)
     submitted_by: Mapped[str] = mapped_column(String(255))
     submitted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

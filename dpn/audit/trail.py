@@ -23,6 +23,9 @@ class EventType(StrEnum):
     QUARANTINE = "quarantine"
     REPLICATION = "replication"
     DELETION = "deletion"
+    IDENTIFIER_ASSIGNMENT = "identifier assignment"
+    INGESTION = "ingestion"
+    PACKING = "packing"
 
     ITEM_CREATED = "item created"
     STAGE_ENDED = "stage ended"

@@ -79,7 +79,7 @@ def new_item(
     *,
     task: Task,
     identifier: str,
-    remote_node: str,
+    remote_node: str | None,
     note: str,
     manifest: dict[str, Any],
     pipelines: Pipelines,

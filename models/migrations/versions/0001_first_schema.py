@@ -255,11 +255,16 @@ def upgrade() -> None:
         sa.Column("item_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("member", sa.String(length=36), nullable=False),
         sa.Column("local_id", sa.String(length=1024), nullable=False),
+        sa.Column("first_version_uuid", sa.String(length=36), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("submitted_by", sa.String(length=255), nullable=False),
         sa.Column("submitted_at", models.base.UtcDateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["item_id"], ["work_items.id"], name=op.f("fk_deposits_item_id")),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_deposits")),
         sa.UniqueConstraint("bag", name=op.f("uq_deposits_bag")),
+        sa.UniqueConstraint(
+            "first_version_uuid", "version", name=op.f("uq_deposits_first_version_uuid_version")
+        ),
     )
     with op.batch_alter_table("deposits", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_deposits_item_id"), ["item_id"], unique=False)

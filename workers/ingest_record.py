@@ -1,0 +1,299 @@
+"""record: enters the stored bag into our registry, asks other nodes to keep copies, and waits until they do.
+
+Which nodes, and under which ids, is saved before anything is done about it: however often this runs there are one
+bag, one digest and the same transfers. A node that declines is replaced by another, until the wanted copies exist
+or nobody is left to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Literal, TypeVar
+from uuid import uuid4
+
+from sqlalchemy.orm import Session
+
+from dpn.audit.trail import EventType
+from dpn.clock import Clock
+from dpn.database import Sessions, reading
+from dpn.errors import Misconfigured
+from dpn.ingest.outbound import Outbound
+from dpn.ingest.placement import Place, choose_nodes
+from dpn.registry.catalogue import (
+    BAGS,
+    DIGESTS,
+    NODES,
+    TRANSFERS,
+    Kind,
+    add_bag,
+    add_digest,
+    add_transfer,
+    find,
+    find_many,
+)
+from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, Record, ReplicationRecord
+from dpn.registry.rules import Caller, Decision, Refused
+from dpn.registry.wire import utc_second
+from dpn.settings import IngestSettings
+from dpn.staging import Staging
+from dpn.work.outcomes import Done, Fail, Outcome, StartOver, Wait
+from models.manifests import DepositFacts, IngestManifest, PlannedTransfer, Receipt, StagedFile
+from workers.owners import Unwanted
+from workers.stage import Job
+
+ALGORITHM: Literal["sha256"] = "sha256"
+PROTOCOL = "rsync"
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class IngestRecordStage:
+    """See the module's docstring. `node` is ours, `peers` are the nodes that our settings name."""
+
+    node: str
+    peers: frozenset[str]
+    sessions: Sessions
+    staging: Staging
+    settings: IngestSettings
+    clock: Clock
+    poll_seconds: float
+    name: str = "record"
+
+    def run(self, job: Job[IngestManifest]) -> Outcome:
+        manifest = job.manifest
+        staged, receipt = manifest.staged, manifest.receipt
+        if staged is None or receipt is None or not self.staging.holds(staged):
+            manifest.forget_staged()
+            return StartOver("package", "the packaged bag is gone")
+        try:
+            if not manifest.registered:
+                self._await_related(manifest.deposit)
+                self._register(job, staged, receipt)
+            self._ask_nodes(job, staged)
+            return self._progress(job)
+        except Unwanted as unwanted:
+            return unwanted.outcome
+
+    # -- our registry --------------------------------------------------------------------------------------------
+
+    def _await_related(self, deposit: DepositFacts) -> None:
+        """Raises Unwanted while a rights or interpretive bag, deposited just before, is not registered yet."""
+        related = [(uuid,) for uuid in (*deposit.rights, *deposit.interpretive)]
+        with reading(self.sessions) as session:
+            missing = sorted(key[0] for key in set(related) - find_many(session, BAGS, related).keys())
+        if missing:
+            raise Unwanted(Wait(self.poll_seconds, f"waits for {', '.join(missing)}, which it refers to"))
+
+    def _register(self, job: Job[IngestManifest], staged: StagedFile, receipt: Receipt) -> None:
+        deposit = job.manifest.deposit
+        now = utc_second(self.clock.now())
+        bag = _bag_record(deposit, self.node, receipt.size, now)
+        digest = DigestRecord(
+            bag=deposit.bag,
+            algorithm=ALGORITHM,
+            node=self.node,
+            value=staged.tag_manifest_sha256,
+            created_at=now,
+        )
+        job.fence()
+        with self.sessions.begin() as session:
+            caller = Caller(self.node, self.node)
+            added = add_bag(session, bag, caller=caller, copies=self.settings.copies)
+            _require(session, added, BAGS, bag, ignore=("created_at", "updated_at", "replicating_nodes"))
+            added_digest = add_digest(session, bag.uuid, digest, caller=caller, now=now)
+            _require(session, added_digest, DIGESTS, digest, ignore=("created_at",))
+        job.manifest.registered = True
+        local = {"local_id": deposit.local_id, "member": deposit.member}
+        job.add_event(EventType.IDENTIFIER_ASSIGNMENT, deposit.bag, "success", **local, version=deposit.version)
+        job.add_event(
+            EventType.MESSAGE_DIGEST_CALCULATION,
+            deposit.bag,
+            "success",
+            algorithm=ALGORITHM,
+            of="tag manifest",
+            value=digest.value,
+        )
+        job.add_event(EventType.INGESTION, deposit.bag, "success", url=receipt.url, source=deposit.source)
+        job.save("in our registry; choosing nodes")
+
+    # -- other nodes ---------------------------------------------------------------------------------------------
+
+    def _ask_nodes(self, job: Job[IngestManifest], staged: StagedFile) -> None:
+        """Makes sure that as many transfers as are wanted have been asked for and not declined."""
+        outbound = self._outbound(staged.volume)
+        self._choose(job, outbound)
+        known = self._transfers(job.manifest)
+        for planned in job.manifest.transfers:
+            if planned.replication_id not in known:
+                self._ask(job, outbound, staged, planned)
+
+    def _choose(self, job: Job[IngestManifest], outbound: Outbound) -> None:
+        """Plans transfers to further nodes, in place of those that declined, and saves the plan."""
+        manifest = job.manifest
+        known = self._transfers(manifest)
+        declined = {planned.to_node for planned in manifest.transfers if _is_declined(known, planned)}
+        missing = self.settings.replicate_to_count - (len(manifest.transfers) - len(declined))
+        if missing <= 0:
+            return
+        bag = manifest.deposit.bag
+        with reading(self.sessions) as session:
+            nodes = self._nodes(session)
+            recorded = find(session, BAGS, bag)
+        asked = {planned.to_node for planned in manifest.transfers}
+        holders = {self.node, *(recorded.replicating_nodes if recorded else ()), *(asked - declined)}
+        ours = nodes[self.node]
+        chosen = choose_nodes(
+            [_place(nodes[name]) for name in ours.replicate_to if name in nodes and name in self.peers],
+            missing,
+            holders=[_place(nodes[name]) for name in sorted(holders) if name in nodes],
+            excluded={*self.settings.exclude.get(manifest.deposit.member, ()), *asked},
+            seed=f"{self.settings.placement_seed}\0{bag}",
+        )
+        now = utc_second(self.clock.now())
+        manifest.transfers = [
+            *manifest.transfers,
+            *(
+                PlannedTransfer(
+                    replication_id=str(uuid4()), to_node=name, link=outbound.link(name, bag), created_at=now
+                )
+                for name in chosen
+            ),
+        ]
+        if chosen:
+            job.save(f"asking {', '.join(chosen)} to keep a copy")
+
+    def _ask(
+        self, job: Job[IngestManifest], outbound: Outbound, staged: StagedFile, planned: PlannedTransfer
+    ) -> None:
+        """Offers the bag first and enters the transfer then: whoever reads it finds the bag."""
+        bag = job.manifest.deposit.bag
+        outbound.offer(self.staging.path_of(staged), bag, planned.to_node)
+        transfer = ReplicationRecord(
+            replication_id=planned.replication_id,
+            bag=bag,
+            from_node=self.node,
+            to_node=planned.to_node,
+            fixity_algorithm=ALGORITHM,
+            protocol=PROTOCOL,
+            link=planned.link,
+            created_at=planned.created_at,
+            updated_at=utc_second(self.clock.now()),
+        )
+        job.fence()
+        with self.sessions.begin() as session:
+            added = add_transfer(session, transfer, caller=Caller(self.node, self.node))
+            progress = ("updated_at", "fixity_value", "store_requested", "stored", "cancelled", "cancel_reason")
+            _require(session, added, TRANSFERS, transfer, ignore=(*progress, "cancel_reason_detail"))
+        job.add_event(EventType.REPLICATION, bag, "requested", to_node=planned.to_node, transfer=transfer.key[0])
+        job.save(f"asked {planned.to_node} to keep a copy")
+
+    # -- how far it is -------------------------------------------------------------------------------------------
+
+    def _progress(self, job: Job[IngestManifest]) -> Outcome:
+        known = self._transfers(job.manifest)
+        wanted = self.settings.replicate_to_count
+        stored = [planned.to_node for planned in job.manifest.transfers if _is_stored(known, planned)]
+        waiting = [
+            planned.to_node
+            for planned in job.manifest.transfers
+            if not _is_stored(known, planned) and not _is_declined(known, planned)
+        ]
+        if len(stored) >= wanted:
+            job.add_event(EventType.REPLICATION, job.manifest.deposit.bag, "success", nodes=stored)
+            return Done(f"{wanted + 1} copies: ours, and at {', '.join(stored) or 'no other node'}")
+        told = f"{len(stored) + 1} of {wanted + 1} copies exist"
+        if waiting:
+            told += f"; waiting for {', '.join(waiting)}"
+        if len(stored) + len(waiting) < wanted:
+            refusals = [_refusal(known, planned) for planned in job.manifest.transfers]
+            why = "; ".join(filter(None, refusals))
+            return Wait(
+                self.poll_seconds,
+                f"{told}; no node is left to ask{f' ({why})' if why else ''}: agree with another one "
+                "(replicate_to of our node record, a [peers] table), or lower ingest.replicate_to_count",
+                needs_attention=True,
+            )
+        return Wait(self.poll_seconds, told)
+
+    def _transfers(self, manifest: IngestManifest) -> dict[str, ReplicationRecord]:
+        """The planned transfers that are in our registry, by id."""
+        wanted = [(planned.replication_id,) for planned in manifest.transfers]
+        with reading(self.sessions) as session:
+            return {key[0]: record for key, record in find_many(session, TRANSFERS, wanted).items()}
+
+    def _nodes(self, session: Session) -> dict[str, NodeRecord]:
+        names = [(name,) for name in {self.node, *self.peers}]
+        nodes = {key[0]: record for key, record in find_many(session, NODES, names).items()}
+        if self.node not in nodes:
+            raise Misconfigured(f"our registry has no record of {self.node}: run dpn_sync, or start `dpn serve`")
+        return nodes
+
+    def _outbound(self, volume: str) -> Outbound:
+        try:
+            return Outbound(self.settings.outbound[volume])
+        except KeyError:
+            raise Misconfigured(
+                f"there is no [ingest.outbound.{volume}] in the settings: nobody could fetch what is packaged on "
+                f"staging volume {volume}"
+            ) from None
+
+
+def _bag_record(deposit: DepositFacts, node: str, size: int, now: datetime) -> BagRecord:
+    return BagRecord.from_wire(
+        {
+            "uuid": deposit.bag,
+            "local_id": deposit.local_id,
+            "member": deposit.member,
+            "size": size,
+            "first_version_uuid": deposit.first_version_uuid,
+            "version": deposit.version,
+            "bag_type": deposit.bag_type[:1],
+            "rights": deposit.rights,
+            "interpretive": deposit.interpretive,
+            "ingest_node": node,
+            "admin_node": node,
+            "replicating_nodes": [node],
+            "created_at": now,
+            "updated_at": now,
+        }
+    )
+
+
+def _require(session: Session, decision: Decision[R], kind: Kind[R], wanted: R, *, ignore: Sequence[str]) -> None:
+    """Raises Unwanted unless the record is there now, by us or by an earlier run of ours."""
+    if not isinstance(decision, Refused):
+        return
+    if decision.status == HTTPStatus.CONFLICT:
+        present = find(session, kind, *wanted.key)
+        if present is not None and dict(present) | dict.fromkeys(ignore) == dict(wanted) | dict.fromkeys(ignore):
+            return
+        raise Unwanted(
+            Fail(f"our registry has another {kind.name} {'/'.join(wanted.key)} than the one of this deposit")
+        )
+    raise Unwanted(Fail(f"our registry refuses the {kind.name}: {'; '.join(decision.messages)}"))
+
+
+def _place(node: NodeRecord) -> Place:
+    return Place(node.namespace, node.storage.region, node.storage.type)
+
+
+def _is_stored(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> bool:
+    record = known.get(planned.replication_id)
+    return record is not None and record.stored
+
+
+def _is_declined(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> bool:
+    record = known.get(planned.replication_id)
+    return record is not None and record.cancelled
+
+
+def _refusal(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> str | None:
+    record = known.get(planned.replication_id)
+    if record is None or not record.cancelled:
+        return None
+    why = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
+    return f"{planned.to_node} declined ({why or 'no reason given'})"
