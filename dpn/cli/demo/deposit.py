@@ -77,7 +77,7 @@ def _enter(
 ) -> None:
     caller = Caller(owner.name, owner.name)
     for deposit in deposits:
-        _accepted(add_bag(session, deposit.record, caller=caller))
+        _accepted(add_bag(session, deposit.record, caller=caller, copies=owner.settings.ingest.copies))
         digest = DigestRecord(
             bag=deposit.uuid,
             algorithm=ALGORITHM,

@@ -4,6 +4,16 @@ Every function takes a session and leaves the commit to its caller. None does a 
 """
 
 from dpn.registry.catalogue.adopting import Applied, RefusedRecord, apply_from_peer
+from dpn.registry.catalogue.aside import (
+    SetAside,
+    UnreadableRow,
+    count_set_aside,
+    expire,
+    set_aside,
+    set_aside_of,
+    settle,
+    take_up,
+)
 from dpn.registry.catalogue.kinds import (
     BAGS,
     DIGESTS,
@@ -16,7 +26,10 @@ from dpn.registry.catalogue.kinds import (
     TRANSFERS,
     Kind,
 )
+from dpn.registry.catalogue.members import add_member, put_member
 from dpn.registry.catalogue.reading import Listing, Query, batches, find, find_many, list_page
+from dpn.registry.catalogue.restores import add_restore, put_restore
+from dpn.registry.catalogue.statements import add_fixity_check, add_ingest
 from dpn.registry.catalogue.states import state_of
 from dpn.registry.catalogue.writing import (
     add_bag,
@@ -44,18 +57,32 @@ __all__ = [
     "Listing",
     "Query",
     "RefusedRecord",
+    "SetAside",
+    "UnreadableRow",
     "add_bag",
     "add_digest",
+    "add_fixity_check",
+    "add_ingest",
+    "add_member",
     "add_node",
+    "add_restore",
     "add_transfer",
     "apply_from_peer",
     "batches",
+    "count_set_aside",
     "ensure_nodes",
+    "expire",
     "find",
     "find_many",
     "list_page",
     "put_bag",
+    "put_member",
     "put_node",
+    "put_restore",
     "put_transfer",
+    "set_aside",
+    "set_aside_of",
+    "settle",
     "state_of",
+    "take_up",
 ]

@@ -5,24 +5,21 @@ Two that write the same record at once take turns: the second decides on what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from http import HTTPStatus
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import BAGS, DIGESTS, NODES, TRANSFERS
+from dpn.registry.catalogue.known import ALREADY_THERE, NOT_FOUND, NewId, known_bags, known_nodes, random_id
 from dpn.registry.catalogue.reading import find, find_many
 from dpn.registry.catalogue.saving import insert_new, save
+from dpn.registry.catalogue.statements import note_copies
 from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, ReplicationRecord, StorageRecord
-from dpn.registry.rules import Accepted, Caller, Decision, Refused, bags, transfers
+from dpn.registry.rules import Accepted, Caller, Decision, bags, transfers
 from dpn.registry.rules.decisions import stamped
 from dpn.registry.wire import utc_second
 from dpn.settings import Settings
-
-NOT_FOUND = Refused(HTTPStatus.NOT_FOUND, ())
-ALREADY_THERE = Refused(HTTPStatus.CONFLICT, ())
 
 
 def add_transfer(session: Session, proposed: ReplicationRecord, *, caller: Caller) -> Decision[ReplicationRecord]:
@@ -30,16 +27,23 @@ def add_transfer(session: Session, proposed: ReplicationRecord, *, caller: Calle
     if caller.is_local and find(session, TRANSFERS, *proposed.key) is not None:
         return ALREADY_THERE
     bag = find(session, BAGS, proposed.bag)
-    decision = transfers.create(proposed, caller=caller, bag=bag, known_nodes=_known_nodes(session))
+    decision = transfers.create(proposed, caller=caller, bag=bag, known_nodes=known_nodes(session))
     if isinstance(decision, Accepted) and not insert_new(session, TRANSFERS, decision.record):
         return ALREADY_THERE
     return decision
 
 
 def put_transfer(
-    session: Session, replication_id: str, proposed: ReplicationRecord, *, caller: Caller, now: datetime
+    session: Session,
+    replication_id: str,
+    proposed: ReplicationRecord,
+    *,
+    caller: Caller,
+    now: datetime,
+    copies: int,
+    new_id: NewId = random_id,
 ) -> Decision[ReplicationRecord]:
-    """Moves a transfer on, verdict included; a copy that is stored joins the bag's replicating nodes."""
+    """Moves a transfer on, verdict included; a copy that is stored joins the replicating nodes of our bag."""
     current = find(session, TRANSFERS, replication_id, lock=True)
     if current is None:
         return NOT_FOUND
@@ -50,31 +54,48 @@ def put_transfer(
     if isinstance(decision, Accepted) and decision.changed:
         save(session, TRANSFERS, [decision.record])
         if decision.record.from_node == caller.us and transfers.adds_replica(current, decision.record):
-            _add_replica(session, decision.record, second)
+            _add_replica(session, decision.record, caller.us, second, copies, new_id)
     return decision
 
 
-def add_bag(session: Session, proposed: BagRecord, *, caller: Caller) -> Decision[BagRecord]:
+def add_bag(
+    session: Session, proposed: BagRecord, *, caller: Caller, copies: int, new_id: NewId = random_id
+) -> Decision[BagRecord]:
     """Records a new bag; 409 if its uuid is taken."""
     if caller.is_local and find(session, BAGS, *proposed.key) is not None:
         return ALREADY_THERE
-    place = (BAGS.table.c.first_version_uuid == proposed.first_version_uuid) & (
-        BAGS.table.c.version == proposed.version
+    columns = BAGS.table.c
+    place = (
+        (columns.first_version_uuid == proposed.first_version_uuid)
+        & (columns.version == proposed.version)
+        & (columns.admin_node == proposed.admin_node)
     )
     decision = bags.create_bag(
         proposed,
         caller=caller,
-        known_nodes=_known_nodes(session),
-        known_bags=_known_bags(session, (*proposed.rights, *proposed.interpretive)),
+        known_nodes=known_nodes(session),
+        known_bags=known_bags(session, (*proposed.rights, *proposed.interpretive)),
         same_version=session.scalar(select(BAGS.table.c.uuid).where(place)),
     )
-    if isinstance(decision, Accepted) and not insert_new(session, BAGS, decision.record):
+    if not isinstance(decision, Accepted):
+        return decision
+    if not insert_new(session, BAGS, decision.record):
         return ALREADY_THERE
+    note_copies(
+        session, decision.record, us=caller.us, copies=copies, now=decision.record.created_at, new_id=new_id
+    )
     return decision
 
 
 def put_bag(
-    session: Session, uuid: str, proposed: BagRecord, *, caller: Caller, now: datetime
+    session: Session,
+    uuid: str,
+    proposed: BagRecord,
+    *,
+    caller: Caller,
+    now: datetime,
+    copies: int,
+    new_id: NewId = random_id,
 ) -> Decision[BagRecord]:
     """Changes what may change of a bag's entry."""
     current = find(session, BAGS, uuid, lock=True)
@@ -84,12 +105,13 @@ def put_bag(
         current,
         proposed,
         caller=caller,
-        known_nodes=_known_nodes(session),
-        known_bags=_known_bags(session, (*proposed.rights, *proposed.interpretive)),
+        known_nodes=known_nodes(session),
+        known_bags=known_bags(session, (*proposed.rights, *proposed.interpretive)),
         now=utc_second(now),
     )
     if isinstance(decision, Accepted) and decision.changed:
         save(session, BAGS, [decision.record])
+        note_copies(session, decision.record, us=caller.us, copies=copies, now=utc_second(now), new_id=new_id)
     return decision
 
 
@@ -99,7 +121,7 @@ def add_digest(
     """Records a bag's digest, and gives the transfers that waited for it their verdict; 409 if it has one."""
     if find(session, BAGS, bag) is None:
         return NOT_FOUND
-    decision = bags.create_digest(proposed, caller=caller, bag=bag, known_nodes=_known_nodes(session))
+    decision = bags.create_digest(proposed, caller=caller, bag=bag, known_nodes=known_nodes(session))
     if not isinstance(decision, Accepted):
         return decision
     if not insert_new(session, DIGESTS, decision.record):
@@ -162,12 +184,17 @@ def _new_node(namespace: str, api_root: str, now: datetime) -> NodeRecord:
     )
 
 
-def _add_replica(session: Session, transfer: ReplicationRecord, now: datetime) -> None:
+def _add_replica(
+    session: Session, transfer: ReplicationRecord, us: str, now: datetime, copies: int, new_id: NewId
+) -> None:
+    """Only to a bag that we administer: the entries of others are theirs to change, and we read them."""
     bag = find(session, BAGS, transfer.bag, lock=True)
-    if bag is not None:
-        changed = bags.with_replica(bag, transfer.to_node, now)
-        if changed.changed:
-            save(session, BAGS, [changed.record])
+    if bag is None or bag.admin_node != us:
+        return
+    changed = bags.with_replica(bag, transfer.to_node, now)
+    if changed.changed:
+        save(session, BAGS, [changed.record])
+        note_copies(session, changed.record, us=us, copies=copies, now=now, new_id=new_id)
 
 
 def _judge_waiting(session: Session, digest: DigestRecord, us: str, now: datetime) -> None:
@@ -179,14 +206,3 @@ def _judge_waiting(session: Session, digest: DigestRecord, us: str, now: datetim
     before = [TRANSFERS.read(row) for row in rows]
     judged = [stamped(record, transfers.judge(record, digest.value), now) for record in before]
     save(session, TRANSFERS, [decision.record for decision in judged if decision.changed])
-
-
-def _known_nodes(session: Session) -> set[str]:
-    return set(session.scalars(select(NODES.table.c.namespace)))
-
-
-def _known_bags(session: Session, uuids: Iterable[str]) -> set[str]:
-    wanted = set(uuids)
-    if not wanted:
-        return set()
-    return set(session.scalars(select(BAGS.table.c.uuid).where(BAGS.table.c.uuid.in_(wanted))))

@@ -1,6 +1,6 @@
 """What may be done to a record, by whom and when: functions of values, used by server, sync and workers alike."""
 
-from dpn.registry.rules.decisions import Accepted, Caller, Decision, Refused
-from dpn.registry.rules.transfers import CancelReason
+from dpn.registry.rules.decisions import Accepted, Adoption, Caller, Decision, Foreign, Refused
+from dpn.registry.rules.flags import CancelReason
 
-__all__ = ["Accepted", "Caller", "CancelReason", "Decision", "Refused"]
+__all__ = ["Accepted", "Adoption", "Caller", "CancelReason", "Decision", "Foreign", "Refused"]

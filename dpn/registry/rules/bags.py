@@ -44,8 +44,7 @@ def create_bag(
         for field in ("uuid", "first_version_uuid")
         if not UUID_VERSION_4.match(getattr(proposed, field))
     ]
-    if (proposed.version == 1) != (proposed.uuid == proposed.first_version_uuid):
-        problems.append("version: the first version, and only that, has its own uuid as first_version_uuid")
+    problems += misnamed_family(proposed)
     if same_version is not None:
         problems.append(f"version: {same_version} is version {proposed.version} of this family")
     problems += _dangling(proposed, known_nodes, known_bags)
@@ -98,6 +97,13 @@ def update_node(
         return LOCAL_ONLY
     changes = read_only_changes(current, proposed, NODE_IDENTITY)
     return invalid(*changes) if changes else stamped(current, proposed, now)
+
+
+def misnamed_family(bag: BagRecord) -> list[str]:
+    """A problem if the bag is not what its family's name makes it: a family is named after its first version."""
+    if (bag.version == 1) == (bag.uuid == bag.first_version_uuid):
+        return []
+    return ["version: the first version, and only that, has its own uuid as first_version_uuid"]
 
 
 def _dangling(bag: BagRecord, known_nodes: Collection[str], known_bags: Collection[str]) -> list[str]:

@@ -29,7 +29,13 @@ class Refused:
     messages: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """Change nothing, and mind nothing: a peer passes on what is another's to say."""
+
+
 Decision: TypeAlias = Accepted[R] | Refused
+Adoption: TypeAlias = Accepted[R] | Refused | Foreign
 
 
 @dataclass(frozen=True)

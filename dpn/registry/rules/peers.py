@@ -1,58 +1,53 @@
 """What a peer may tell us: only of what is its own, and never so that what we know is taken back.
 
 The status of a refusal says why: 403 it is not that peer's to say, 404 its bag is not known here (yet),
-409 it contradicts what the peer said before, 400 it breaks a rule.
+409 it contradicts what was said before, 400 it breaks a rule. Lists that cannot be asked for by their owner show
+what the peer merely passes on: that is foreign, neither taken nor refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
-from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, ReplicationRecord
-from dpn.registry.rules import transfers
-from dpn.registry.rules.bags import BAG_IDENTITY, DIGEST_IDENTITY
-from dpn.registry.rules.decisions import Accepted, Decision, Refused, forbidden, read_only_changes
+from dpn.registry.records import (
+    BagRecord,
+    DigestRecord,
+    FixityCheckRecord,
+    IngestRecord,
+    MemberRecord,
+    NodeRecord,
+    Record,
+    ReplicationRecord,
+    RestoreRecord,
+)
+from dpn.registry.rules import restores, transfers
+from dpn.registry.rules.bags import BAG_IDENTITY, DIGEST_IDENTITY, misnamed_family
+from dpn.registry.rules.decisions import (
+    Accepted,
+    Adoption,
+    Decision,
+    Foreign,
+    Refused,
+    forbidden,
+    invalid,
+    read_only_changes,
+)
+from dpn.registry.rules.flags import Course, T
+from dpn.registry.rules.statements import impossible_times
 
-
-def adopt_bag(peer: str, current: BagRecord | None, theirs: BagRecord) -> Decision[BagRecord]:
-    """A bag as its admin node shows it. What was read last counts: the peer's own clock may have stepped back."""
-    admin_node = theirs.admin_node if current is None else current.admin_node
-    if admin_node != peer:
-        return forbidden(f"bag {theirs.uuid} is administered by {admin_node}, not by {peer}")
-    if current is None:
-        return Accepted(theirs)
-    if changes := read_only_changes(current, theirs, BAG_IDENTITY):
-        return _contradiction(*changes)
-    return Accepted(theirs, changed=theirs != current)
-
-
-def adopt_digest(
-    peer: str, current: DigestRecord | None, theirs: DigestRecord, *, admin_node: str | None
-) -> Decision[DigestRecord]:
-    """A digest as the admin node of its bag shows it; `admin_node` is none if the bag is not known."""
-    if admin_node is None:
-        return _unknown_bag(theirs.bag)
-    if admin_node != peer:
-        return forbidden(f"bag {theirs.bag} is administered by {admin_node}, not by {peer}")
-    if current is None:
-        return Accepted(theirs)
-    if changes := read_only_changes(current, theirs, DIGEST_IDENTITY):
-        return _contradiction(*changes)
-    return Accepted(current, changed=False)
+R = TypeVar("R", bound=Record)
 
 
-def adopt_transfer(
-    peer: str, current: ReplicationRecord | None, theirs: ReplicationRecord, *, bag_known: bool
-) -> Decision[ReplicationRecord]:
-    """A transfer as its owner shows it."""
-    if theirs.from_node != peer:
-        return forbidden(f"transfer {theirs.replication_id} is {theirs.from_node}'s, not {peer}'s")
-    if not bag_known:
-        return _unknown_bag(theirs.bag)
-    if current is None:
-        return Accepted(theirs)
-    decision = transfers.merge(current, theirs)
-    return _contradiction(*decision.messages) if isinstance(decision, Refused) else decision
+@dataclass(frozen=True)
+class BagFacts:
+    """What we know of the bag that a record speaks of."""
+
+    admin_node: str
+    ingest_node: str
+    replicating_nodes: Collection[str] = ()
 
 
 def adopt_node(peer: str, current: NodeRecord | None, theirs: NodeRecord) -> Decision[NodeRecord]:
@@ -67,6 +62,109 @@ def adopt_node(peer: str, current: NodeRecord | None, theirs: NodeRecord) -> Dec
     }
     merged = theirs.model_copy(update=ours)
     return Accepted(merged, changed=merged != current)
+
+
+def adopt_member(
+    peer: str, current: MemberRecord | None, theirs: MemberRecord, *, source: str | None
+) -> Adoption[MemberRecord]:
+    """A member as the first who told us of it shows it; `source` is that peer, none for a member of ours."""
+    if current is None:
+        return Accepted(theirs)
+    if current == theirs:
+        return Accepted(current, changed=False)
+    return Accepted(theirs) if source == peer else Foreign()
+
+
+def adopt_bag(peer: str, current: BagRecord | None, theirs: BagRecord) -> Decision[BagRecord]:
+    """A bag as its admin node shows it. What was read last counts: the peer's own clock may have stepped back."""
+    admin_node = theirs.admin_node if current is None else current.admin_node
+    if admin_node != peer:
+        return forbidden(f"bag {theirs.uuid} is administered by {admin_node}, not by {peer}")
+    if current is not None and (changes := read_only_changes(current, theirs, BAG_IDENTITY)):
+        return _contradiction(*changes)
+    if problems := misnamed_family(theirs):
+        return invalid(*problems)
+    return Accepted(theirs, changed=theirs != current)
+
+
+def adopt_digest(
+    peer: str, current: DigestRecord | None, theirs: DigestRecord, *, bag: BagFacts | None
+) -> Adoption[DigestRecord]:
+    """A digest as its bag's admin node shows it, or the bag's ingest node that computed it."""
+    if bag is None:
+        return _unknown_bag(theirs.bag)
+    computed_it = peer == theirs.node == bag.ingest_node
+    if peer != bag.admin_node and not computed_it:
+        if theirs.node != peer:
+            return Foreign()
+        return forbidden(f"bag {theirs.bag} is administered by {bag.admin_node}, not by {peer}")
+    return _said_once(current, theirs, DIGEST_IDENTITY)
+
+
+def adopt_ingest(
+    peer: str, current: IngestRecord | None, theirs: IngestRecord, *, bag: BagFacts | None
+) -> Adoption[IngestRecord]:
+    """An Ingest record as its bag's admin node shows it."""
+    if bag is None:
+        return _unknown_bag(theirs.bag)
+    if bag.admin_node != peer:
+        return Foreign()
+    return _said_once(current, theirs, ("ingest_id", "bag", "ingested", "replicating_nodes", "created_at"))
+
+
+def adopt_fixity_check(
+    peer: str, current: FixityCheckRecord | None, theirs: FixityCheckRecord, *, bag_known: bool
+) -> Decision[FixityCheckRecord]:
+    """A fixity check as the node shows it that made it."""
+    if theirs.node != peer:
+        return forbidden(f"fixity check {theirs.fixity_check_id} is {theirs.node}'s, not {peer}'s")
+    if not bag_known:
+        return _unknown_bag(theirs.bag)
+    if problems := impossible_times(theirs):
+        return invalid(*problems)
+    identity = ("fixity_check_id", "bag", "node", "success", "fixity_at", "created_at")
+    return _said_once(current, theirs, identity)
+
+
+def adopt_transfer(
+    peer: str, current: ReplicationRecord | None, theirs: ReplicationRecord, *, bag: BagFacts | None
+) -> Decision[ReplicationRecord]:
+    """A replication transfer as its owner shows it, of a bag that it administers or holds a copy of."""
+    if theirs.from_node != peer:
+        return forbidden(f"transfer {theirs.replication_id} is {theirs.from_node}'s, not {peer}'s")
+    if bag is None:
+        return _unknown_bag(theirs.bag)
+    if peer != bag.admin_node and peer not in bag.replicating_nodes:
+        return forbidden(f"{peer} neither administers bag {theirs.bag} nor holds a copy that we know of")
+    return _follow(transfers.COURSE, current, theirs, "a node does not replicate to itself")
+
+
+def adopt_restore(
+    peer: str, current: RestoreRecord | None, theirs: RestoreRecord, *, bag_known: bool
+) -> Decision[RestoreRecord]:
+    """A restore transfer as the node shows it that asks for the bag."""
+    if theirs.to_node != peer:
+        return forbidden(f"restore transfer {theirs.restore_id} is {theirs.to_node}'s, not {peer}'s")
+    if not bag_known:
+        return _unknown_bag(theirs.bag)
+    return _follow(restores.COURSE, current, theirs, "a node does not restore from itself")
+
+
+def _follow(course: Course[T], current: T | None, theirs: T, to_itself: str) -> Decision[T]:
+    if theirs.from_node == theirs.to_node:
+        return invalid(f"to_node: {to_itself}")
+    if current is None:
+        return Accepted(theirs)
+    decision = course.merge(current, theirs)
+    return _contradiction(*decision.messages) if isinstance(decision, Refused) else decision
+
+
+def _said_once(current: R | None, theirs: R, identity: Collection[str]) -> Decision[R]:
+    if current is None:
+        return Accepted(theirs)
+    if changes := read_only_changes(current, theirs, identity):
+        return _contradiction(*changes)
+    return Accepted(current, changed=False)
 
 
 def _unknown_bag(uuid: str) -> Refused:

@@ -67,7 +67,7 @@ def sessions(engine: Engine, tmp_path: Path) -> Sessions:
 @pytest.fixture
 def with_a_transfer(sessions: Sessions) -> Sessions:
     with sessions.begin() as session:
-        add_bag(session, a_bag(), caller=NORTH)
+        add_bag(session, a_bag(), caller=NORTH, copies=3)
         add_digest(session, uuid(1), a_digest(), caller=NORTH, now=NOW)
         add_transfer(session, a_transfer(), caller=NORTH)
     return sessions
@@ -96,7 +96,7 @@ def put(
     with sessions.begin() as session:
         current = find(session, TRANSFERS, TRANSFER)
         assert current is not None
-        return put_transfer(session, TRANSFER, current.change(**changes), caller=caller, now=NOW)
+        return put_transfer(session, TRANSFER, current.change(**changes), caller=caller, now=NOW, copies=3)
 
 
 @contextmanager
@@ -282,7 +282,7 @@ class TestWritersThatMeet:
 
         def send(caller: Caller, **changes: Any) -> Any:
             with with_a_transfer.begin() as session:
-                return put_transfer(session, TRANSFER, view.change(**changes), caller=caller, now=NOW)
+                return put_transfer(session, TRANSFER, view.change(**changes), caller=caller, now=NOW, copies=3)
 
         decisions = at_once(lambda: send(SOUTH, stored=True), lambda: send(NORTH, cancelled=True))
         [final] = everything(with_a_transfer)["replicate"]
@@ -299,14 +299,14 @@ class TestWritersThatMeet:
     def test_one_of_two_new_records_with_one_key_is_there_already(self, sessions: Sessions) -> None:
         def add(local_id: str) -> Any:
             with sessions.begin() as session:
-                return add_bag(session, a_bag(local_id=local_id), caller=NORTH)
+                return add_bag(session, a_bag(local_id=local_id), caller=NORTH, copies=3)
 
         outcomes = at_once(lambda: add("one"), lambda: add("two"))
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Accepted", "Refused"]
 
     def test_a_fixity_and_the_digest_it_waits_for_never_miss_each_other(self, sessions: Sessions) -> None:
         with sessions.begin() as session:
-            add_bag(session, a_bag(), caller=NORTH)
+            add_bag(session, a_bag(), caller=NORTH, copies=3)
             add_transfer(session, a_transfer(), caller=NORTH)
 
         def add_the_digest() -> Any:
@@ -327,7 +327,9 @@ class TestWritersThatMeet:
         def store(transfer: ReplicationRecord) -> Any:
             caller = Caller(transfer.to_node, us="north")
             with sessions.begin() as session:
-                return put_transfer(session, transfer.key[0], transfer.change(stored=True), caller=caller, now=NOW)
+                return put_transfer(
+                    session, transfer.key[0], transfer.change(stored=True), caller=caller, now=NOW, copies=3
+                )
 
         for number in range(1, 21):
             transfers = [a_transfer(2 * number, number), a_transfer(2 * number + 1, number, to_node="west")]
@@ -371,14 +373,19 @@ class TestOurOwnEntries:
 
     def test_a_digest_that_comes_late_judges_who_waits(self, sessions: Sessions) -> None:
         with sessions.begin() as session:
-            add_bag(session, a_bag(), caller=NORTH)
+            add_bag(session, a_bag(), caller=NORTH, copies=3)
             add_transfer(session, a_transfer(1), caller=NORTH)
             add_transfer(session, a_transfer(2, to_node="west"), caller=NORTH)
             for caller, key, value in (("south", 0x1001, DIGEST), ("west", 0x1002, OTHER_DIGEST)):
                 current = find(session, TRANSFERS, uuid(key))
                 assert current is not None
                 put_transfer(
-                    session, uuid(key), current.change(fixity_value=value), caller=Caller(caller, "north"), now=NOW
+                    session,
+                    uuid(key),
+                    current.change(fixity_value=value),
+                    caller=Caller(caller, "north"),
+                    now=NOW,
+                    copies=3,
                 )
             add_digest(session, uuid(1), a_digest(), caller=NORTH, now=NOW)
         south, west = everything(sessions)["replicate"]

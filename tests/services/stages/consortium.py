@@ -91,7 +91,7 @@ class North:
         caller = Caller("north", "north")
         with self.sessions.begin() as session:
             if find(session, BAGS, bag) is None:
-                _accepted(add_bag(session, _bag_record(tar, now, facts), caller=caller))
+                _accepted(add_bag(session, _bag_record(tar, now, facts), caller=caller, copies=3))
                 digest = DigestRecord(
                     bag=bag, algorithm="sha256", node="north", value=tag_manifest_sha256(tar, bag), created_at=now
                 )

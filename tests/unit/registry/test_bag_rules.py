@@ -15,6 +15,7 @@ NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 OURSELVES = Caller("north", us="north")
 A_PEER = Caller("south", us="north")
 NODES = {"north", "south", "west"}
+NORTHS = peers.BagFacts(admin_node="north", ingest_node="north")
 
 
 def create(bag: BagRecord, caller: Caller = OURSELVES, **more: Any) -> Decision[BagRecord]:
@@ -146,19 +147,19 @@ def test_a_bag_that_became_another_is_a_contradiction() -> None:
 
 
 def test_a_digest_comes_from_the_bags_admin_node_and_stays() -> None:
-    assert peers.adopt_digest("north", None, a_digest(), admin_node="north") == Accepted(a_digest())
-    assert status(peers.adopt_digest("west", None, a_digest(node="west"), admin_node="north")) == 403
-    assert status(peers.adopt_digest("north", None, a_digest(), admin_node=None)) == 404
+    assert peers.adopt_digest("north", None, a_digest(), bag=NORTHS) == Accepted(a_digest())
+    assert status(peers.adopt_digest("west", None, a_digest(node="west"), bag=NORTHS)) == 403
+    assert status(peers.adopt_digest("north", None, a_digest(), bag=None)) == 404
     other = a_digest(value=OTHER_DIGEST)
-    assert status(peers.adopt_digest("north", a_digest(value=DIGEST), other, admin_node="north")) == 409
+    assert status(peers.adopt_digest("north", a_digest(value=DIGEST), other, bag=NORTHS)) == 409
 
 
 def test_a_transfer_comes_from_its_owner_after_its_bag() -> None:
-    assert peers.adopt_transfer("north", None, a_transfer(), bag_known=True) == Accepted(a_transfer())
-    assert status(peers.adopt_transfer("west", None, a_transfer(), bag_known=True)) == 403
-    assert status(peers.adopt_transfer("north", None, a_transfer(), bag_known=False)) == 404
+    assert peers.adopt_transfer("north", None, a_transfer(), bag=NORTHS) == Accepted(a_transfer())
+    assert status(peers.adopt_transfer("west", None, a_transfer(), bag=NORTHS)) == 403
+    assert status(peers.adopt_transfer("north", None, a_transfer(), bag=None)) == 404
     stored = a_transfer(fixity_value=DIGEST, store_requested=True, stored=True)
-    assert status(peers.adopt_transfer("north", stored, a_transfer(), bag_known=True)) == 409
+    assert status(peers.adopt_transfer("north", stored, a_transfer(), bag=NORTHS)) == 409
 
 
 def test_a_peer_speaks_of_itself_but_not_of_where_we_find_it_nor_of_our_agreements() -> None:
