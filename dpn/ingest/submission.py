@@ -28,6 +28,7 @@ from dpn.registry.records import BagRecord
 from dpn.registry.wire import parse_uuid
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
+from dpn.work.transitions import announce
 from models.manifests import DepositFacts, IngestManifest
 from models.work import Deposit, Status, Task, WorkItem
 
@@ -148,6 +149,7 @@ def _make(
             "submitted_at": facts.accepted_at,
         },
     )
+    announce(session, item_id, pipelines.first(Task.INGEST).topic, facts.accepted_at)
     detail = {"task": Task.INGEST.value, "source": facts.source, "local_id": facts.local_id}
     event = Event(EventType.ITEM_CREATED, facts.bag, "pending", detail, item_id)
     record(session, [event], agent=facts.submitted_by, at=facts.accepted_at)

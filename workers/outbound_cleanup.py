@@ -1,0 +1,99 @@
+"""Takes away what is offered to other nodes once nobody needs it: decided by our own registry and items alone.
+
+| entry | goes when |
+| --- | --- |
+| a bag offered to a node | there are transfers of the bag to that node, and all are stored or cancelled |
+| the bag that the offers point to | there are transfers of it, none is open, and no ingest of it is under way |
+
+A bag that our registry does not know stays: that something is not there is no reason to remove a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dpn.audit.trail import Event, EventType, record
+from dpn.clock import Clock
+from dpn.database import Sessions, reading
+from dpn.ingest.outbound import Entry, Outbound
+from dpn.telemetry.logs import Log
+from models.registry import ReplicationTransfer
+from models.work import Status, Task, WorkItem
+
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class OutboundCleanup:
+    """See the module's docstring. `node` is ours."""
+
+    node: str
+    outbounds: Collection[Outbound]
+    sessions: Sessions
+    clock: Clock
+    log: Log
+
+    def run(self) -> int:
+        """Withdraws what nobody needs; answers how many entries. Raises OSError."""
+        withdrawn = 0
+        for outbound in self.outbounds:
+            entries = outbound.entries()
+            while batch := list(islice(entries, BATCH)):
+                withdrawn += self._withdraw(outbound, batch)
+        return withdrawn
+
+    def _withdraw(self, outbound: Outbound, batch: list[Entry]) -> int:
+        bags = sorted({entry.bag for entry in batch})
+        with reading(self.sessions) as session:
+            busy = _under_way(session, bags)
+            transfers = _transfers(session, bags, self.node)
+        unneeded = [
+            entry for entry in batch if is_unneeded(entry, transfers.get(entry.bag, {}), entry.bag in busy)
+        ]
+        for entry in unneeded:
+            outbound.withdraw(entry)
+            self.log.info("bag withdrawn", bag=entry.bag, node=entry.node, path=str(entry.path))
+        for bag in bags:
+            if bag not in transfers and bag not in busy:
+                self.log.warning("offered, but without a transfer in our registry: left alone", bag=bag)
+        events = [
+            Event(EventType.DELETION, entry.bag, "success", {"path": str(entry.path), "offered_to": entry.node})
+            for entry in unneeded
+        ]
+        with self.sessions.begin() as session:
+            record(session, events, agent=f"dpn_cleanup of {self.node}", at=self.clock.now())
+        return len(unneeded)
+
+
+def is_unneeded(entry: Entry, over: Mapping[str, bool], under_way: bool) -> bool:
+    """Whether the entry may go. `over`: for each node that was asked to keep the bag, whether all of its transfers
+    are stored or cancelled; `under_way`: whether an ingest of the bag is."""
+    if entry.node is not None:
+        return over.get(entry.node, False)
+    return bool(over) and all(over.values()) and not under_way
+
+
+def _transfers(session: Session, bags: list[str], us: str) -> dict[str, dict[str, bool]]:
+    """For each bag, by node: whether all of our transfers of it to that node are over."""
+    found: dict[str, dict[str, bool]] = {}
+    columns = ReplicationTransfer
+    statement = select(columns.bag, columns.to_node, columns.stored, columns.cancelled)
+    for row in session.execute(statement.where(columns.bag.in_(bags), columns.from_node == us)):
+        of_bag = found.setdefault(row.bag, {})
+        of_bag[row.to_node] = of_bag.get(row.to_node, True) and (row.stored or row.cancelled)
+    return found
+
+
+def _under_way(session: Session, bags: list[str]) -> set[str]:
+    """Those of the bags whose ingest may still have to offer them to another node."""
+    statement = select(WorkItem.identifier).where(
+        WorkItem.task == Task.INGEST,
+        WorkItem.identifier.in_(bags),
+        WorkItem.status.not_in([Status.SUCCESS, Status.CANCELLED]),
+    )
+    return set(session.scalars(statement))
