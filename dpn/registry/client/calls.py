@@ -85,8 +85,8 @@ class PeerCalls:
         if answer.status == 401:
             here = f"peers.{self.peer}"
             raise Misconfigured(
-                f"{self.peer} does not accept our token (HTTP 401): have it issue one and put it in {here}; if it is "
-                f'the right one, try another {here}.authorization than "{self._settings.authorization}"'
+                f"{self.peer} does not accept our token (HTTP 401): have it issue one and put it in {here}; if it "
+                f'is the right one, try another {here}.authorization than "{self._settings.authorization}"'
             )
         return value_of(self.peer, answer, self._clock)
 

@@ -99,10 +99,14 @@ class RegistryClient:
         """
         return self._put(f"restore/{record.restore_id}/", record)
 
+    def list_nodes(self) -> Iterator[list[NodeRecord | RejectedRecord]]:
+        """Page by page, every node that the peer knows, in its words. PeerRefused where it has no such list."""
+        return self._lists.read("node", NodeRecord, {}, None, None)
+
     def list_members(
         self, *, after: datetime | None = None, before: datetime | None = None
     ) -> Iterator[list[MemberRecord | RejectedRecord]]:
-        """Page by page, those changed last first. Where the peer knows no times here, what is outside is left out."""
+        """Page by page, those changed last first. Peers that know no times here are read whole."""
         return self._lists.read("member", MemberRecord, {}, after, before)
 
     def list_bags(

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from dpn.errors import PeerUnavailable
 from dpn.registry.client.calls import PeerCalls
-from dpn.registry.client.pages import PAGE_SIZE, EndlessList, RowsOfAPage, read_page, walk
+from dpn.registry.client.pages import PAGE_SIZE, RowsOfAPage, read_page
 from dpn.registry.client.rows import RejectedRecord, Wanted, read_rows
+from dpn.registry.client.walk import EndlessList, ListWalk, Reading, ShortList
 from dpn.registry.records import Record
 from dpn.registry.wire import format_instant, parse_instant
 
@@ -21,6 +23,10 @@ OFTEN_UNKNOWN = {"member": frozenset({"after", "before"}), "digest": frozenset({
 
 STATE_HEADER = "DPN-List-State"
 MAX_STATE_LENGTH = 255
+
+
+class IncompleteList(PeerUnavailable):
+    """A list showed fewer records than the peer counts. What was read is right; the rest is asked for again."""
 
 
 class PeerLists:
@@ -40,11 +46,21 @@ class PeerLists:
             OFTEN_UNKNOWN.get(path, frozenset()),
         )
         parameters = _parameters(wanted) | {"order_by": record_type.STAMP, "page_size": str(PAGE_SIZE)}
+
+        def fetch(number: int, until: str | None) -> RowsOfAPage:
+            window = {} if until is None else {"before": until}
+            return self._page(path, parameters | window | {"page": str(number)})
+
+        walk = ListWalk(fetch, Reading(record_type.KEY, record_type.STAMP), parameters.get("before"))
         try:
-            for rows in walk(lambda number: self._page(path, parameters | {"page": str(number)})):
+            for rows in walk.pages():
                 yield read_rows(rows, record_type, wanted, peer=self._calls.peer, kind=path)
         except EndlessList as error:
             raise self._calls.nonsense(f"its list of {path} records does not end: {error}") from error
+        except ShortList as error:
+            raise IncompleteList(
+                f"peer:{self._calls.peer}", f"its list of {path} records is short: {error}"
+            ) from error
 
     def state(self, path: str, filters: Filters) -> str | None:
         """See RegistryClient.list_state."""

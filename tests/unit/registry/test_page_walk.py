@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,110 +14,282 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpn.registry import strict_json
-from dpn.registry.client.pages import PAGE_SIZE, EndlessList, RowsOfAPage, read_page, walk
+from dpn.registry.client.pages import PAGE_SIZE, RowsOfAPage, read_page
+from dpn.registry.client.walk import EndlessList, ListWalk, Reading, ShortList
+from dpn.registry.wire import format_instant, parse_instant
+
+BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
+BY_ID = Reading(("id",), "updated_at")
+
+Rows = dict[int, float]
+Event = Callable[["MovingList"], None]
 
 
-class PeersList:
-    """A list as a server keeps it, newest first; `script` says what happens to it before each page is read."""
+@dataclass
+class MovingList:
+    """A list as a server keeps it: records and the (hidden, fractional) seconds of their stamps."""
 
-    def __init__(self, rows: list[Any], script: dict[int, Any] | None = None, page_size: int = PAGE_SIZE) -> None:
-        self.rows = list(rows)
-        self.script = script or {}
-        self.page_size = page_size
-        self.pages_read = 0
+    stamps: Rows
+    script: dict[int, list[Event]] = field(default_factory=dict)
+    """What happens to it before each request."""
+    page_size: int = PAGE_SIZE
+    order: str = "newest first"
+    before: str = "exclusive"
+    seed: int = 0
+    requests: int = 0
+    touched: set[int] = field(default_factory=set)
 
-    def page(self, number: int) -> RowsOfAPage:
-        change = self.script.get(self.pages_read)
-        if change is not None:
-            change(self.rows)
-        self.pages_read += 1
+    def page(self, number: int, before: str | None) -> RowsOfAPage:
+        for event in self.script.get(self.requests, ()):
+            event(self)
+        self.requests += 1
+        ids = self._ordered([id_ for id_ in self.stamps if self._is_asked_for(id_, before)])
         start = (number - 1) * self.page_size
-        rows = self.rows[start : start + self.page_size]
-        return RowsOfAPage(rows, len(self.rows), start + self.page_size < len(self.rows))
+        rows = [self.row(id_) for id_ in ids[start : start + self.page_size]]
+        return RowsOfAPage(rows, len(ids), start + self.page_size < len(ids))
+
+    def row(self, id_: int) -> dict[str, Any]:
+        return {
+            "id": id_,
+            "updated_at": format_instant(BEGINNING + timedelta(seconds=math.floor(self.stamps[id_]))),
+        }
+
+    def _is_asked_for(self, id_: int, before: str | None) -> bool:
+        if before is None or self.before == "ignored":
+            return True
+        limit = (parse_instant(before) - BEGINNING).total_seconds()
+        return self.stamps[id_] < limit if self.before == "exclusive" else math.floor(self.stamps[id_]) <= limit
+
+    def _ordered(self, ids: list[int]) -> list[int]:
+        match self.order:
+            case "newest first":
+                return sorted(ids, key=lambda id_: (-self.stamps[id_], id_))
+            case "oldest first":
+                return sorted(ids, key=lambda id_: (self.stamps[id_], id_))
+            case "as they came":
+                return ids
+            case "by identity":
+                return sorted(ids, reverse=True)
+            case "another each time":
+                return random.Random(self.seed + self.requests).sample(ids, len(ids))
+        raise AssertionError(self.order)
+
+    def add(self, id_: int, stamp: float) -> None:
+        self.touched.add(id_)
+        self.stamps.setdefault(id_, stamp)
+
+    def change(self, id_: int) -> None:
+        """It gets a new stamp, later than all."""
+        if id_ in self.stamps:
+            self.touched.add(id_)
+            self.stamps[id_] = max(self.stamps.values()) + 0.7
+
+    def remove(self, id_: int) -> None:
+        self.touched.add(id_)
+        self.stamps.pop(id_, None)
 
 
-def everything(peer: PeersList) -> list[Any]:
-    return [row for rows in walk(peer.page) for row in rows]
+def walk(peer: MovingList) -> list[Any]:
+    return [row for rows in ListWalk(peer.page, BY_ID).pages() for row in rows]
 
 
+def ids_of(rows: list[Any]) -> list[int]:
+    return [row["id"] for row in rows]
+
+
+def spread(count: int, *, seconds: float) -> Rows:
+    return {id_: 1000 + id_ * seconds for id_ in range(count)}
+
+
+@pytest.mark.parametrize("before", ["exclusive", "inclusive", "ignored"])
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.3, 1.0, 60.0])
 @pytest.mark.parametrize("count", [0, 1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 5 * PAGE_SIZE])
-def test_a_still_list_is_read_once(count: int) -> None:
-    peer = PeersList(list(range(count)))
-    assert everything(peer) == list(range(count))
-    assert peer.pages_read <= count // PAGE_SIZE + 1
+def test_a_still_list_is_read_whole_and_hardly_anything_twice(count: int, seconds: float, before: str) -> None:
+    peer = MovingList(spread(count, seconds=seconds), before=before)
+    rows = walk(peer)
+    assert set(ids_of(rows)) == set(range(count))
+    assert peer.requests <= count // PAGE_SIZE + 3
+    if before != "ignored":
+        assert len(rows) == count
 
 
+@pytest.mark.parametrize("order", ["newest first", "oldest first", "as they came", "by identity"])
 @pytest.mark.parametrize("page_size", [1, 7, 25, 99])
-def test_a_peer_with_smaller_pages_than_asked_for_is_read_whole(page_size: int) -> None:
-    assert everything(PeersList(list(range(60)), page_size=page_size)) == list(range(60))
+def test_a_peer_with_smaller_pages_than_asked_for_is_read_whole(page_size: int, order: str) -> None:
+    assert set(ids_of(walk(MovingList(spread(60, seconds=0.4), page_size=page_size, order=order)))) == set(
+        range(60)
+    )
 
 
 def test_a_count_that_says_more_than_next_is_believed() -> None:
-    pages = [RowsOfAPage(list(range(100)), 150, False), RowsOfAPage(list(range(100, 150)), 150, False)]
-    assert sum(len(rows) for rows in walk(lambda number: pages[number - 1])) == 150
+    peer = MovingList(spread(150, seconds=0))
+
+    def page(number: int, before: str | None) -> RowsOfAPage:
+        page = peer.page(number, before)
+        return RowsOfAPage(page.rows, page.count, has_next=False)
+
+    assert sum(len(rows) for rows in ListWalk(page, BY_ID).pages()) == 150
 
 
-MOVES = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 399)), max_size=6)
+def test_a_full_page_is_not_believed_to_be_the_last() -> None:
+    peer = MovingList(spread(350, seconds=1))
+
+    def page(number: int, before: str | None) -> RowsOfAPage:
+        rows = peer.page(number, before).rows
+        return RowsOfAPage(rows, len(rows), has_next=False)
+
+    assert sum(len(rows) for rows in ListWalk(page, BY_ID).pages()) == 350
 
 
-@given(st.integers(1, 400), MOVES)
-def test_records_that_change_while_we_read_are_the_only_ones_that_may_be_missed(
-    count: int, moves: list[tuple[int, int]]
+IDS = st.integers(0, 399)
+WHEN = st.integers(0, 8)
+ADDED = st.builds(lambda id_, at: lambda peer: peer.add(1000 + id_, 900.0 + at), IDS, st.floats(0, 600))
+CHANGED = st.builds(lambda id_: lambda peer: peer.change(id_), IDS)
+REMOVED = st.builds(lambda id_: lambda peer: peer.remove(id_), IDS)
+
+
+def scripts(*events: st.SearchStrategy[Event]) -> st.SearchStrategy[dict[int, list[Event]]]:
+    return st.dictionaries(WHEN, st.lists(st.one_of(*events), min_size=1, max_size=12), max_size=8)
+
+
+PAGE_SIZES = st.sampled_from([30, 50, PAGE_SIZE])
+STAMPS = st.lists(st.floats(1000, 1400), min_size=1, max_size=400).map(lambda stamps: dict(enumerate(stamps)))
+CROWDED = st.lists(st.integers(1000, 1002), min_size=1, max_size=400).map(lambda stamps: dict(enumerate(stamps)))
+
+
+@given(
+    st.integers(1, 400), scripts(ADDED, CHANGED, REMOVED), PAGE_SIZES, st.sampled_from(["exclusive", "inclusive"])
+)
+def test_where_the_order_holds_whatever_comes_goes_and_changes_takes_no_other_record_with_it(
+    count: int, script: dict[int, list[Event]], page_size: int, before: str
 ) -> None:
-    moved = set()
-    script = {}
-    for before_page, row in moves:
-
-        def to_the_front(rows: list[Any], row: int = row) -> None:
-            if row in rows:
-                rows.remove(row)
-                rows.insert(0, row)
-                moved.add(row)
-
-        script[before_page] = to_the_front
-    read = everything(PeersList(list(range(count)), script))
-    assert set(range(count)) - set(read) <= moved
+    peer = MovingList(spread(count, seconds=1.0), script, page_size, before=before)
+    read = set(ids_of(walk(peer)))
+    assert set(range(count)) - peer.touched <= read
 
 
-@given(st.integers(1, 600), st.lists(st.tuples(st.integers(1, 6), st.integers(0, 599)), max_size=5))
-def test_records_that_leave_the_list_take_no_others_with_them(count: int, removals: list[tuple[int, int]]) -> None:
-    gone = set()
-    script = {}
-    for before_page, row in removals:
+@given(CROWDED, scripts(CHANGED), PAGE_SIZES, st.sampled_from(["exclusive", "inclusive"]))
+def test_where_many_have_one_second_changes_take_no_other_record_with_them(
+    stamps: Rows, script: dict[int, list[Event]], page_size: int, before: str
+) -> None:
+    everything = set(stamps)
+    peer = MovingList(stamps, script, page_size, before=before)
+    read = set(ids_of(walk(peer)))
+    assert everything - peer.touched <= read
 
-        def leave(rows: list[Any], row: int = row) -> None:
-            if row in rows:
-                rows.remove(row)
-                gone.add(row)
 
-        script[before_page] = leave
-    read = everything(PeersList(list(range(count)), script))
-    assert set(range(count)) - set(read) <= gone
+@given(CROWDED, scripts(REMOVED), PAGE_SIZES)
+def test_where_many_have_one_second_removals_take_no_other_record_with_them(
+    stamps: Rows, script: dict[int, list[Event]], page_size: int
+) -> None:
+    everything = set(stamps)
+    peer = MovingList(stamps, script, page_size)
+    read = set(ids_of(walk(peer)))
+    assert everything - peer.touched <= read
+
+
+@given(
+    st.one_of(STAMPS, CROWDED),
+    scripts(ADDED),
+    PAGE_SIZES,
+    st.sampled_from(["newest first", "oldest first", "as they came", "by identity"]),
+    st.sampled_from(["exclusive", "inclusive", "ignored"]),
+)
+def test_records_that_never_change_are_all_read_whatever_the_order_and_what_joins_them(
+    stamps: Rows, script: dict[int, list[Event]], page_size: int, order: str, before: str
+) -> None:
+    everything = set(stamps)
+    peer = MovingList(stamps, script, page_size, order=order, before=before)
+    assert everything <= set(ids_of(walk(peer)))
+
+
+@given(st.one_of(STAMPS, CROWDED), PAGE_SIZES, st.integers(0, 1000), st.sampled_from(["exclusive", "ignored"]))
+def test_a_list_without_any_order_is_read_whole_or_said_to_be_short(
+    stamps: Rows, page_size: int, seed: int, before: str
+) -> None:
+    peer = MovingList(dict(stamps), {}, page_size, "another each time", before, seed)
+    read: set[int] = set()
+    try:
+        for rows in ListWalk(peer.page, BY_ID).pages():
+            read.update(ids_of(rows))
+    except ShortList:
+        assert len(read) < len(stamps)
+    else:
+        assert read == set(stamps)
+
+
+def test_a_record_that_changed_behind_us_is_read_at_the_head_of_the_list() -> None:
+    peer = MovingList(spread(350, seconds=5), {2: [lambda peer: peer.change(0)]})
+    assert 0 in ids_of(walk(peer))
+    assert peer.requests == 5, "the whole list was read again"
+
+
+def test_a_count_that_is_too_large_is_told_and_costs_no_record() -> None:
+    peer = MovingList(spread(250, seconds=1))
+
+    def page(number: int, before: str | None) -> RowsOfAPage:
+        page = peer.page(number, before)
+        return RowsOfAPage(page.rows, page.count + 3, page.has_next)
+
+    read: list[Any] = []
+    with pytest.raises(ShortList, match="3 of the 253"):
+        read.extend(row for rows in ListWalk(page, BY_ID).pages() for row in rows)
+    assert set(ids_of(read)) == set(range(250))
+    assert peer.requests < 20
 
 
 def test_a_peer_that_answers_every_page_alike_is_left() -> None:
-    page = RowsOfAPage(list(range(100)), 1000, True)
+    page = RowsOfAPage([{"id": id_} for id_ in range(100)], 1000, True)
     with pytest.raises(EndlessList, match="same rows"):
-        list(walk(lambda _number: page))
+        list(ListWalk(lambda _number, _before: page, BY_ID).pages())
 
 
 def test_a_peer_that_always_has_a_next_page_is_left_soon() -> None:
     asked_for = []
 
-    def page(number: int) -> RowsOfAPage:
+    def page(number: int, _before: str | None) -> RowsOfAPage:
         asked_for.append(number)
-        return RowsOfAPage([number] * 100, 100, True)
+        return RowsOfAPage([{"id": number}] * 100, 100, True)
 
     with pytest.raises(EndlessList, match="for 100 records"):
-        list(walk(page))
+        list(ListWalk(page, BY_ID).pages())
     assert len(asked_for) < 30
 
 
 def test_a_list_that_shrinks_for_ever_ends() -> None:
     counts = iter(range(10**9, 0, -100))
     with pytest.raises(EndlessList):
-        for _ in walk(lambda number: RowsOfAPage([number, next(counts)], next(counts), True)):
+        for _ in ListWalk(
+            lambda number, _: RowsOfAPage([number, next(counts)], next(counts), True), BY_ID
+        ).pages():
             pass
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(-5, 500), max_size=120), st.integers(0, 1000), st.booleans())))
+def test_whatever_the_pages_are_the_walk_ends(pages: list[tuple[list[int], int, bool]]) -> None:
+    fetched = 0
+
+    def page(_number: int, _before: str | None) -> RowsOfAPage:
+        nonlocal fetched
+        fetched += 1
+        if not pages:
+            return RowsOfAPage([], 0, False)
+        stamps, count, has_next = pages[fetched % len(pages)]
+        rows = [
+            {
+                "id": stamp,
+                "updated_at": format_instant(BEGINNING + timedelta(seconds=stamp)) if stamp >= 0 else "?",
+            }
+            for stamp in stamps
+        ]
+        return RowsOfAPage(rows, count, has_next)
+
+    try:
+        for _ in ListWalk(page, BY_ID).pages():
+            pass
+    except (EndlessList, ShortList):
+        pass
+    assert fetched < 7 * (2 * 1000 + 21)
 
 
 @pytest.mark.parametrize(
