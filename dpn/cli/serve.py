@@ -11,11 +11,15 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from dpn.cli.node import ConfigOption, Node, open_node
+from dpn.broker import BrokerUnavailable
+from dpn.cli.node import ConfigOption, Node, open_broker, open_node
 from dpn.errors import Misconfigured
+from dpn.ingest.api import deposit_routes
 from dpn.registry.catalogue import ensure_nodes
 from dpn.registry.server import create_app
 from dpn.telemetry.readiness import notify_systemd
+from dpn.work.dispatch import publish_intents
+from workers.pipelines import PIPELINES
 
 STOP_SECONDS = 30
 """How long requests that run may still take once we are told to stop."""
@@ -54,11 +58,19 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _announce(node: Node, item: int) -> None:
+    try:
+        publish_intents(node.sessions, open_broker(node), item_id=item)
+    except BrokerUnavailable as error:  # it is accepted: a worker's sweep finds it
+        node.log.warning("messages wait for the broker", error=str(error))
+
+
 class _Server(uvicorn.Server):
     """uvicorn, which here ends with exit status 0 when it was asked to stop, and tells when it is ready."""
 
     def __init__(self, node: Node) -> None:
         app = create_app(node.sessions, node.settings, node.clock)
+        app.include_router(deposit_routes(PIPELINES, lambda item: _announce(node, item)))
         super().__init__(
             uvicorn.Config(
                 app,

@@ -1,0 +1,97 @@
+"""/deposits: the same as `dpn ingest submit` over HTTP, for the node's own systems.
+
+POST /deposits takes what `DepositRequest` has, as one JSON object, and answers 201 for a new deposit, 200 for one
+that was submitted before. GET /deposits/{bag} says where it stands. Only with a token of the node itself: whoever
+may deposit can have files of this machine read, so sources must lie in `ingest.source_folders`, or on S3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from dpn.database import reading
+from dpn.ingest.submission import DepositRefused, DepositRequest, submit, submitted
+from dpn.registry.server.access import LocalCallerDep, RegistryDep
+from dpn.registry.server.bodies import OurBodyDep
+from dpn.registry.server.replies import errors_reply, json_reply
+from dpn.registry.wire import UUID
+from dpn.work.pipeline import Pipelines
+
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class DepositBody(BaseModel):
+    """The JSON object that is posted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Text
+    member: Text
+    local_id: Text
+    bag_type: Literal["data", "interpretive", "rights"] = "data"
+    rights: list[Text] = Field(default_factory=list, max_length=1000)
+    interpretive: list[Text] = Field(default_factory=list, max_length=1000)
+    new_version_of: Text | None = None
+    title: Text | None = None
+    source_name: Text | None = None
+    as_is: bool = False
+    key: Text | None = None
+
+    def request(self) -> DepositRequest:
+        fields = self.model_dump() | {"rights": tuple(self.rights), "interpretive": tuple(self.interpretive)}
+        return DepositRequest(**fields)
+
+
+def deposit_routes(pipelines: Pipelines, announce: Callable[[int], None]) -> APIRouter:
+    """The routes. `announce` is told of each new item once it is committed."""
+    router = APIRouter(prefix="/deposits")
+
+    @router.post("")
+    def create(body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
+        try:
+            request = DepositBody.model_validate(body).request()
+        except ValidationError as error:
+            return errors_reply(400, tuple(_explain(problem) for problem in error.errors(include_url=False)))
+        try:
+            _require_allowed(request.source, registry.settings.ingest.source_folders)
+            with registry.sessions.begin() as session:
+                by = f"{caller.namespace} over HTTP"
+                done = submit(session, request, by=by, pipelines=pipelines, clock=registry.clock)
+        except DepositRefused as error:
+            return errors_reply(400, (str(error),))
+        if not done.repeated:
+            announce(done.item)
+        return json_reply(asdict(done), 200 if done.repeated else 201)
+
+    @router.get("/{bag}")
+    def show(bag: str, registry: RegistryDep, _caller: LocalCallerDep) -> Response:
+        with reading(registry.sessions) as session:
+            found = submitted(session, bag.lower()) if UUID.match(bag.lower()) else None
+        return Response(status_code=404) if found is None else json_reply(asdict(found))
+
+    return router
+
+
+def _require_allowed(source: str, folders: tuple[Path, ...]) -> None:
+    """Raises DepositRefused for a path outside the folders that HTTP may name, links followed."""
+    if source.startswith("s3://"):
+        return
+    path = Path(source)
+    allowed = path.is_absolute() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+    if not allowed:
+        raise DepositRefused(
+            f"source {source[:200]!r} is not in a folder that deposits over HTTP may name: put it into one of "
+            "ingest.source_folders, or have it added there"
+        )
+
+
+def _explain(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"])
+    return f"{field}: {problem['msg']}"
