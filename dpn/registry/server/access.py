@@ -14,7 +14,7 @@ from dpn.database import Sessions, reading
 from dpn.registry import tokens
 from dpn.registry.rules import Caller
 from dpn.registry.rules.decisions import LOCAL_ONLY
-from dpn.registry.wire import parse_namespace, parse_uuid
+from dpn.registry.wire import parse_uuid
 from dpn.settings import Settings
 
 
@@ -69,13 +69,4 @@ def uuid_in_path(uuid: str) -> str:
         raise HTTPException(404) from error
 
 
-def namespace_in_path(namespace: str) -> str:
-    """The namespace of the path, in lower case; 404 for what cannot be one."""
-    try:
-        return parse_namespace(namespace)
-    except ValueError as error:
-        raise HTTPException(404) from error
-
-
 UuidDep = Annotated[str, Depends(uuid_in_path)]
-NamespaceDep = Annotated[str, Depends(namespace_in_path)]

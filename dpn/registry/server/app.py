@@ -11,21 +11,23 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import Match
 
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.registry.records import InvalidRecord
+from dpn.registry.server import openapi
 from dpn.registry.server.access import CallerDep, Registry, RegistryDep
 from dpn.registry.server.bodies import BadBody
 from dpn.registry.server.middleware import OneLineARequest, TrailingSlash
+from dpn.registry.server.operations import API
 from dpn.registry.server.queries import BadFilter, BadPaging, PagingNeeded
 from dpn.registry.server.replies import errors_reply, json_reply
-from dpn.registry.server.routes import bags, nodes, transfers
+from dpn.registry.server.routes import OPERATIONS
+from dpn.registry.server.serving import READING, serve
 from dpn.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
-
-API = "/api-v2"
 
 BUSY_SECONDS = 5
 """When a client may ask again after the database was away or all its connections were taken."""
@@ -33,13 +35,15 @@ BUSY_SECONDS = 5
 
 def create_app(sessions: Sessions, settings: Settings, clock: Clock) -> FastAPI:
     """The registry server of the node that `settings` describe. The database must have its schema."""
-    # No generated documents: they would not tell of the filters. No redirects of slashes: both forms are served.
-    app = FastAPI(title="DPN registry", openapi_url=None, redirect_slashes=False)
+    # Our own description, not the generated one: that knows nothing of filters. Both forms of slashes are served.
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.registry = Registry(sessions, settings, clock)
-    for routes in (nodes.router, bags.router, transfers.router):
-        app.include_router(routes, prefix=API)
-    app.add_api_route(f"{API}/version", _version, methods=["GET"])
-    app.add_api_route("/healthz", _health, methods=["GET"])
+    serve(app, OPERATIONS)
+    app.add_api_route(f"{API}/version", _version, methods=READING)
+    app.add_api_route("/healthz", _health, methods=READING)
+    description = openapi.describe(OPERATIONS, api_root=settings.node.api_root)
+    for path in ("/openapi.json", f"{API}/openapi.json"):
+        app.add_api_route(path, lambda: json_reply(description), methods=READING)
     app.add_middleware(TrailingSlash, under=API)
     app.add_middleware(OneLineARequest)
     _answer_errors(app)
@@ -94,10 +98,19 @@ def _answer_errors(app: FastAPI) -> None:
         return reply
 
     @app.exception_handler(HTTPException)
-    async def http_error(_request: Request, error: HTTPException) -> Response:
-        text = "" if error.status_code == 404 else f"{error.detail}\n"
-        reply = Response(text, status_code=error.status_code, headers=error.headers, media_type="text/plain")
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return Response(status_code=404)
+        headers = {"Allow": ", ".join(_allowed(app, request))} if error.status_code == 405 else error.headers
+        text = f"{error.detail}\n"
+        reply = Response(text, status_code=error.status_code, headers=headers, media_type="text/plain")
         return _hanging_up(reply) if error.status_code in (401, 403) else reply
+
+
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods of all routes that have the path: the framework names only those of one."""
+    there = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in there for method in getattr(route, "methods", None) or ()})
 
 
 def _hanging_up(reply: Response) -> Response:

@@ -57,17 +57,20 @@ async def _json_object(request: Request, registry: Registry) -> dict[str, Any]:
     return value
 
 
+TIMES = frozenset({"created_at", "updated_at"})
+
+
 def with_missing_times(body: dict[str, Any], registry: Registry) -> dict[str, Any]:
     """The body of a new record: its times are kept, ours stand in for those it has not."""
     now = format_instant(registry.clock.now())
-    times = {name: body.get(name) or now for name in ("created_at", "updated_at")}
+    times = {name: now for name in TIMES if body.get(name) is None}
     return {**body, **times}
 
 
 def with_our_times(body: dict[str, Any], registry: Registry) -> dict[str, Any]:
     """The body of a changed record: whatever times it has do not count."""
     now = format_instant(registry.clock.now())
-    return {**body, "created_at": now, "updated_at": now}
+    return {**body, **dict.fromkeys(TIMES, now)}
 
 
 async def _read(request: Request, limit: int) -> bytes:

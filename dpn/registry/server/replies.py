@@ -21,6 +21,9 @@ R = TypeVar("R", bound=Record)
 JSON_TYPE = "application/json; charset=utf-8"
 UNCACHED = {"Cache-Control": "no-store"}
 
+LIST_STATE = "DPN-List-State"
+"""The header that vouches for a list: while it is equal for the same address, none of its records has changed."""
+
 
 def json_reply(value: Any, status: int = 200) -> Response:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -46,7 +49,9 @@ def decision_reply(decision: Decision[R], *, done: int = 200) -> Response:
     return Response(text, status_code=decision.status, media_type="text/plain")
 
 
-def list_reply(request: Request, registry: Registry, asked: ListRequest, listing: Listing[R]) -> Response:
+def list_reply(
+    request: Request, registry: Registry, asked: ListRequest, listing: Listing[R], state: str
+) -> Response:
     """One page in its envelope. `next` and `previous` are addresses at our public root."""
     root = registry.settings.node.api_root
     path = request.scope.get("dpn.asked_path", request.url.path)
@@ -62,4 +67,6 @@ def list_reply(request: Request, registry: Registry, asked: ListRequest, listing
     }
     if listing.total_size is not None:
         envelope["total_size"] = listing.total_size
-    return json_reply(envelope)
+    reply = json_reply(envelope)
+    reply.headers[LIST_STATE] = state
+    return reply

@@ -2,81 +2,47 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
-from dpn.database import reading
-from dpn.registry.catalogue import BAGS, DIGESTS, add_bag, add_digest, find, put_bag
-from dpn.registry.records import BagRecord, DigestRecord
-from dpn.registry.rules.transfers import SUPPORTED_ALGORITHMS
+from dpn.registry.catalogue import BAGS, DIGESTS, add_bag, add_digest, put_bag
 from dpn.registry.server import queries
-from dpn.registry.server.access import CallerDep, LocalCallerDep, RegistryDep, UuidDep
-from dpn.registry.server.bodies import OurBodyDep, with_missing_times, with_our_times
-from dpn.registry.server.replies import decision_reply, record_reply
-from dpn.registry.server.routes.lists import Filters, answer_list
+from dpn.registry.server.operations import Creates, Lists, Operation, Shows, Updates
 
-router = APIRouter()
-
-BAG_FILTERS: Filters = {
-    "admin_node": queries.namespace,
-    "bag_type": queries.bag_type,
-    "first_version_uuid": queries.uuid,
-    "ingest_node": queries.namespace,
-    "member": queries.uuid,
-    "replicated_by": queries.namespaces,
-    "replicating_nodes": queries.namespaces,
+BAG_FILTERS: queries.Filters = {
+    "admin_node": queries.NAMESPACE,
+    "bag_type": queries.BAG_TYPE,
+    "first_version_uuid": queries.UUID,
+    "ingest_node": queries.NAMESPACE,
+    "member": queries.UUID,
+    "replicated_by": queries.NAMESPACES,
+    "replicating_nodes": queries.NAMESPACES,
 }
-DIGEST_FILTERS: Filters = {"bag": queries.uuid, "node": queries.namespace}
-DIGEST_OF_A_BAG_FILTERS: Filters = {"node": queries.namespace}
+"""`replicated_by` is the specification's name, `replicating_nodes` the Rails server's."""
 
+DIGEST_FILTERS: queries.Filters = {"bag": queries.UUID, "node": queries.NAMESPACE}
 
-@router.get("/bag")
-def list_bags(request: Request, registry: RegistryDep, _caller: CallerDep) -> Response:
-    return answer_list(request, registry, BAGS, BAG_FILTERS)
-
-
-@router.post("/bag")
-def create_bag(body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
-    bag = BagRecord.from_wire(with_missing_times(body, registry))
-    with registry.sessions.begin() as session:
-        return decision_reply(add_bag(session, bag, caller=caller), done=201)
-
-
-@router.get("/bag/{uuid}")
-def get_bag(uuid: UuidDep, registry: RegistryDep, _caller: CallerDep) -> Response:
-    with reading(registry.sessions) as session:
-        return record_reply(find(session, BAGS, uuid))
-
-
-@router.put("/bag/{uuid}")
-def update_bag(uuid: UuidDep, body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
-    bag = BagRecord.from_wire(with_our_times(body, registry))
-    with registry.sessions.begin() as session:
-        return decision_reply(put_bag(session, uuid, bag, caller=caller, now=registry.clock.now()))
-
-
-@router.get("/digest")
-def list_digests(request: Request, registry: RegistryDep, _caller: CallerDep) -> Response:
-    return answer_list(request, registry, DIGESTS, DIGEST_FILTERS)
-
-
-@router.get("/bag/{uuid}/digest")
-def list_digests_of_a_bag(uuid: UuidDep, request: Request, registry: RegistryDep, _caller: CallerDep) -> Response:
-    return answer_list(request, registry, DIGESTS, DIGEST_OF_A_BAG_FILTERS, bag=uuid)
-
-
-@router.post("/bag/{uuid}/digest")
-def create_digest(uuid: UuidDep, body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
-    digest = DigestRecord.from_wire(with_missing_times(body, registry))
-    with registry.sessions.begin() as session:
-        decision = add_digest(session, uuid, digest, caller=caller, now=registry.clock.now())
-        return decision_reply(decision, done=201)
-
-
-@router.get("/bag/{uuid}/digest/{algorithm}")
-def get_digest(uuid: UuidDep, algorithm: str, registry: RegistryDep, _caller: CallerDep) -> Response:
-    if algorithm not in SUPPORTED_ALGORITHMS:
-        return record_reply(None)
-    with reading(registry.sessions) as session:
-        return record_reply(find(session, DIGESTS, uuid, algorithm))
+OPERATIONS: tuple[Operation, ...] = (
+    Lists("/bag", BAGS, "The bags of the network", BAG_FILTERS),
+    Creates(
+        "/bag",
+        BAGS,
+        "Record a bag",
+        write=lambda job, bag: add_bag(job.session, bag, caller=job.caller, copies=job.copies),
+    ),
+    Shows("/bag/{uuid}", BAGS, "One bag"),
+    Updates(
+        "/bag/{uuid}",
+        BAGS,
+        "Change what may change of a bag's entry",
+        write=lambda job, bag: put_bag(
+            job.session, job.key, bag, caller=job.caller, now=job.now, copies=job.copies
+        ),
+    ),
+    Lists("/digest", DIGESTS, "The bags' digests", DIGEST_FILTERS),
+    Lists("/bag/{uuid}/digest", DIGESTS, "One bag's digests", DIGEST_FILTERS, fixed="bag"),
+    Creates(
+        "/bag/{uuid}/digest",
+        DIGESTS,
+        "Record a bag's digest",
+        write=lambda job, digest: add_digest(job.session, job.key, digest, caller=job.caller, now=job.now),
+    ),
+    Shows("/bag/{uuid}/digest/{algorithm}", DIGESTS, "A bag's digest by one algorithm"),
+)

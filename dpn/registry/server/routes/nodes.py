@@ -1,44 +1,39 @@
-"""/node: the members of the network, as we know them."""
+"""/node and /member: who keeps bags, and whose."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
+from dpn.registry.catalogue import BAGS, MEMBERS, NODES, add_member, add_node, put_member, put_node
+from dpn.registry.server import queries
+from dpn.registry.server.operations import Creates, Lists, Operation, Shows, Updates
+from dpn.registry.server.routes.bags import BAG_FILTERS
 
-from dpn.database import reading
-from dpn.registry.catalogue import NODES, add_node, find, put_node
-from dpn.registry.records import NodeRecord
-from dpn.registry.server.access import CallerDep, LocalCallerDep, NamespaceDep, RegistryDep
-from dpn.registry.server.bodies import OurBodyDep, with_missing_times, with_our_times
-from dpn.registry.server.replies import decision_reply, record_reply
-from dpn.registry.server.routes.lists import answer_list
+MEMBER_FILTERS: queries.Filters = {"name": queries.WORDS, "email": queries.WORDS}
 
-router = APIRouter(prefix="/node")
-
-
-@router.get("")
-def list_nodes(request: Request, registry: RegistryDep, _caller: CallerDep) -> Response:
-    return answer_list(request, registry, NODES, {})
-
-
-@router.post("")
-def create_node(body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
-    node = NodeRecord.from_wire(with_missing_times(body, registry))
-    with registry.sessions.begin() as session:
-        return decision_reply(add_node(session, node, caller=caller), done=201)
-
-
-@router.get("/{namespace}")
-def get_node(namespace: NamespaceDep, registry: RegistryDep, _caller: CallerDep) -> Response:
-    with reading(registry.sessions) as session:
-        return record_reply(find(session, NODES, namespace))
-
-
-@router.put("/{namespace}")
-def update_node(
-    namespace: NamespaceDep, body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep
-) -> Response:
-    node = NodeRecord.from_wire(with_our_times(body, registry))
-    with registry.sessions.begin() as session:
-        return decision_reply(put_node(session, namespace, node, caller=caller, now=registry.clock.now()))
+OPERATIONS: tuple[Operation, ...] = (
+    Lists("/node", NODES, "The nodes of the network, as this one knows them"),
+    Creates(
+        "/node", NODES, "Record a node", write=lambda job, node: add_node(job.session, node, caller=job.caller)
+    ),
+    Shows("/node/{namespace}", NODES, "One node"),
+    Updates(
+        "/node/{namespace}",
+        NODES,
+        "Change a node's entry",
+        write=lambda job, node: put_node(job.session, job.key, node, caller=job.caller, now=job.now),
+    ),
+    Lists("/member", MEMBERS, "The institutions whose content the network keeps", MEMBER_FILTERS),
+    Creates(
+        "/member",
+        MEMBERS,
+        "Record a member",
+        write=lambda job, member: add_member(job.session, member, caller=job.caller),
+    ),
+    Shows("/member/{uuid}", MEMBERS, "One member"),
+    Updates(
+        "/member/{uuid}",
+        MEMBERS,
+        "Change a member's name or email",
+        write=lambda job, member: put_member(job.session, job.key, member, caller=job.caller, now=job.now),
+    ),
+    Lists("/member/{uuid}/bags", BAGS, "A member's bags", BAG_FILTERS, fixed="member", within=MEMBERS),
+)

@@ -1,54 +1,63 @@
-"""/replicate: which node is asked to keep a copy of which bag, and how far that has come."""
+"""/replicate and /restore: which node is asked to keep a copy of a bag, or to give it back, and how far it is."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
-from dpn.database import reading
-from dpn.registry.catalogue import TRANSFERS, add_transfer, find, put_transfer
-from dpn.registry.records import ReplicationRecord
+from dpn.registry.catalogue import (
+    RESTORES,
+    TRANSFERS,
+    add_restore,
+    add_transfer,
+    put_restore,
+    put_transfer,
+)
 from dpn.registry.server import queries
-from dpn.registry.server.access import CallerDep, LocalCallerDep, RegistryDep, UuidDep
-from dpn.registry.server.bodies import BodyDep, OurBodyDep, with_missing_times, with_our_times
-from dpn.registry.server.replies import decision_reply, record_reply
-from dpn.registry.server.routes.lists import Filters, answer_list
+from dpn.registry.server.operations import Creates, Lists, Operation, Shows, Updates
 
-router = APIRouter(prefix="/replicate")
-
-FILTERS: Filters = {
-    "bag": queries.uuid,
-    "cancel_reason": queries.words,
-    "cancelled": queries.flag,
-    "from_node": queries.namespace,
-    "store_requested": queries.flag,
-    "stored": queries.flag,
-    "to_node": queries.namespace,
+COMMON_FILTERS: queries.Filters = {
+    "bag": queries.UUID,
+    "cancel_reason": queries.WORDS,
+    "cancelled": queries.FLAG,
+    "from_node": queries.NAMESPACE,
+    "to_node": queries.NAMESPACE,
 }
+REPLICATION_FILTERS: queries.Filters = {
+    **COMMON_FILTERS,
+    "store_requested": queries.FLAG,
+    "stored": queries.FLAG,
+}
+RESTORE_FILTERS: queries.Filters = {**COMMON_FILTERS, "accepted": queries.FLAG, "finished": queries.FLAG}
 
-
-@router.get("")
-def list_transfers(request: Request, registry: RegistryDep, _caller: CallerDep) -> Response:
-    return answer_list(request, registry, TRANSFERS, FILTERS)
-
-
-@router.post("")
-def create_transfer(body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
-    transfer = ReplicationRecord.from_wire(with_missing_times(body, registry))
-    with registry.sessions.begin() as session:
-        return decision_reply(add_transfer(session, transfer, caller=caller), done=201)
-
-
-@router.get("/{uuid}")
-def get_transfer(uuid: UuidDep, registry: RegistryDep, _caller: CallerDep) -> Response:
-    with reading(registry.sessions) as session:
-        return record_reply(find(session, TRANSFERS, uuid))
-
-
-@router.put("/{uuid}")
-def update_transfer(uuid: UuidDep, body: BodyDep, registry: RegistryDep, caller: CallerDep) -> Response:
-    """The only call that another node may write with: its `to_node` moves the transfer on."""
-    transfer = ReplicationRecord.from_wire(with_our_times(body, registry))
-    with registry.sessions.begin() as session:
-        return decision_reply(put_transfer(session, uuid, transfer, caller=caller, now=registry.clock.now()))
+OPERATIONS: tuple[Operation, ...] = (
+    Lists("/replicate", TRANSFERS, "Replication transfers", REPLICATION_FILTERS),
+    Creates(
+        "/replicate",
+        TRANSFERS,
+        "Ask a node to keep a copy of a bag",
+        write=lambda job, transfer: add_transfer(job.session, transfer, caller=job.caller),
+    ),
+    Shows("/replicate/{uuid}", TRANSFERS, "One replication transfer"),
+    Updates(
+        "/replicate/{uuid}",
+        TRANSFERS,
+        "Move a replication transfer on; its to_node may",
+        write=lambda job, transfer: put_transfer(
+            job.session, job.key, transfer, caller=job.caller, now=job.now, copies=job.copies
+        ),
+        by_peers=True,
+    ),
+    Lists("/restore", RESTORES, "Restore transfers", RESTORE_FILTERS),
+    Creates(
+        "/restore",
+        RESTORES,
+        "Ask a node to give a bag back",
+        write=lambda job, transfer: add_restore(job.session, transfer, caller=job.caller),
+    ),
+    Shows("/restore/{uuid}", RESTORES, "One restore transfer"),
+    Updates(
+        "/restore/{uuid}",
+        RESTORES,
+        "Move a restore transfer on; its from_node may",
+        write=lambda job, transfer: put_restore(job.session, job.key, transfer, caller=job.caller, now=job.now),
+        by_peers=True,
+    ),
+)
