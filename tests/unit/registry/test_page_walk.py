@@ -224,6 +224,11 @@ def test_a_record_that_changed_behind_us_is_read_at_the_head_of_the_list() -> No
     assert peer.requests == 5, "the whole list was read again"
 
 
+def test_a_record_that_leaves_pages_that_are_counted_takes_no_other_with_it() -> None:
+    crowd = {id_: 1000.0 for id_ in range(300)} | {300: 1001.0}
+    assert set(ids_of(walk(MovingList(crowd, {2: [lambda peer: peer.remove(5)]})))) == set(range(301))
+
+
 def test_a_count_that_is_too_large_is_told_and_costs_no_record() -> None:
     peer = MovingList(spread(250, seconds=1))
 
