@@ -36,7 +36,7 @@ BagType = Literal["data", "interpretive", "rights"]
 BAG_TYPES: dict[str, BagType] = {"data": "data", "interpretive": "interpretive", "rights": "rights"}
 
 TRIES = 5
-"""How often a version's number is asked for anew because another deposit was faster."""
+"""How often to begin anew because another deposit was faster."""
 
 MAX_TEXT = 1024
 
@@ -86,6 +86,12 @@ class _Family:
 def submit(session: Session, request: DepositRequest, *, by: str, pipelines: Pipelines, clock: Clock) -> Submitted:
     """Accepts the deposit, in the caller's transaction. Raises DepositRefused."""
     request = _checked(request)
+    # Its row is locked: deposits of one member take turns, each sees what the one before it made.
+    if find(session, MEMBERS, request.member, lock=True) is None:
+        raise DepositRefused(
+            f"no member {request.member} in our registry: `dpn_sync` brings those of other nodes, "
+            "`dpn member add` makes one"
+        )
     for _ in range(TRIES):
         if (earlier := _submitted(session, _key(request))) is not None:
             return earlier
@@ -94,7 +100,7 @@ def submit(session: Session, request: DepositRequest, *, by: str, pipelines: Pip
             with session.begin_nested():
                 return _make(session, request, facts, pipelines, clock)
         except IntegrityError:
-            continue  # another took the key, or the version's number, at this moment
+            continue  # a deposit of another member took the key at this moment
     raise DepositRefused(f"{request.local_id}: many deposits of its family at once: submit it again")
 
 
@@ -189,11 +195,6 @@ def _checked(request: DepositRequest) -> DepositRequest:
 
 
 def _facts(session: Session, request: DepositRequest, by: str, now: datetime) -> DepositFacts:
-    if find(session, MEMBERS, request.member) is None:
-        raise DepositRefused(
-            f"no member {request.member} in our registry: `dpn_sync` brings those of other nodes, "
-            "POST /api-v2/member/ makes one"
-        )
     identity = _identity(request) if request.as_is else None
     bag = identity.uuid if identity else str(uuid4())
     family = _family_of(session, request, bag, identity)

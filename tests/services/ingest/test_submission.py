@@ -1,0 +1,163 @@
+"""Deposits: what is wrong is refused with a remedy, and the same deposit never makes two bags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from dpn.clock import ManualClock
+from dpn.database import Sessions, open_engine, open_sessions, upgrade
+from dpn.ingest.submission import DepositRefused, DepositRequest, Submitted, submit, submitted
+from dpn.registry.catalogue import BAGS, MEMBERS
+from dpn.registry.catalogue.saving import save
+from dpn.registry.records import MemberRecord
+from dpn.work.pipeline import Pipelines
+from models.manifests import IngestManifest, read_manifest
+from models.work import AuditEvent, Deposit, DispatchIntent, Status, Task, WorkItem
+from tests.fixtures.records import LONG_AGO, a_bag, uuid
+from workers.pipelines import INGEST_RECORD, INGEST_STORE, PACKAGE
+
+MEMBER = uuid(0xFFFF)
+PIPELINES = Pipelines({Task.INGEST: (PACKAGE, INGEST_STORE, INGEST_RECORD)})
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[Sessions]:
+    """A registry with one member and one bag of it, on SQLite and PostgreSQL."""
+    engine = open_engine(database_url)
+    upgrade(engine)
+    opened = open_sessions(engine)
+    with opened.begin() as session:
+        times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
+        save(session, MEMBERS, [MemberRecord(member_id=MEMBER, name="A library", email="a@example.org", **times)])
+        save(session, BAGS, [a_bag(1), a_bag(2, bag_type="R")])
+    yield opened
+    engine.dispose()
+
+
+def deposit(sessions: Sessions, **fields: Any) -> Submitted:
+    values: dict[str, Any] = {"source": "/deposits/a", "member": MEMBER, "local_id": "a"} | fields
+    with sessions.begin() as session:
+        return submit(session, DepositRequest(**values), by="somebody", pipelines=PIPELINES, clock=ManualClock())
+
+
+def manifest_of(sessions: Sessions, item: int) -> IngestManifest:
+    with sessions() as session:
+        stored = session.get_one(WorkItem, item)
+        manifest = read_manifest(stored.task, stored.manifest)
+    assert isinstance(manifest, IngestManifest)
+    return manifest
+
+
+def count(sessions: Sessions, model: Any) -> int:
+    with sessions() as session:
+        return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+def test_a_deposit_becomes_one_item_that_is_announced_and_in_the_audit_trail(sessions: Sessions) -> None:
+    done = deposit(sessions, title="All of it", source_name="aptrust")
+    assert not done.repeated
+    facts = manifest_of(sessions, done.item).deposit
+    assert (facts.bag, facts.version, facts.first_version_uuid) == (done.bag, 1, done.bag)
+    assert (facts.title, facts.source_name, facts.submitted_by) == ("All of it", "aptrust", "somebody")
+    with sessions() as session:
+        assert session.scalars(select(DispatchIntent.topic)).all() == ["dpn_package_topic"]
+        assert session.scalars(select(AuditEvent.object_id)).all() == [done.bag]
+        assert submitted(session, done.bag) is not None
+        assert submitted(session, uuid(77)) is None
+
+
+def test_the_same_deposit_again_is_the_same_item_and_says_so(sessions: Sessions) -> None:
+    first, again = deposit(sessions), deposit(sessions)
+    assert again.repeated
+    assert (again.item, again.bag) == (first.item, first.bag)
+    assert count(sessions, WorkItem) == count(sessions, Deposit) == count(sessions, DispatchIntent) == 1
+
+
+def test_the_same_key_is_the_same_deposit_whatever_else_is_said(sessions: Sessions) -> None:
+    first = deposit(sessions, key="box 7")
+    assert deposit(sessions, key="box 7", local_id="b", source="/deposits/b").bag == first.bag
+
+
+def test_of_many_that_submit_one_deposit_at_once_one_makes_it(sessions: Sessions) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        done = list(threads.map(lambda _: deposit(sessions), range(16)))
+    assert len({one.bag for one in done}) == 1
+    assert sum(not one.repeated for one in done) == 1
+    assert count(sessions, WorkItem) == 1
+
+
+def test_versions_deposited_at_once_get_numbers_of_their_own(sessions: Sessions) -> None:
+    def next_version(number: int) -> Submitted:
+        return deposit(
+            sessions, source=f"/deposits/v{number}", local_id="inst.example/thing-1", new_version_of=uuid(1)
+        )
+
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(next_version, range(4)))
+    assert sorted(one.version for one in done) == [2, 3, 4, 5]
+    assert {one.first_version_uuid for one in done} == {uuid(1)}
+
+
+def test_a_version_of_a_deposit_that_is_not_registered_yet_joins_its_family(sessions: Sessions) -> None:
+    first = deposit(sessions)
+    second = deposit(sessions, source="/deposits/a2", new_version_of=first.bag)
+    assert (second.version, second.first_version_uuid) == (2, first.bag)
+    assert deposit(sessions, source="/deposits/a3", new_version_of=second.bag).version == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"member": uuid(5)}, "no member"),
+        ({"member": "a library"}, "--member 'a library': not a hyphenated UUID"),
+        ({"local_id": "inst.example/thing-1"}, f"say --new-version-of {uuid(1)}"),
+        ({"local_id": ""}, "the local id '' is empty"),
+        ({"local_id": "two\nlines"}, "control characters"),
+        ({"rights": (uuid(77),)}, f"--rights {uuid(77)}: no such bag"),
+        ({"rights": (uuid(1),)}, "of type D, not R"),
+        ({"interpretive": (uuid(2),)}, "of type R, not I"),
+        ({"new_version_of": uuid(77)}, "no such bag"),
+        ({"as_is": True}, "is not a DPN bag to be taken as it is"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_a_remedy_and_makes_nothing(
+    sessions: Sessions, fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DepositRefused) as refused:
+        deposit(sessions, **fields)
+    assert said in str(refused.value)
+    assert count(sessions, WorkItem) == count(sessions, Deposit) == 0
+
+
+def test_a_local_id_is_free_again_when_its_deposit_was_cancelled(sessions: Sessions) -> None:
+    first = deposit(sessions)
+    with pytest.raises(DepositRefused, match="another local id"):
+        deposit(sessions, source="/deposits/elsewhere")
+    with sessions.begin() as session:
+        session.get_one(WorkItem, first.item).status = Status.CANCELLED
+    assert deposit(sessions, source="/deposits/elsewhere").bag != first.bag
+
+
+def test_a_rights_bag_that_is_deposited_just_before_may_be_named(sessions: Sessions) -> None:
+    rights = deposit(sessions, source="/deposits/r", local_id="r", bag_type="rights")
+    done = deposit(sessions, rights=(rights.bag.upper(), uuid(2)))
+    assert manifest_of(sessions, done.item).deposit.rights == sorted([rights.bag, uuid(2)])
+
+
+def test_a_dpn_bag_taken_as_it_is_keeps_its_uuid(sessions: Sessions, tmp_path: Path) -> None:
+    tar = Path(__file__).parents[4] / "shared/data/dpn-bags/a9f7cbab-b531-4eb7-b532-770f592629ba.tar"
+    if not tar.exists():
+        pytest.skip("the real bags of ../shared/data are not here")
+    with pytest.raises(DepositRefused, match="says that its local id is"):
+        deposit(sessions, source=str(tar), as_is=True)
+    local_id = "dpn_bag_of_the_test"
+    with pytest.raises(DepositRefused) as refused:
+        deposit(sessions, source=str(tar), as_is=True, local_id=local_id)
+    its_own = str(refused.value).split("'")[1]
+    assert deposit(sessions, source=str(tar), as_is=True, local_id=its_own).bag == tar.stem
