@@ -46,13 +46,14 @@ def export(sessions: Sessions, file: BinaryIO, *, node: str, now: datetime) -> d
 
 @contextmanager
 def _snapshot(sessions: Sessions) -> Iterator[Session]:
-    """A session that sees the registry as it is when it reads first, and only reads."""
+    """A session that sees the registry as it is now, whatever is committed later, and only reads."""
     with sessions() as session:
         if session.get_bind().dialect.name == "postgresql":
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         else:
             options = {"read_only": True}
         session.connection(execution_options=options)
+        session.execute(select(NODES.table.c.namespace).limit(1))  # the first read is the moment
         yield session
 
 
