@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from dpn.bags.build import BuiltBag, build_bag
+from dpn.bags.build import SCRATCH_PREFIX, BuiltBag, build_bag, build_from_entries
 from dpn.bags.catalogue import CATALOGUE, Kind, Severity
-from dpn.bags.errors import BagChanged, BuiltBagInvalid, NotABag, ProfileError, SourceRefused
+from dpn.bags.entries import NO_CLAIMS, Claims, Entry, FileContent
+from dpn.bags.errors import BagChanged, BuiltBagInvalid, ClaimRefuted, NotABag, ProfileError, SourceRefused
 from dpn.bags.findings import Finding
 from dpn.bags.identity import BagIdentity, read_identity, tag_manifest_sha256
 from dpn.bags.metadata import DpnMetadata
 from dpn.bags.profiles import Profile, load_profile
 from dpn.bags.report import Report
+from dpn.bags.sources import folder_entries
 from dpn.bags.validation import validate
 
 __all__ = [
     "CATALOGUE",
+    "NO_CLAIMS",
+    "SCRATCH_PREFIX",
     "BagChanged",
     "BagIdentity",
     "BuiltBag",
     "BuiltBagInvalid",
+    "ClaimRefuted",
+    "Claims",
     "DpnMetadata",
+    "Entry",
+    "FileContent",
     "Finding",
     "Kind",
     "NotABag",
@@ -28,6 +36,8 @@ __all__ = [
     "Severity",
     "SourceRefused",
     "build_bag",
+    "build_from_entries",
+    "folder_entries",
     "load_profile",
     "read_identity",
     "tag_manifest_sha256",

@@ -8,6 +8,7 @@ DpnError
 └── PermanentError
     ├── NotABag             the file cannot be read as a bag at all
     ├── SourceRefused       what shall be bagged cannot be kept in a bag as it is
+    │   └── ClaimRefuted    a file is not what is claimed of it
     └── BuiltBagInvalid     what was built is not valid: it was removed
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from dpn.errors import Misconfigured, NotABag, PermanentError, TransientError
 
-__all__ = ["BagChanged", "BuiltBagInvalid", "NotABag", "ProfileError", "SourceRefused"]
+__all__ = ["BagChanged", "BuiltBagInvalid", "ClaimRefuted", "NotABag", "ProfileError", "SourceRefused"]
 
 
 class ProfileError(Misconfigured):
@@ -28,6 +29,21 @@ class BagChanged(TransientError):
 
 class SourceRefused(PermanentError):
     """What shall be bagged cannot be kept in a bag as it is; the text says which file, why and what to do."""
+
+
+class ClaimRefuted(SourceRefused):
+    """A file is not what its source claims: of another size, or with another checksum.
+
+    `where` it lies, `claim` is what was claimed ("size", or an algorithm).
+    """
+
+    def __init__(self, where: str, claim: str, claimed: str, found: str) -> None:
+        super().__init__(
+            f"{where} is not what its source claims: {claim} is {found}, claimed is {claimed}. Find out which one "
+            "is right, and mend the file or the claim."
+        )
+        self.where = where
+        self.claim = claim
 
 
 class BuiltBagInvalid(PermanentError):

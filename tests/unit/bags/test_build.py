@@ -25,7 +25,7 @@ from dpn.bags import (
     tag_manifest_sha256,
     validate,
 )
-from dpn.bags import build as build_module
+from dpn.bags import entries as entries_module
 from dpn.bags import sources as sources_module
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
@@ -225,7 +225,7 @@ def test_a_source_that_changes_while_it_is_read_makes_no_bag(
             file.write(b"more")
         return count
 
-    monkeypatch.setattr(build_module.os, "readv", growing)
+    monkeypatch.setattr(entries_module.os, "readv", growing)
     with pytest.raises(BagChanged, match=r"big\.bin"):
         build_bag(source, out, metadata=METADATA)
     assert list(out.iterdir()) == []
@@ -254,7 +254,7 @@ def test_each_file_of_the_source_is_opened_once(source: Path, out: Path, monkeyp
             opened.append(path)
         return really(path, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(build_module.os, "open", counting)
+    monkeypatch.setattr(entries_module.os, "open", counting)
     build_bag(source, out, metadata=METADATA)
     assert len(opened) == len(set(opened)) == len(FILES)
 

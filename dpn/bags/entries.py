@@ -1,0 +1,182 @@
+"""What a bag is built of: files, each with its name in the bag, opened once, and what is claimed of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from dpn.bags.errors import BagChanged
+
+Digests = Mapping[str, bytes]
+
+
+class Claims(NamedTuple):
+    """What somebody says of a file: it is held against what was read. Digests by algorithm, in hexadecimal."""
+
+    size: int | None = None
+    digests: Mapping[str, str] = {}
+
+
+NO_CLAIMS = Claims()
+
+
+class Opened(Protocol):
+    """A file's content, open to be read once from its begin to its end."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes, as it was when it was opened."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def read_into(self, view: memoryview) -> int:
+        """The next bytes; none only at the end of the file."""
+        ...
+
+    def read_all(self) -> bytes:
+        """All of a small file; other than `size` bytes if it changed."""
+        ...
+
+    def is_unchanged(self) -> bool:
+        """Whether the file, read to its size, ends there and was not written to since it was opened."""
+        ...
+
+
+class Content(Protocol):
+    """Where a file's bytes come from."""
+
+    @property
+    def where(self) -> str:
+        """How an operator finds it."""
+        ...
+
+    def open(self) -> Opened:
+        """Raises OSError, BagChanged (it is no longer what it was when it was listed)."""
+        ...
+
+
+class Entry(NamedTuple):
+    """A file of a bag; without content, a folder with nothing in it.
+
+    `name` is relative to the bag: `data/…`, or a further tag file's `<name>-tags/…`. `algorithms` are computed
+    beside those of the bag's manifests, and `deliver` is handed their digests once the file was read.
+    """
+
+    name: bytes
+    content: Content | None
+    claims: Claims = NO_CLAIMS
+    algorithms: tuple[str, ...] = ()
+    deliver: Callable[[Digests], None] | None = None
+
+
+class FileContent:
+    """A file on disk. No link is followed, no pipe waited for."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: bytes) -> None:
+        self._path = path
+
+    @property
+    def where(self) -> str:
+        return os.fsdecode(self._path)
+
+    def open(self) -> Opened:
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            raise changed(self.where) from None
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise changed(self.where)
+        return _OpenFile(fd, status)
+
+
+class _OpenFile:
+    __slots__ = ("_fd", "_status", "size")
+
+    def __init__(self, fd: int, status: os.stat_result) -> None:
+        self._fd = fd
+        self._status = status
+        self.size = status.st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+    def read_into(self, view: memoryview) -> int:
+        return os.readv(self._fd, [view])
+
+    def read_all(self) -> bytes:
+        return os.read(self._fd, self.size + 1)
+
+    def is_unchanged(self) -> bool:
+        now, then = os.fstat(self._fd), self._status
+        return (now.st_size, now.st_mtime_ns) == (then.st_size, then.st_mtime_ns)
+
+
+class SliceContent:
+    """A part of an open file: a member of a tar, read where it lies. The owner of the descriptor keeps it open
+    and asks in the end whether the file changed."""
+
+    __slots__ = ("_fd", "_offset", "_size", "_where")
+
+    def __init__(self, fd: int, offset: int, size: int, where: str) -> None:
+        self._fd = fd
+        self._offset = offset
+        self._size = size
+        self._where = where
+
+    @property
+    def where(self) -> str:
+        return self._where
+
+    def open(self) -> Opened:
+        return _OpenSlice(self._fd, self._offset, self._size)
+
+
+class _OpenSlice:
+    __slots__ = ("_end", "_fd", "_position", "size")
+
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        self._fd = fd
+        self._position = offset
+        self._end = offset + size
+        self.size = size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The descriptor is not ours."""
+
+    def read_into(self, view: memoryview) -> int:
+        count = os.preadv(self._fd, [view[: self._end - self._position]], self._position)
+        self._position += count
+        return count
+
+    def read_all(self) -> bytes:
+        return os.pread(self._fd, self.size, self._position)
+
+    def is_unchanged(self) -> bool:
+        return True
+
+
+def changed(where: str) -> BagChanged:
+    """The error for a source that is not what it was."""
+    return BagChanged(f"{where} changed while it was being read: try again when it is at rest")
