@@ -63,6 +63,7 @@ class Member(Base):
     """An institution whose content the network keeps. Peers may know two of the same name: nothing forbids it."""
 
     __tablename__ = "members"
+    __table_args__ = (Index("ix_members_updated_at", "updated_at", "member_id"),)
 
     member_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     name: Mapped[str] = mapped_column(String(255), index=True)
@@ -93,9 +94,19 @@ class Bag(Base):
         CheckConstraint("size >= 1", name="size_positive"),
         CheckConstraint("version >= 1", name="version_positive"),
         CheckConstraint("bag_type IN ('D', 'I', 'R')", name="bag_type"),
-        Index("ix_bags_admin_node_updated_at", "admin_node", "updated_at", "uuid"),
-        Index("ix_bags_updated_at", "updated_at", "uuid"),
-        Index("ix_bags_created_at", "created_at", "uuid"),
+        # Lists count and page in an index alone: behind what orders each lies what else lists are filtered by.
+        Index(
+            "ix_bags_admin_node_updated_at", "admin_node", "updated_at", "uuid", "bag_type", "ingest_node", "size"
+        ),
+        Index(
+            "ix_bags_admin_node_bag_type", "admin_node", "bag_type", "updated_at", "uuid", "ingest_node", "size"
+        ),
+        Index(
+            "ix_bags_ingest_node_updated_at", "ingest_node", "updated_at", "uuid", "bag_type", "admin_node", "size"
+        ),
+        Index("ix_bags_member_updated_at", "member", "updated_at", "uuid", "admin_node", "bag_type", "size"),
+        Index("ix_bags_updated_at", "updated_at", "uuid", "bag_type", "admin_node", "ingest_node", "size"),
+        Index("ix_bags_created_at", "created_at", "uuid", "bag_type", "admin_node", "ingest_node", "size"),
     )
 
     uuid: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -106,9 +117,9 @@ class Bag(Base):
     bag_type: Mapped[str] = mapped_column(String(1))
     interpretive: Mapped[list[str]] = mapped_column(JSON, default=list)
     rights: Mapped[list[str]] = mapped_column(JSON, default=list)
-    ingest_node: Mapped[str] = mapped_column(Namespace, index=True)
+    ingest_node: Mapped[str] = mapped_column(Namespace)
     admin_node: Mapped[str] = mapped_column(Namespace)
-    member: Mapped[str] = mapped_column(Uuid, index=True)
+    member: Mapped[str] = mapped_column(Uuid)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -135,7 +146,7 @@ class MessageDigest(Base):
 
     __tablename__ = "message_digests"
     __table_args__ = (
-        Index("ix_message_digests_created_at", "created_at", "bag", "algorithm"),
+        Index("ix_message_digests_created_at", "created_at", "bag", "algorithm", "node"),
         Index("ix_message_digests_node_created_at", "node", "created_at", "bag", "algorithm"),
     )
 
@@ -151,9 +162,9 @@ class FixityCheck(Base):
 
     __tablename__ = "fixity_checks"
     __table_args__ = (
-        Index("ix_fixity_checks_bag_node_created_at", "bag", "node", "created_at", "fixity_check_id"),
-        Index("ix_fixity_checks_node_created_at", "node", "created_at", "fixity_check_id"),
-        Index("ix_fixity_checks_created_at", "created_at", "fixity_check_id"),
+        Index("ix_fixity_checks_bag_node_created_at", "bag", "node", "created_at", "fixity_check_id", "success"),
+        Index("ix_fixity_checks_node_created_at", "node", "created_at", "fixity_check_id", "success"),
+        Index("ix_fixity_checks_created_at", "created_at", "fixity_check_id", "node", "success"),
     )
 
     fixity_check_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -169,8 +180,8 @@ class Ingest(Base):
 
     __tablename__ = "ingests"
     __table_args__ = (
-        Index("ix_ingests_bag_created_at", "bag", "created_at", "ingest_id"),
-        Index("ix_ingests_created_at", "created_at", "ingest_id"),
+        Index("ix_ingests_bag_created_at", "bag", "created_at", "ingest_id", "ingested"),
+        Index("ix_ingests_created_at", "created_at", "ingest_id", "ingested"),
     )
 
     ingest_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -185,10 +196,26 @@ class ReplicationTransfer(Base):
 
     __tablename__ = "replication_transfers"
     __table_args__ = (
-        Index("ix_replication_transfers_from_node_updated_at", "from_node", "updated_at", "replication_id"),
-        Index("ix_replication_transfers_to_node_open", "to_node", "stored", "cancelled", "replication_id"),
-        Index("ix_replication_transfers_updated_at", "updated_at", "replication_id"),
-        Index("ix_replication_transfers_created_at", "created_at", "replication_id"),
+        Index(
+            "ix_replication_transfers_from_node_updated_at",
+            *("from_node", "updated_at", "replication_id", "to_node", "store_requested", "stored", "cancelled"),
+        ),
+        Index(
+            "ix_replication_transfers_to_node_updated_at",
+            *("to_node", "updated_at", "replication_id", "from_node", "store_requested", "stored", "cancelled"),
+        ),
+        Index(
+            "ix_replication_transfers_to_node_open",
+            *("to_node", "stored", "cancelled", "store_requested", "updated_at", "replication_id", "from_node"),
+        ),
+        Index(
+            "ix_replication_transfers_updated_at",
+            *("updated_at", "replication_id", "from_node", "to_node", "store_requested", "stored", "cancelled"),
+        ),
+        Index(
+            "ix_replication_transfers_created_at",
+            *("created_at", "replication_id", "from_node", "to_node", "store_requested", "stored", "cancelled"),
+        ),
     )
 
     replication_id: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -214,10 +241,22 @@ class RestoreTransfer(Base):
 
     __tablename__ = "restore_transfers"
     __table_args__ = (
-        Index("ix_restore_transfers_to_node_updated_at", "to_node", "updated_at", "restore_id"),
-        Index("ix_restore_transfers_from_node_updated_at", "from_node", "updated_at", "restore_id"),
-        Index("ix_restore_transfers_updated_at", "updated_at", "restore_id"),
-        Index("ix_restore_transfers_created_at", "created_at", "restore_id"),
+        Index(
+            "ix_restore_transfers_to_node_updated_at",
+            *("to_node", "updated_at", "restore_id", "from_node", "accepted", "finished", "cancelled"),
+        ),
+        Index(
+            "ix_restore_transfers_from_node_updated_at",
+            *("from_node", "updated_at", "restore_id", "to_node", "accepted", "finished", "cancelled"),
+        ),
+        Index(
+            "ix_restore_transfers_updated_at",
+            *("updated_at", "restore_id", "from_node", "to_node", "accepted", "finished", "cancelled"),
+        ),
+        Index(
+            "ix_restore_transfers_created_at",
+            *("created_at", "restore_id", "from_node", "to_node", "accepted", "finished", "cancelled"),
+        ),
     )
 
     restore_id: Mapped[str] = mapped_column(Uuid, primary_key=True)

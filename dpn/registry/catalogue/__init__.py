@@ -27,7 +27,8 @@ from dpn.registry.catalogue.kinds import (
     Kind,
 )
 from dpn.registry.catalogue.members import add_member, put_member
-from dpn.registry.catalogue.reading import Listing, Query, batches, find, find_many, list_page
+from dpn.registry.catalogue.paging import PageMemory, Reader, list_page
+from dpn.registry.catalogue.reading import Listing, Query, batches, find, find_many
 from dpn.registry.catalogue.restores import add_restore, put_restore
 from dpn.registry.catalogue.statements import add_fixity_check, add_ingest
 from dpn.registry.catalogue.states import state_of
@@ -55,7 +56,9 @@ __all__ = [
     "Applied",
     "Kind",
     "Listing",
+    "PageMemory",
     "Query",
+    "Reader",
     "RefusedRecord",
     "SetAside",
     "UnreadableRow",

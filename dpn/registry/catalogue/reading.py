@@ -1,4 +1,4 @@
-"""Finds records by key, lists them page by page, and walks through all of them in batches."""
+"""Finds records by key, says what a query asks for, and walks through all records in batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import BAGS, REPLICAS, Kind
@@ -22,9 +22,9 @@ class Query:
     """Which records, and in which order.
 
     `after` and `before` are inclusive (times have whole seconds: what changed later in a second that was already
-    read must show again). `order_by` names times, newest first; ties, and lists without it, go by key, so that
-    pages of a list fit together. `latest` keeps, of what the rest lets through, the newest for each of the kind's
-    `one_of_each`.
+    read must show again). `order_by` names times, newest first; lists without it go by the time that `after`
+    compares, and ties by key, so that pages of a list fit together. `latest` keeps, of what the rest lets through,
+    the newest for each of the kind's `one_of_each`.
     """
 
     where: Mapping[str, Any] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class Listing(Generic[R]):
     count: int
     total_size: int | None
     records: list[R]
+    has_next: bool = False
 
 
 def find(session: Session, kind: Kind[R], *key: str, lock: bool = False) -> R | None:
@@ -63,40 +64,23 @@ def find_many(
     statement = select(kind.table).where(kind.key[0].in_({key[0] for key in wanted}))
     if lock:
         statement = statement.order_by(*kind.key).with_for_update()
-    found = {record.key: record for record in _records(session, kind, session.execute(statement).mappings().all())}
+    found = {
+        record.key: record for record in records_of(session, kind, session.execute(statement).mappings().all())
+    }
     return {key: found[key] for key in wanted & found.keys()}
-
-
-def list_page(session: Session, kind: Kind[R], query: Query, *, number: int, size: int) -> Listing[R]:
-    """Page `number` (from 1) of the records that `query` asks for, `size` records a page."""
-    conditions = _conditions(kind, query)
-    totals: list[ColumnElement[Any]] = [func.count()]
-    if "size" in kind.table.c:
-        totals.append(func.coalesce(func.sum(kind.table.c.size), 0))
-    count, *sizes = session.execute(select(*totals).select_from(kind.table).where(*conditions)).one()
-    total_size = int(sizes[0]) if sizes else None
-    skipped = (number - 1) * size
-    if skipped >= count:
-        return Listing(count, total_size, [])
-    # The keys come from an index alone; only the rows of this page are read.
-    order = _order(kind, query)
-    keys = select(*kind.key).where(*conditions).order_by(*order).limit(size).offset(skipped).subquery()
-    same = [column == keys.c[name] for column, name in zip(kind.key, kind.record.KEY, strict=True)]
-    rows = session.execute(select(kind.table).join(keys, onclause=and_(*same)).order_by(*order)).mappings().all()
-    return Listing(count, total_size, _records(session, kind, rows))
 
 
 def batches(
     session: Session, kind: Kind[R], where: Mapping[str, Any] | None = None, *, size: int = 500
 ) -> Iterator[list[R]]:
     """All records that match, in the order of their keys, `size` at a time. What changes meanwhile may show."""
-    conditions = _conditions(kind, Query(where or {}))
+    conditions = conditions_of(kind, Query(where or {}))
     last: tuple[str, ...] | None = None
     while True:
         statement = select(kind.table).where(*conditions).order_by(*kind.key).limit(size)
         if last is not None:
             statement = statement.where(tuple_(*kind.key) > last)
-        records = _records(session, kind, session.execute(statement).mappings().all())
+        records = records_of(session, kind, session.execute(statement).mappings().all())
         if records:
             yield records
         if len(records) < size:
@@ -113,20 +97,28 @@ def replicas_of(session: Session, bags: Iterable[str]) -> dict[str, tuple[str, .
     return {bag: tuple(names) for bag, names in nodes.items()}
 
 
-def _records(session: Session, kind: Kind[R], rows: Sequence[RowMapping]) -> list[R]:
+def records_of(session: Session, kind: Kind[R], rows: Sequence[RowMapping]) -> list[R]:
+    """The records in these rows."""
     if kind.table is not BAGS.table or not rows:
         return [kind.read(row) for row in rows]
     replicas = replicas_of(session, [row["uuid"] for row in rows])
     return [kind.read(row, replicating_nodes=replicas.get(row["uuid"], ())) for row in rows]
 
 
-def _conditions(kind: Kind[R], query: Query) -> list[ColumnElement[bool]]:
+def conditions_of(kind: Kind[R], query: Query) -> list[ColumnElement[bool]]:
+    """What the records that `query` asks for meet."""
     conditions = [kind.condition(name, value) for name, value in query.where.items()]
     if query.after is not None:
         conditions.append(kind.stamp >= query.after)
     if query.before is not None:
         conditions.append(kind.stamp <= query.before)
     return [_is_latest(kind, conditions)] if query.latest else conditions
+
+
+def order_of(kind: Kind[R], query: Query) -> tuple[str, ...]:
+    """The columns that the list is ordered by, all of them descending; together they are unique."""
+    times = [name for name in query.order_by if name in kind.table.c] or [kind.record.STAMP]
+    return (*dict.fromkeys(times), *kind.record.KEY)
 
 
 def _is_latest(kind: Kind[R], conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
@@ -137,8 +129,3 @@ def _is_latest(kind: Kind[R], conditions: Sequence[ColumnElement[bool]]) -> Colu
     ranked = select(*kind.key, place).where(*conditions).subquery()
     newest = select(*(ranked.c[name] for name in kind.record.KEY)).where(ranked.c.place == 1)
     return tuple_(*kind.key).in_(newest)
-
-
-def _order(kind: Kind[R], query: Query) -> list[ColumnElement[Any]]:
-    times = [kind.table.c[name].desc() for name in query.order_by if name in kind.table.c]
-    return [*times, *(column.desc() for column in kind.key)] if times else list(kind.key)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.registry import tokens
+from dpn.registry.catalogue import PageMemory
 from dpn.registry.rules import Caller
 from dpn.registry.rules.decisions import LOCAL_ONLY
 from dpn.registry.wire import parse_uuid
@@ -25,6 +26,7 @@ class Registry:
     sessions: Sessions
     settings: Settings
     clock: Clock
+    pages: PageMemory
 
 
 def registry_of(request: Request) -> Registry:

@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
+from dpn.registry.catalogue import PageMemory
 from dpn.registry.records import InvalidRecord
 from dpn.registry.server import openapi
 from dpn.registry.server.access import CallerDep, Registry, RegistryDep
@@ -37,7 +38,7 @@ def create_app(sessions: Sessions, settings: Settings, clock: Clock) -> FastAPI:
     """The registry server of the node that `settings` describe. The database must have its schema."""
     # Our own description, not the generated one: that knows nothing of filters. Both forms of slashes are served.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.state.registry = Registry(sessions, settings, clock)
+    app.state.registry = Registry(sessions, settings, clock, PageMemory(clock.monotonic))
     serve(app, OPERATIONS)
     app.add_api_route(f"{API}/version", _version, methods=READING)
     app.add_api_route("/healthz", _health, methods=READING)

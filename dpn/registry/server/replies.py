@@ -61,7 +61,7 @@ def list_reply(
 
     envelope: dict[str, Any] = {
         "count": listing.count,
-        "next": page(asked.number + 1) if asked.number * asked.size < listing.count else None,
+        "next": page(asked.number + 1) if listing.has_next else None,
         "previous": page(asked.number - 1) if asked.number > 1 else None,
         "results": [record.to_wire() for record in listing.records],
     }

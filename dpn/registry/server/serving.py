@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dpn.database import reading
-from dpn.registry.catalogue import find, list_page, state_of
+from dpn.registry.catalogue import Reader, find, list_page, state_of
 from dpn.registry.catalogue.reading import Listing
 from dpn.registry.rules import Caller
 from dpn.registry.server.access import CallerDep, LocalCallerDep, Registry, RegistryDep
@@ -58,7 +58,7 @@ def _endpoint(operation: Operation) -> tuple[Endpoint, list[str]]:
 def _listing(operation: Lists[Any]) -> Endpoint:
     kind = operation.kind
 
-    def answer(request: Request, registry: RegistryDep, _caller: CallerDep) -> Response:
+    def answer(request: Request, registry: RegistryDep, caller: CallerDep) -> Response:
         key = _key(request)
         fixed = {operation.fixed: key[0]} if operation.fixed else {}
         asked = read_list_request(request.query_params, kind, operation.filters, fixed)
@@ -70,7 +70,10 @@ def _listing(operation: Lists[Any]) -> Endpoint:
             if asked.query is None:
                 listing: Listing[Any] = Listing(0, 0 if "size" in kind.table.c else None, [])
             else:
-                listing = list_page(session, kind, asked.query, number=asked.number, size=asked.size)
+                reader = Reader(caller.namespace, state, registry.pages)
+                listing = list_page(
+                    session, kind, asked.query, number=asked.number, size=asked.size, reader=reader
+                )
         return list_reply(request, registry, asked, listing, state)
 
     return answer

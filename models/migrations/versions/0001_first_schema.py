@@ -70,12 +70,37 @@ def upgrade() -> None:
         ),
     )
     with op.batch_alter_table("bags", schema=None) as batch_op:
-        batch_op.create_index("ix_bags_admin_node_updated_at", ["admin_node", "updated_at", "uuid"], unique=False)
-        batch_op.create_index("ix_bags_created_at", ["created_at", "uuid"], unique=False)
-        batch_op.create_index(batch_op.f("ix_bags_ingest_node"), ["ingest_node"], unique=False)
+        batch_op.create_index(
+            "ix_bags_admin_node_bag_type",
+            ["admin_node", "bag_type", "updated_at", "uuid", "ingest_node", "size"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_bags_admin_node_updated_at",
+            ["admin_node", "updated_at", "uuid", "bag_type", "ingest_node", "size"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_bags_created_at",
+            ["created_at", "uuid", "bag_type", "admin_node", "ingest_node", "size"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_bags_ingest_node_updated_at",
+            ["ingest_node", "updated_at", "uuid", "bag_type", "admin_node", "size"],
+            unique=False,
+        )
         batch_op.create_index(batch_op.f("ix_bags_local_id"), ["local_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_bags_member"), ["member"], unique=False)
-        batch_op.create_index("ix_bags_updated_at", ["updated_at", "uuid"], unique=False)
+        batch_op.create_index(
+            "ix_bags_member_updated_at",
+            ["member", "updated_at", "uuid", "admin_node", "bag_type", "size"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_bags_updated_at",
+            ["updated_at", "uuid", "bag_type", "admin_node", "ingest_node", "size"],
+            unique=False,
+        )
 
     op.create_table(
         "dead_letters",
@@ -98,6 +123,7 @@ def upgrade() -> None:
     with op.batch_alter_table("members", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_members_email"), ["email"], unique=False)
         batch_op.create_index(batch_op.f("ix_members_name"), ["name"], unique=False)
+        batch_op.create_index("ix_members_updated_at", ["updated_at", "member_id"], unique=False)
 
     op.create_table(
         "member_sources",
@@ -262,9 +288,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["item_id"], ["work_items.id"], name=op.f("fk_deposits_item_id")),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_deposits")),
         sa.UniqueConstraint("bag", name=op.f("uq_deposits_bag")),
-        sa.UniqueConstraint(
-            "first_version_uuid", "version", name=op.f("uq_deposits_first_version_uuid_version")
-        ),
+        sa.UniqueConstraint("first_version_uuid", "version", name=op.f("uq_deposits_first_version_uuid_version")),
     )
     with op.batch_alter_table("deposits", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_deposits_item_id"), ["item_id"], unique=False)
@@ -298,12 +322,14 @@ def upgrade() -> None:
     with op.batch_alter_table("fixity_checks", schema=None) as batch_op:
         batch_op.create_index(
             "ix_fixity_checks_bag_node_created_at",
-            ["bag", "node", "created_at", "fixity_check_id"],
+            ["bag", "node", "created_at", "fixity_check_id", "success"],
             unique=False,
         )
-        batch_op.create_index("ix_fixity_checks_created_at", ["created_at", "fixity_check_id"], unique=False)
         batch_op.create_index(
-            "ix_fixity_checks_node_created_at", ["node", "created_at", "fixity_check_id"], unique=False
+            "ix_fixity_checks_created_at", ["created_at", "fixity_check_id", "node", "success"], unique=False
+        )
+        batch_op.create_index(
+            "ix_fixity_checks_node_created_at", ["node", "created_at", "fixity_check_id", "success"], unique=False
         )
 
     op.create_table(
@@ -317,8 +343,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ingest_id", name=op.f("pk_ingests")),
     )
     with op.batch_alter_table("ingests", schema=None) as batch_op:
-        batch_op.create_index("ix_ingests_bag_created_at", ["bag", "created_at", "ingest_id"], unique=False)
-        batch_op.create_index("ix_ingests_created_at", ["created_at", "ingest_id"], unique=False)
+        batch_op.create_index(
+            "ix_ingests_bag_created_at", ["bag", "created_at", "ingest_id", "ingested"], unique=False
+        )
+        batch_op.create_index("ix_ingests_created_at", ["created_at", "ingest_id", "ingested"], unique=False)
 
     op.create_table(
         "message_digests",
@@ -331,7 +359,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("bag", "algorithm", name=op.f("pk_message_digests")),
     )
     with op.batch_alter_table("message_digests", schema=None) as batch_op:
-        batch_op.create_index("ix_message_digests_created_at", ["created_at", "bag", "algorithm"], unique=False)
+        batch_op.create_index(
+            "ix_message_digests_created_at", ["created_at", "bag", "algorithm", "node"], unique=False
+        )
         batch_op.create_index(
             "ix_message_digests_node_created_at", ["node", "created_at", "bag", "algorithm"], unique=False
         )
@@ -360,20 +390,29 @@ def upgrade() -> None:
     with op.batch_alter_table("replication_transfers", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_replication_transfers_bag"), ["bag"], unique=False)
         batch_op.create_index(
-            "ix_replication_transfers_created_at", ["created_at", "replication_id"], unique=False
+            "ix_replication_transfers_created_at",
+            ["created_at", "replication_id", "from_node", "to_node", "store_requested", "stored", "cancelled"],
+            unique=False,
         )
         batch_op.create_index(
             "ix_replication_transfers_from_node_updated_at",
-            ["from_node", "updated_at", "replication_id"],
+            ["from_node", "updated_at", "replication_id", "to_node", "store_requested", "stored", "cancelled"],
             unique=False,
         )
         batch_op.create_index(
             "ix_replication_transfers_to_node_open",
-            ["to_node", "stored", "cancelled", "replication_id"],
+            ["to_node", "stored", "cancelled", "store_requested", "updated_at", "replication_id", "from_node"],
             unique=False,
         )
         batch_op.create_index(
-            "ix_replication_transfers_updated_at", ["updated_at", "replication_id"], unique=False
+            "ix_replication_transfers_to_node_updated_at",
+            ["to_node", "updated_at", "replication_id", "from_node", "store_requested", "stored", "cancelled"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_replication_transfers_updated_at",
+            ["updated_at", "replication_id", "from_node", "to_node", "store_requested", "stored", "cancelled"],
+            unique=False,
         )
 
     op.create_table(
@@ -397,10 +436,22 @@ def upgrade() -> None:
     with op.batch_alter_table("restore_transfers", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_restore_transfers_bag"), ["bag"], unique=False)
         batch_op.create_index(
-            "ix_restore_transfers_to_node_updated_at", ["to_node", "updated_at", "restore_id"], unique=False
+            "ix_restore_transfers_created_at",
+            ["created_at", "restore_id", "from_node", "to_node", "accepted", "finished", "cancelled"],
+            unique=False,
         )
-        batch_op.create_index("ix_restore_transfers_created_at", ["created_at", "restore_id"], unique=False)
         batch_op.create_index(
-            "ix_restore_transfers_from_node_updated_at", ["from_node", "updated_at", "restore_id"], unique=False
+            "ix_restore_transfers_from_node_updated_at",
+            ["from_node", "updated_at", "restore_id", "to_node", "accepted", "finished", "cancelled"],
+            unique=False,
         )
-        batch_op.create_index("ix_restore_transfers_updated_at", ["updated_at", "restore_id"], unique=False)
+        batch_op.create_index(
+            "ix_restore_transfers_to_node_updated_at",
+            ["to_node", "updated_at", "restore_id", "from_node", "accepted", "finished", "cancelled"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_restore_transfers_updated_at",
+            ["updated_at", "restore_id", "from_node", "to_node", "accepted", "finished", "cancelled"],
+            unique=False,
+        )

@@ -138,16 +138,19 @@ class TestWhatPeersTell:
             a_bag(7),  # south's
             a_bag(8, first_version_uuid=uuid(1), version=1),  # version 1 of that family is bag 1
             a_bag(9),
+            a_bag(10, first_version_uuid=uuid(1), version=2),
+            a_bag(11, first_version_uuid=uuid(1), version=2),
             a_digest(9),
             a_digest(99),
             a_transfer(1, 9),
             a_transfer(2, 99),
             a_transfer(3, 9, from_node="west"),
         )
-        assert (applied.added, applied.updated, applied.unchanged) == (4, 0, 0)
+        assert (applied.added, applied.updated, applied.unchanged) == (5, 0, 0)
         assert {(refused.kind, refused.key[0], int(refused.status)) for refused in applied.refused} == {
             ("bag", uuid(7), 403),
-            ("bag", uuid(8), 409),
+            ("bag", uuid(8), 400),
+            ("bag", uuid(11), 409),
             ("digest", uuid(99), 404),
             ("replicate", uuid(0x1002), 404),
             ("replicate", uuid(0x1003), 403),
@@ -155,9 +158,11 @@ class TestWhatPeersTell:
         assert all(refused.messages for refused in applied.refused)
 
     def test_one_bag_too_many_in_a_family_costs_the_others_nothing(self, sessions: Sessions) -> None:
-        bags = [a_bag(n) for n in range(1, 200)] + [a_bag(500, first_version_uuid=uuid(100), version=1)]
+        bags = [a_bag(n) for n in range(1, 200)] + [
+            a_bag(number, first_version_uuid=uuid(100), version=2) for number in (499, 500)
+        ]
         applied = adopt(sessions, "north", *bags)
-        assert applied.added == 199
+        assert applied.added == 200
         assert [refused.key for refused in applied.refused] == [(uuid(500),)]
 
     def test_the_same_record_twice_in_a_batch_is_one(self, sessions: Sessions) -> None:
@@ -214,7 +219,7 @@ class TestLists:
             with reading(sessions) as session:
                 pages = [list_page(session, BAGS, Query(order_by=order), number=n, size=7) for n in range(1, 17)]
             keys = [record.key for page in pages for record in page.records]
-            assert keys == sorted({(uuid(n),) for n in range(1, 101)}, reverse=bool(order))
+            assert keys == sorted({(uuid(n),) for n in range(1, 101)}, reverse=True)
             assert {page.count for page in pages} == {100}
 
     def test_digests_of_one_time_are_paged_whole(self, sessions: Sessions) -> None:
