@@ -3,7 +3,8 @@
 Every function takes a session and leaves the commit to its caller. None does a query a record.
 """
 
-from dpn.registry.catalogue.adopting import Applied, RefusedRecord, apply_from_peer
+from dpn.registry.catalogue.adopting import apply_from_peer
+from dpn.registry.catalogue.applied import Applied, RefusedRecord
 from dpn.registry.catalogue.aside import (
     SetAside,
     UnreadableRow,

@@ -16,8 +16,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from dpn.registry.catalogue.adopting import RefusedRecord
-from dpn.registry.catalogue.kinds import Kind
+from dpn.registry.catalogue.applied import RefusedRecord
+from dpn.registry.catalogue.kinds import BAGS, Kind
 from dpn.registry.records import InvalidRecord, Record
 from models.registry import SetAsideRecord
 
@@ -131,6 +131,23 @@ def count_set_aside(session: Session) -> dict[str, int]:
     table = SetAsideRecord
     statement = select(table.peer, func.count().label("rows")).group_by(table.peer).order_by(table.peer)
     return {row.peer: row.rows for row in session.execute(statement)}
+
+
+def admins_told(session: Session, bags: Iterable[str], peer: str | None = None) -> dict[tuple[str, str], str]:
+    """Whom a peer calls the admin node of a bag, where we have set its word aside: by peer and bag."""
+    table = SetAsideRecord
+    peers = [peer] if peer is not None else session.scalars(select(table.peer).distinct()).all()
+    if not peers:
+        return {}
+    told = select(table.peer, table.record_key, table.record).where(
+        table.peer.in_(peers), table.kind == BAGS.name, table.record_key.in_(set(bags)), table.record.is_not(None)
+    )
+    rows = session.execute(told).all()
+    return {
+        (row.peer, row.record_key): str(row.record.get("admin_node"))
+        for row in rows
+        if isinstance(row.record, dict)
+    }
 
 
 def _row(peer: str, one: RefusedRecord | UnreadableRow, now: datetime) -> dict[str, Any]:

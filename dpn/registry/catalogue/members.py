@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -14,7 +14,8 @@ from dpn.registry.catalogue.known import ALREADY_THERE, NOT_FOUND
 from dpn.registry.catalogue.reading import find
 from dpn.registry.catalogue.saving import insert_new, save
 from dpn.registry.records import MemberRecord
-from dpn.registry.rules import Accepted, Caller, Decision, members
+from dpn.registry.rules import Accepted, Caller, Decision
+from dpn.registry.rules import members as rules
 from dpn.registry.wire import utc_second
 from models.registry import MemberSource
 
@@ -24,7 +25,7 @@ def add_member(session: Session, proposed: MemberRecord, *, caller: Caller) -> D
     if caller.is_local and find(session, MEMBERS, *proposed.key) is not None:
         return ALREADY_THERE
     same_name = _same_name(session, proposed, caller)
-    decision = members.create(proposed, caller=caller, same_name=same_name)
+    decision = rules.create(proposed, caller=caller, same_name=same_name)
     if isinstance(decision, Accepted) and not insert_new(session, MEMBERS, decision.record):
         return ALREADY_THERE
     return decision
@@ -38,7 +39,7 @@ def put_member(
     if current is None:
         return NOT_FOUND
     same_name = _same_name(session, proposed, caller)
-    decision = members.update(current, proposed, caller=caller, same_name=same_name, now=utc_second(now))
+    decision = rules.update(current, proposed, caller=caller, same_name=same_name, now=utc_second(now))
     if isinstance(decision, Accepted):
         session.execute(delete(MemberSource).where(MemberSource.member_id == member_id))
         if decision.changed:
@@ -53,9 +54,9 @@ def sources_of(session: Session, member_ids: Iterable[str]) -> dict[str, str]:
     return {row.member_id: row.peer for row in session.execute(statement)}
 
 
-def remember_source(session: Session, peer: str, member_ids: Collection[str]) -> None:
+def remember_source(session: Session, peer: str, member_ids: Sequence[str]) -> None:
     """Notes that `peer` told us of these members, which are new."""
-    insert_missing(session, MemberSource, [{"member_id": one, "peer": peer} for one in sorted(member_ids)])
+    insert_missing(session, MemberSource, [{"member_id": one, "peer": peer} for one in member_ids])
 
 
 def _same_name(session: Session, proposed: MemberRecord, caller: Caller) -> str | None:

@@ -27,6 +27,24 @@ def insert_new(session: Session, kind: Kind[R], record: R) -> bool:
     return True
 
 
+def save_new(session: Session, kind: Kind[R], records: Sequence[R]) -> set[tuple[str, ...]]:
+    """Inserts those of `records` whose key is not there, however lately it came; answers the keys of these.
+
+    No key may stand twice. Raises SQLAlchemy's IntegrityError.
+    """
+    if not records:
+        return set()
+    statement = _insert(session, kind.table).on_conflict_do_nothing(index_elements=list(kind.record.KEY))
+    rows = session.connection().execute(
+        statement.returning(*kind.key), [kind.columns(record) for record in records]
+    )
+    added = {tuple(row) for row in rows}
+    if added:
+        note_change(session, kind)
+        _save_replicas(session, [record for record in records if record.key in added])
+    return added
+
+
 def save(session: Session, kind: Kind[R], records: Sequence[R]) -> None:
     """Inserts or overwrites all of `records`; no key may stand twice. Raises SQLAlchemy's IntegrityError."""
     if not records:

@@ -64,18 +64,12 @@ def add_bag(
     """Records a new bag; 409 if its uuid is taken."""
     if caller.is_local and find(session, BAGS, *proposed.key) is not None:
         return ALREADY_THERE
-    columns = BAGS.table.c
-    place = (
-        (columns.first_version_uuid == proposed.first_version_uuid)
-        & (columns.version == proposed.version)
-        & (columns.admin_node == proposed.admin_node)
-    )
     decision = bags.create_bag(
         proposed,
         caller=caller,
         known_nodes=known_nodes(session),
         known_bags=known_bags(session, (*proposed.rights, *proposed.interpretive)),
-        same_version=session.scalar(select(BAGS.table.c.uuid).where(place)),
+        same_version=_same_version(session, proposed),
     )
     if not isinstance(decision, Accepted):
         return decision
@@ -107,6 +101,7 @@ def put_bag(
         caller=caller,
         known_nodes=known_nodes(session),
         known_bags=known_bags(session, (*proposed.rights, *proposed.interpretive)),
+        same_version=_same_version(session, proposed),
         now=utc_second(now),
     )
     if isinstance(decision, Accepted) and decision.changed:
@@ -182,6 +177,14 @@ def _new_node(namespace: str, api_root: str, now: datetime) -> NodeRecord:
         created_at=now,
         updated_at=now,
     )
+
+
+def _same_version(session: Session, bag: BagRecord) -> str | None:
+    """Another bag of the same admin node that has its place in its family."""
+    columns = BAGS.table.c
+    place = (columns.first_version_uuid == bag.first_version_uuid) & (columns.version == bag.version)
+    others = place & (columns.admin_node == bag.admin_node) & (columns.uuid != bag.uuid)
+    return session.scalar(select(columns.uuid).where(others))
 
 
 def _add_replica(

@@ -36,7 +36,7 @@ def create_bag(
     known_bags: Collection[str],
     same_version: str | None,
 ) -> Decision[BagRecord]:
-    """May this bag be recorded? `same_version` is the bag that has its place in the family, if any."""
+    """May this bag be recorded? `same_version` is a bag of its admin node in its place, if any."""
     if not caller.is_local:
         return LOCAL_ONLY
     problems = [
@@ -45,8 +45,7 @@ def create_bag(
         if not UUID_VERSION_4.match(getattr(proposed, field))
     ]
     problems += misnamed_family(proposed)
-    if same_version is not None:
-        problems.append(f"version: {same_version} is version {proposed.version} of this family")
+    problems += _place_taken(proposed, same_version)
     problems += _dangling(proposed, known_nodes, known_bags)
     return invalid(*problems) if problems else Accepted(proposed)
 
@@ -58,12 +57,14 @@ def update_bag(
     caller: Caller,
     known_nodes: Collection[str],
     known_bags: Collection[str],
+    same_version: str | None,
     now: datetime,
 ) -> Decision[BagRecord]:
     """What becomes of `current` when the node itself sends `proposed` in its place."""
     if not caller.is_local:
         return LOCAL_ONLY
-    problems = [*read_only_changes(current, proposed, BAG_IDENTITY), *_dangling(proposed, known_nodes, known_bags)]
+    problems = [*read_only_changes(current, proposed, BAG_IDENTITY), *_place_taken(proposed, same_version)]
+    problems += _dangling(proposed, known_nodes, known_bags)
     return invalid(*problems) if problems else stamped(current, proposed, now)
 
 
@@ -104,6 +105,10 @@ def misnamed_family(bag: BagRecord) -> list[str]:
     if (bag.version == 1) == (bag.uuid == bag.first_version_uuid):
         return []
     return ["version: the first version, and only that, has its own uuid as first_version_uuid"]
+
+
+def _place_taken(bag: BagRecord, same_version: str | None) -> list[str]:
+    return [] if same_version is None else [f"version: {same_version} is version {bag.version} of this family"]
 
 
 def _dangling(bag: BagRecord, known_nodes: Collection[str], known_bags: Collection[str]) -> list[str]:

@@ -48,6 +48,8 @@ class BagFacts:
     admin_node: str
     ingest_node: str
     replicating_nodes: Collection[str] = ()
+    claimed: bool = False
+    """The peer that speaks of it calls itself its admin node, which was not agreed to yet."""
 
 
 def adopt_node(peer: str, current: NodeRecord | None, theirs: NodeRecord) -> Decision[NodeRecord]:
@@ -75,11 +77,20 @@ def adopt_member(
     return Accepted(theirs) if source == peer else Foreign()
 
 
-def adopt_bag(peer: str, current: BagRecord | None, theirs: BagRecord) -> Decision[BagRecord]:
-    """A bag as its admin node shows it. What was read last counts: the peer's own clock may have stepped back."""
-    admin_node = theirs.admin_node if current is None else current.admin_node
-    if admin_node != peer:
-        return forbidden(f"bag {theirs.uuid} is administered by {admin_node}, not by {peer}")
+def adopt_bag(
+    peer: str, current: BagRecord | None, theirs: BagRecord, *, agreed: bool = False
+) -> Adoption[BagRecord]:
+    """A bag as its admin node shows it. What was read last counts: the peer's own clock may have stepped back.
+
+    A bag passes to another admin node when both nodes say so; `agreed` tells that the other one does. Neither
+    alone can put a bag into the other's name, nor take one away.
+    """
+    now, then = theirs.admin_node, theirs.admin_node if current is None else current.admin_node
+    if peer not in (now, then):
+        passed_on = current is not None and now == then
+        return Foreign() if passed_on else forbidden(f"bag {theirs.uuid} is administered by {then}, not by {peer}")
+    if now != then and not agreed:
+        return forbidden(f"bag {theirs.uuid} passes from {then} to {now} when both say so")
     if current is not None and (changes := read_only_changes(current, theirs, BAG_IDENTITY)):
         return _contradiction(*changes)
     if problems := misnamed_family(theirs):
@@ -90,7 +101,10 @@ def adopt_bag(peer: str, current: BagRecord | None, theirs: BagRecord) -> Decisi
 def adopt_digest(
     peer: str, current: DigestRecord | None, theirs: DigestRecord, *, bag: BagFacts | None
 ) -> Adoption[DigestRecord]:
-    """A digest as its bag's admin node shows it, or the bag's ingest node that computed it."""
+    """A digest as its bag's admin node shows it, or the bag's ingest node that computed it.
+
+    What the admin node computed itself comes before what the ingest node says, whichever we hear first.
+    """
     if bag is None:
         return _unknown_bag(theirs.bag)
     computed_it = peer == theirs.node == bag.ingest_node
@@ -98,6 +112,8 @@ def adopt_digest(
         if theirs.node != peer:
             return Foreign()
         return forbidden(f"bag {theirs.bag} is administered by {bag.admin_node}, not by {peer}")
+    if current is not None and current.node != theirs.node and bag.admin_node in (current.node, theirs.node):
+        return Accepted(theirs) if theirs.node == peer == bag.admin_node else Foreign()
     return _said_once(current, theirs, DIGEST_IDENTITY)
 
 
@@ -107,6 +123,8 @@ def adopt_ingest(
     """An Ingest record as its bag's admin node shows it."""
     if bag is None:
         return _unknown_bag(theirs.bag)
+    if bag.claimed:
+        return forbidden(f"bag {theirs.bag} is administered by {bag.admin_node}, not yet by {peer}")
     if bag.admin_node != peer:
         return Foreign()
     return _said_once(current, theirs, ("ingest_id", "bag", "ingested", "replicating_nodes", "created_at"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpn.registry.records import BagRecord
-from dpn.registry.rules import Accepted, Caller, Decision, Refused, bags, peers
+from dpn.registry.rules import Accepted, Adoption, Caller, Decision, Refused, bags, peers
 from tests.fixtures.records import DIGEST, OTHER_DIGEST, a_bag, a_digest, a_node, a_transfer, uuid
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -24,7 +24,8 @@ def create(bag: BagRecord, caller: Caller = OURSELVES, **more: Any) -> Decision[
 
 
 def update(current: BagRecord, proposed: BagRecord, caller: Caller = OURSELVES) -> Decision[BagRecord]:
-    return bags.update_bag(current, proposed, caller=caller, known_nodes=NODES, known_bags=set(), now=NOW)
+    known: dict[str, Any] = {"known_nodes": NODES, "known_bags": set(), "same_version": None}
+    return bags.update_bag(current, proposed, caller=caller, **known, now=NOW)
 
 
 def problems(decision: Decision[Any]) -> tuple[str, ...]:
@@ -32,7 +33,7 @@ def problems(decision: Decision[Any]) -> tuple[str, ...]:
     return decision.messages
 
 
-def status(decision: Decision[Any]) -> int:
+def status(decision: Adoption[Any]) -> int:
     assert isinstance(decision, Refused), decision
     return decision.status
 
@@ -137,9 +138,12 @@ def test_a_peer_does_not_take_another_nodes_bag_by_saying_it_administers_it() ->
     assert status(peers.adopt_bag("west", a_bag(), a_bag(admin_node="west"))) == 403
 
 
-def test_a_peer_hands_its_bag_over_itself() -> None:
+def test_a_bag_passes_to_another_admin_node_when_both_say_so() -> None:
     handed_over = a_bag(admin_node="west")
-    assert peers.adopt_bag("north", a_bag(), handed_over) == Accepted(handed_over)
+    for peer in ("north", "west"):
+        assert status(peers.adopt_bag(peer, a_bag(), handed_over)) == 403
+        assert peers.adopt_bag(peer, a_bag(), handed_over, agreed=True) == Accepted(handed_over)
+    assert status(peers.adopt_bag("south", a_bag(), handed_over, agreed=True)) == 403
 
 
 def test_a_bag_that_became_another_is_a_contradiction() -> None:

@@ -260,8 +260,12 @@ def check_step(
     before: ReplicationRecord, after: ReplicationRecord, digest: str | None, *, mirrors: bool = False
 ) -> None:
     """What holds of every accepted step."""
-    assert all(getattr(after, name) == getattr(before, name) for name in (*transfers.COURSE.identity, "created_at"))
-    assert all(getattr(after, name) >= getattr(before, name) for name in transfers.COURSE.flags), "a flag went back"
+    assert all(
+        getattr(after, name) == getattr(before, name) for name in (*transfers.COURSE.identity, "created_at")
+    )
+    assert all(getattr(after, name) >= getattr(before, name) for name in transfers.COURSE.flags), (
+        "a flag went back"
+    )
     assert before.fixity_value in (None, after.fixity_value), "the fixity changed"
     assert (after.updated_at == before.updated_at) == (after == before)
     if before.is_final:
