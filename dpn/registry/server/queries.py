@@ -87,20 +87,18 @@ def read_list_request(
     `fixed` are filters that the path sets. Of a parameter that stands twice the last counts, as for Rails.
     """
     number, size = _paging(parameters)
-    return ListRequest(number, size, _query(parameters, kind, filters, fixed), tuple(parameters.items()))
+    query = _query(parameters, kind, filters, fixed)
+    if not {"page", "page_size"} <= parameters.keys() or size > MAX_PAGE_SIZE:
+        named = dict(parameters) | {"page": str(number), "page_size": str(min(size, MAX_PAGE_SIZE))}
+        raise PagingNeeded(f"?{urlencode(named)}")
+    return ListRequest(number, size, query, tuple(parameters.items()))
 
 
 def _paging(parameters: QueryParams) -> tuple[int, int]:
-    given = {name: parameters[name] for name in ("page", "page_size") if name in parameters}
-    if not all(WHOLE_NUMBER.match(text) for text in given.values()):
+    page, page_size = parameters.get("page", "1"), parameters.get("page_size", str(DEFAULT_PAGE_SIZE))
+    if not (WHOLE_NUMBER.match(page) and WHOLE_NUMBER.match(page_size)) or _capped(page) > MAX_PAGE:
         raise BadPaging
-    number, size = _capped(given.get("page", "1")), _capped(given.get("page_size", str(DEFAULT_PAGE_SIZE)))
-    if number > MAX_PAGE:
-        raise BadPaging
-    if len(given) == 2 and size <= MAX_PAGE_SIZE:
-        return number, size
-    named = dict(parameters) | {"page": str(number), "page_size": str(min(size, MAX_PAGE_SIZE))}
-    raise PagingNeeded(f"?{urlencode(named)}")
+    return _capped(page), _capped(page_size)
 
 
 def _capped(digits: str) -> int:
