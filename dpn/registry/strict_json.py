@@ -15,6 +15,10 @@ MAX_DEPTH = 16
 """Containers within containers. The deepest that the protocol has (a node's storage in a page of a list) is 4."""
 
 
+FLAWLESS = frozenset({str, int, bool, type(None)})
+FLAWLESS_OR_LIST = FLAWLESS | {list}
+
+
 class BrokenJson(ValueError):
     """The text is not JSON; says where."""
 
@@ -42,6 +46,21 @@ def parse(text: bytes) -> Any:
 
 def flaw_of(value: Any) -> str | None:
     """What no careful reader would accept in `value`: a repeated key, NaN or an infinity, too deep nesting."""
+    return None if _is_plain(value) else _search(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is an object of texts, whole numbers, flags and lists of them, as nearly all records are."""
+    if type(value) is not dict:
+        return False
+    types = set(map(type, value.values()))
+    return types <= FLAWLESS or (
+        types <= FLAWLESS_OR_LIST
+        and all(FLAWLESS.issuperset(map(type, part)) for part in value.values() if type(part) is list)
+    )
+
+
+def _search(value: Any) -> str | None:
     waiting = [(value, 1)]
     while waiting:
         part, depth = waiting.pop()

@@ -26,6 +26,10 @@ MAX_MESSAGE_LENGTH = 500
 ASK_AGAIN = frozenset({408, 425, 429})
 
 
+class NoAnswer(PeerUnavailable):
+    """The peer cannot be reached or does not answer in time: the next request would fare no better."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back, whole."""

@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, PeerUnavailable
-from dpn.registry.client.answers import Answer, excerpt, nonsense, value_of
+from dpn.registry.client.answers import Answer, NoAnswer, excerpt, nonsense, value_of
 from dpn.registry.client.bounds import AnswerTooLarge, BoundedAdapter, Bounds, CallTooLong, bounded
 from dpn.settings import PeerSettings
 
@@ -93,6 +93,9 @@ class PeerCalls:
     def close(self) -> None:
         self._session.close()
 
+    def _no_answer(self, reason: str) -> NoAnswer:
+        return NoAnswer(f"peer:{self.peer}", reason)
+
     def _call(self, method: str, path: str, parameters: Mapping[str, str], body: bytes | None) -> Answer:
         settings = self._settings
         until = self._clock.monotonic() + settings.total_timeout_seconds
@@ -103,7 +106,7 @@ class PeerCalls:
             with bounded(limits):
                 return self._follow(method, url, body, limits)
         except CallTooLong as error:
-            raise self.nonsense(f"no whole answer in {settings.total_timeout_seconds:g} seconds") from error
+            raise self._no_answer(f"no whole answer in {settings.total_timeout_seconds:g} seconds") from error
         except AnswerTooLarge as error:
             raise self.nonsense(f"an answer of more than {self._max_answer_bytes} bytes") from error
 
@@ -128,12 +131,12 @@ class PeerCalls:
             try:
                 return self._send(method, url, body, limits)
             except requests.Timeout as error:
-                raise self.nonsense("it does not answer in time") from error
+                raise self._no_answer("it does not answer in time") from error
             except requests.exceptions.SSLError as error:
                 raise self.nonsense(f"its certificate or TLS is not right: {_cause(error)}") from error
             except RequestException as error:
                 if number == tries:
-                    raise self.nonsense(f"it cannot be reached: {_cause(error)}") from error
+                    raise self._no_answer(f"it cannot be reached: {_cause(error)}") from error
             self._pause(PAUSE_SECONDS)
         raise AssertionError("unreachable: the last try returns or raises")
 

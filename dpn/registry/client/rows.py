@@ -26,6 +26,9 @@ class RejectedRecord:
     raw: str
     """How the row began, escaped."""
 
+    unasked: bool = False
+    """Whether it is a record, and only not one that was asked for: others tell us of those."""
+
 
 @dataclass(frozen=True)
 class Wanted(Generic[R]):
@@ -76,17 +79,15 @@ def read_rows(
 def _read_row(
     row: Any, record_type: type[R], wanted: Wanted[R], peer: str, kind: str
 ) -> R | RejectedRecord | None:
-    reason = strict_json.flaw_of(row)
-    if reason is None:
-        try:
-            record = record_type.from_wire(row)
-        except InvalidRecord as error:
-            reason = str(error)
-        else:
-            reason = wanted.mismatch(record)
-            if reason is None:
-                return None if wanted.leaves_out(record) else record
-    return RejectedRecord(peer, kind, reason, _excerpt(row))
+    if flaw := strict_json.flaw_of(row):
+        return RejectedRecord(peer, kind, flaw, _excerpt(row))
+    try:
+        record = record_type.from_wire(row)
+    except InvalidRecord as error:
+        return RejectedRecord(peer, kind, str(error), _excerpt(row))
+    if reason := wanted.mismatch(record):
+        return RejectedRecord(peer, kind, reason, _excerpt(row), unasked=True)
+    return None if wanted.leaves_out(record) else record
 
 
 def _excerpt(row: Any) -> str:

@@ -17,7 +17,6 @@ notice that as many records left the list before the place where we are as joine
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +24,7 @@ from itertools import pairwise
 from typing import Any
 
 from dpn.registry.client.pages import PAGE_SIZE, RowsOfAPage
-from dpn.registry.wire import format_instant, parse_instant
+from dpn.registry.wire import AS_WE_WRITE_IT, format_instant, parse_instant
 
 Fetch = Callable[[int, str | None], RowsOfAPage]
 """The page of this number among the records up to a time, or of the whole list."""
@@ -42,9 +41,6 @@ MOST_REPEATED = 4
 
 ONE_SECOND = timedelta(seconds=1)
 """A page's last second is asked for whole: real servers leave out what is at the time itself, others do not."""
-
-
-AS_WE_WRITE_IT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", re.ASCII)
 
 
 class EndlessList(Exception):

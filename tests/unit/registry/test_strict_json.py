@@ -62,3 +62,18 @@ def test_a_flaw_in_one_row_leaves_the_others_usable() -> None:
 
 def test_as_deep_as_allowed_is_no_flaw() -> None:
     assert flaw_of(parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)) is None
+
+
+PARTS = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.floats()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.text(max_size=2), inner, max_size=3),
+        st.just(parse(b'{"a": 1, "a": 2}')),
+    ),
+)
+
+
+@given(PARTS)
+def test_a_value_has_the_flaws_that_it_has_in_a_list(value: object) -> None:
+    assert flaw_of(value) == flaw_of([value])
