@@ -2,73 +2,76 @@
 
 All peers at once, each by itself: one that is down delays nobody. How far we have read is kept for each peer and
 kind of record, by the peer's own stamps; every walk begins a little before that, and what is read twice changes
-nothing. A mark moves only when its walk has come to its end.
+nothing. A mark moves only when its walk has come to its end and all of it is either in the registry or set aside:
+whatever dies, the next round repeats work and misses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from http import HTTPStatus
+from functools import partial
+from typing import Any
 
+from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from dpn.clock import Clock
-from dpn.database import Sessions, insert_missing, reading
-from dpn.errors import DpnError, PeerRefused
-from dpn.registry.catalogue import Applied, RefusedRecord, apply_from_peer
-from dpn.registry.client import RegistryClient, RejectedRecord
-from dpn.registry.records import DigestRecord, Record
+from dpn.database import DATABASE_AWAY, Sessions, insert_missing, reading
+from dpn.errors import DpnError, Misconfigured
+from dpn.registry.catalogue import (
+    KINDS,
+    NODES,
+    Applied,
+    Kind,
+    UnreadableRow,
+    apply_from_peer,
+    count_set_aside,
+    expire,
+    set_aside,
+    settle,
+    take_up,
+)
+from dpn.registry.client import NoAnswer, RegistryClient, RejectedRecord
+from dpn.registry.records import Record
 from dpn.telemetry.logs import Log
 from models.registry import SyncMark
+from workers.sync_results import SET_ASIDE, PeerResult, TypeResult
+from workers.sync_walks import Rows, Walk, records_of, unusable_of, walks
+
+__all__ = ["PeerResult", "Sync", "TypeResult"]
 
 OVERLAP = timedelta(minutes=10)
-"""How far before its mark a walk begins: stamps have whole seconds, and a peer's clock may step back a little."""
+"""How far before its mark a walk begins: stamps have whole seconds, and what is stamped first may be seen last."""
 
-BELIEVABLE_AHEAD = timedelta(days=1)
-"""How far a peer's clock may be ahead: one record stamped in 2099 must not hide all that follow it."""
+SECONDS_A_PEER = 1800.0
+"""How long a round over several peers reads one: a slow one must not keep the next round from the others."""
 
-HOLD_FOR = timedelta(days=7)
-"""How long a record whose bag is not here is read again with every run; after that, `--full` finds it."""
-
-MAX_THREADS = 8
-MAX_REFUSALS_KEPT = 20
+MAX_THREADS = 16
+"""As many connections as the database is asked for at most by default."""
 
 
-@dataclass
-class TypeResult:
-    """What became of one kind of record of one peer."""
-
-    fetched: int = 0
-    added: int = 0
-    updated: int = 0
-    refused: int = 0
-    refusals: list[str] = field(default_factory=list)
-    """The first few reasons."""
-
-
-@dataclass
-class PeerResult:
-    """What one run read from one peer. `error` is why the rest could not be read."""
-
-    peer: str
-    types: dict[str, TypeResult] = field(default_factory=dict)
-    error: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        return self.error is None
+class OutOfTime(DpnError):
+    """Reading the peer takes longer than a round over all may: sync it by itself, with --node."""
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How one kind of record is read from a peer, given the stamp to start from."""
+class Mark:
+    """How far a list has been read."""
 
-    name: str
-    pages: Callable[[datetime | None], Iterable[Sequence[Record | object]]]
+    high_water: datetime | None = None
+    list_state: str | None = None
+
+    @property
+    def start(self) -> datetime | None:
+        """Where the next walk begins; none for the beginning."""
+        try:
+            return None if self.high_water is None else self.high_water - OVERLAP
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -83,112 +86,194 @@ class Sync:
     def run(self, *, only: str | None = None, full: bool = False) -> list[PeerResult]:
         """One round over all peers, or `only` one; `full` reads everything again, whatever the marks say."""
         peers = [peer for peer in self.clients if only in (None, peer)]
+        until = None if only or full else self.clock.monotonic() + SECONDS_A_PEER
         with ThreadPoolExecutor(min(MAX_THREADS, max(1, len(peers)))) as threads:
-            return list(threads.map(lambda peer: self._sync_peer(peer, full), peers))
+            rounds = [
+                _Round(peer, self.clients[peer], self.sessions, self.clock, self.log, full, until)
+                for peer in peers
+            ]
+            results = list(threads.map(lambda one: one.run(), rounds))
+        # What a peer told us of others' bags could wait for those others, who were read at the same time.
+        for one in rounds:
+            if len(rounds) > 1 and one.waits_for_others:
+                one.step(SET_ASIDE, one.take_up_again)
+        for result in results:
+            self._report(result)
+        return results
 
-    def _sync_peer(self, peer: str, full: bool) -> PeerResult:
-        result = PeerResult(peer)
-        started = self.clock.monotonic()
-        try:
-            self._sync_node(peer, result)
-            for walk in walks(peer, self.clients[peer]):
-                self._sync_type(peer, walk, result.types.setdefault(walk.name, TypeResult()), full)
-        except (DpnError, SQLAlchemyError) as error:
-            result.error = str(error)
-        except Exception as error:  # whatever one peer makes us stumble over is its own affair
-            result.error = repr(error)
-            self.log.error("sync of a node broke off", peer=peer, exc_info=error)
-        result.seconds = round(self.clock.monotonic() - started, 3)
+    def _report(self, result: PeerResult) -> None:
         report = self.log.info if result.ok else self.log.error
+        types = {name: {k: v for k, v in asdict(one).items() if v} for name, one in result.types.items()}
         report(
             "sync of a node",
-            peer=peer,
+            peer=result.peer,
             ok=result.ok,
             error=result.error,
             seconds=result.seconds,
-            types={name: vars(of_type) for name, of_type in result.types.items()},
+            set_aside=result.set_aside,
+            types=types,
         )
-        return result
+        for name, one in result.types.items():
+            if one.refused and name != SET_ASIDE:
+                self.log.warning(
+                    "records refused",
+                    peer=result.peer,
+                    type=name,
+                    refused=one.refused,
+                    refused_by=one.refused_by,
+                    reasons=one.refusals,
+                )
 
-    def _sync_node(self, peer: str, result: PeerResult) -> None:
-        """The peer's own record: only what it may say about itself, which the registry's rules decide."""
-        of_node = result.types.setdefault("node", TypeResult())
+
+class _Round:
+    """One peer's part of a round: what is read from it, kind by kind, in a thread of its own."""
+
+    def __init__(
+        self,
+        peer: str,
+        client: RegistryClient,
+        sessions: Sessions,
+        clock: Clock,
+        log: Log,
+        full: bool,
+        until: float | None,
+    ) -> None:
+        self.result = PeerResult(peer)
+        self._peer = peer
+        self._client = client
+        self._sessions = sessions
+        self._clock = clock
+        self._log = log
+        self._full = full
+        self._until = until
+        self._marks: dict[str, Mark] = {}
+        self._has_overflowed = False
+
+    def run(self) -> PeerResult:
+        started = self._clock.monotonic()
+        steps: list[tuple[str, Callable[[], None]]] = [("node", self._begin)]
+        steps += [(walk.name, partial(self._read, walk)) for walk in walks(self._peer, self._client)]
+        all(self.step(name, work) for name, work in steps)
+        self.step(SET_ASIDE, self.take_up_again)
+        self.result.seconds = round(self._clock.monotonic() - started, 3)
+        return self.result
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether some of what is set aside speaks of bags that are not here."""
+        return SET_ASIDE in self.result.types and "404" in self.result.of(SET_ASIDE).refused_by
+
+    def step(self, name: str, work: Callable[[], None]) -> bool:
+        """Does one step; its failure is told and stops no other. False: the others would fare no better."""
         try:
-            record = self.clients[peer].get_node(peer)
-        except PeerRefused as error:  # no reason to do without all its other records
-            _refuse(of_node, str(error))
+            work()
+        except (NoAnswer, Misconfigured, OutOfTime, *DATABASE_AWAY) as error:
+            self.result.error = str(error)
+            return False
+        except (DpnError, SQLAlchemyError) as error:
+            self.result.of(name).error = str(error)
+        except Exception as error:  # noqa: BLE001  (what one peer makes us stumble over is its own affair)
+            self.result.of(name).error = repr(error)
+            self._log.error("sync of a node broke off", peer=self._peer, type=name, exc_info=error)
+        return True
+
+    def take_up_again(self) -> None:
+        """Tries again what was set aside, earlier or just now: what it refers to may have come meanwhile."""
+        with reading(self._sessions) as session:
+            if not count_set_aside(session).get(self._peer):
+                self.result.set_aside = 0
+                return
+        before = self.result.of(SET_ASIDE)
+        self.result.types[SET_ASIDE] = again = TypeResult(added=before.added, updated=before.updated)
+        for kind in KINDS:
+            with self._sessions() as session:
+                for records in take_up(session, self._peer, kind):
+                    again.count(self._apply(session, kind, records, (), seen=False))
+                    again.fetched += len(records)
+                    session.commit()
+        with self._sessions.begin() as session:
+            expired = expire(session, self._peer, self._clock.now())
+            self.result.set_aside = count_set_aside(session).get(self._peer, 0)
+        if expired:
+            self._log.warning("set aside for too long: forgotten", peer=self._peer, records=expired)
+
+    def _begin(self) -> None:
+        """The marks; then the peer's own record: the rules take of it what it may say about itself."""
+        columns = (SyncMark.record_type, SyncMark.high_water, SyncMark.list_state)
+        with reading(self._sessions) as session:
+            rows = session.execute(select(*columns).where(SyncMark.peer == self._peer))
+            self._marks = {name: Mark(high_water, state) for name, high_water, state in rows}
+        self._take(NODES, [self._client.get_node(self._peer)], self.result.of("node"))
+
+    def _read(self, walk: Walk) -> None:
+        """Walks one list to its end, batch by batch, each in a transaction, then moves the mark."""
+        result = self.result.of(walk.name)
+        if missing := [name for name in walk.needs if name not in self._marks]:
+            result.error = f"not read before {', '.join(missing)} could be"
             return
-        with self.sessions.begin() as session:
-            _count(of_node, 1, apply_from_peer(session, peer, [record]))
+        mark, now = self._marks.get(walk.name, Mark()), self._clock.now()
+        state = self._client.list_state(walk.kind.name, **walk.filters)
+        if state is not None and state == mark.list_state and not self._full:
+            result.nothing_new = True
+            self._move(walk, mark)
+            return
+        newest = mark.high_water
+        for rows in walk.batches(None if self._full else mark.start):
+            self._take(walk.kind, rows, result)
+            # By its own stamps, but never ahead of us: what it stamps after its clock was put right must show.
+            stamps = [min(record.stamp, now) for record in records_of(rows)]
+            newest = max([*stamps, *([newest] if newest else [])], default=None)
+            self._require_time()
+        self._move(walk, Mark(newest, state))
 
-    def _sync_type(self, peer: str, walk: Walk, result: TypeResult, full: bool) -> None:
-        """Walks one kind of record to its end, page by page, each page in a transaction, then moves the mark."""
-        mark = self._mark(peer, walk.name)
-        high_water, hold_at = mark, None
-        for page in walk.pages(None if full or mark is None else mark - OVERLAP):
-            records = [row for row in page if isinstance(row, Record)]
-            with self.sessions.begin() as session:
-                applied = apply_from_peer(session, peer, records)
-            _count(result, len(page), applied)
-            for unread in (row for row in page if not isinstance(row, Record)):
-                _refuse(result, str(unread))
-            stamps = [min(record.stamp, self.clock.now() + BELIEVABLE_AHEAD) for record in records]
-            high_water = max([*stamps, *([high_water] if high_water else [])], default=None)
-            again = _stamps_to_see_again(records, applied.refused, since=self.clock.now() - HOLD_FOR)
-            hold_at = min([*again, *([hold_at] if hold_at else [])], default=None)
-        self._move_mark(peer, walk.name, min(filter(None, (high_water, hold_at)), default=None))
+    def _take(self, kind: Kind[Any], rows: Rows, result: TypeResult) -> None:
+        records, unusable = records_of(rows), unusable_of(rows)
+        with self._sessions.begin() as session:
+            applied = self._apply(session, kind, records, unusable)
+        result.fetched += len(rows)
+        result.count(applied)
+        result.count_unusable(unusable)
 
-    def _mark(self, peer: str, record_type: str) -> datetime | None:
-        with reading(self.sessions) as session:
-            mark = session.get(SyncMark, (peer, record_type))
-            return mark.high_water if mark else None
+    def _apply(
+        self,
+        session: Session,
+        kind: Kind[Any],
+        records: Sequence[Record],
+        unusable: Sequence[RejectedRecord],
+        *,
+        seen: bool = True,
+    ) -> Applied:
+        """Adopts what can be, sets the others aside, forgets what had been set aside of those adopted."""
+        # In one order for all: two peers that show the same members must not wait for each other.
+        applied = apply_from_peer(session, self._peer, sorted(records, key=lambda record: record.key))
+        unreadable = [UnreadableRow(kind.name, row.reason, row.raw) for row in unusable if not row.unasked]
+        dropped = set_aside(session, self._peer, [*applied.refused, *unreadable], self._clock.now(), seen=seen)
+        refused = {one.key for one in applied.refused}
+        settle(session, self._peer, kind, [record.key for record in records if record.key not in refused])
+        if dropped:
+            self._forget_marks(session, dropped)
+        return applied
 
-    def _move_mark(self, peer: str, record_type: str, high_water: datetime | None) -> None:
-        with self.sessions.begin() as session:
-            insert_missing(session, SyncMark, [{"peer": peer, "record_type": record_type}])
-            mark = session.get_one(SyncMark, (peer, record_type), with_for_update=True)
-            mark.high_water = high_water
-            mark.succeeded_at = self.clock.now()
+    def _forget_marks(self, session: Session, dropped: int) -> None:
+        """Some of what is set aside had to go for newer: the next round reads all again, and loses nothing."""
+        self._has_overflowed = True
+        session.execute(delete(SyncMark).where(SyncMark.peer == self._peer))
+        self._log.warning("too much is set aside: read anew in the next round", peer=self._peer, dropped=dropped)
 
+    def _move(self, walk: Walk, mark: Mark) -> None:
+        self._marks[walk.name] = mark
+        if self._has_overflowed:
+            return
+        key = {"peer": self._peer, "record_type": walk.name}
+        with self._sessions.begin() as session:
+            insert_missing(session, SyncMark, [key])
+            row = session.get_one(SyncMark, tuple(key.values()), with_for_update=True)
+            row.high_water, row.list_state = mark.high_water, mark.list_state
+            row.succeeded_at = self._clock.now()
 
-def walks(peer: str, client: RegistryClient) -> Iterator[Walk]:
-    """What is read from a peer, in the order in which records refer to each other; only what is the peer's own."""
-
-    def bags_of(bag_type: str) -> Walk:
-        return Walk(
-            f"bag {bag_type}", lambda after: client.list_bags(after=after, admin_node=peer, bag_type=bag_type)
-        )
-
-    yield from (bags_of("I"), bags_of("R"), bags_of("D"))
-    yield Walk("digest", lambda after: _of_node(peer, client.list_digests(after=after)))
-    yield Walk("replicate", lambda after: client.list_transfers(after=after, from_node=peer))
-
-
-def _of_node(
-    peer: str, pages: Iterable[list[DigestRecord | RejectedRecord]]
-) -> Iterator[list[DigestRecord | RejectedRecord]]:
-    """Without the digests that others computed: the API has no filter for that, and they tell us themselves."""
-    for page in pages:
-        yield [row for row in page if not isinstance(row, DigestRecord) or row.node == peer]
-
-
-def _stamps_to_see_again(
-    records: Sequence[Record], refused: Sequence[RefusedRecord], *, since: datetime
-) -> list[datetime]:
-    """The stamps of those that refer to what is not here yet: they are read again next time, but not for ever."""
-    missing = {refusal.key for refusal in refused if refusal.status == HTTPStatus.NOT_FOUND}
-    return [record.stamp for record in records if record.key in missing and record.stamp >= since]
-
-
-def _count(result: TypeResult, fetched: int, applied: Applied) -> None:
-    result.fetched += fetched
-    result.added += applied.added
-    result.updated += applied.updated
-    for refusal in applied.refused:
-        _refuse(result, f"{refusal.kind} {'/'.join(refusal.key)}: {'; '.join(refusal.messages)}")
-
-
-def _refuse(result: TypeResult, reason: str) -> None:
-    result.refused += 1
-    if len(result.refusals) < MAX_REFUSALS_KEPT:
-        result.refusals.append(reason)
+    def _require_time(self) -> None:
+        if self._until is not None and self._clock.monotonic() > self._until:
+            raise OutOfTime(
+                f"reading {self._peer} takes more than {SECONDS_A_PEER:g} seconds, and other nodes wait for the "
+                f"next round: read it once by itself, with `dpn sync --node {self._peer}`"
+            )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dpn.cli.node import ConfigOption, open_broker, open_node
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from workers.sync import PeerResult
 
 EXIT_FAILED = 1
+SYNC_COUNTS = ("fetched", "added", "updated", "foreign", "refused")
 MAX_HOURS = 1_000_000
 """More than a century: before that, there is nothing to leave out."""
 
@@ -130,17 +132,22 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
 
 
 def _sync_table(results: list[PeerResult]) -> Table:
-    table = Table("peer", "records", "fetched", "added", "updated", "refused", "result", box=None)
+    table = Table("peer", "records", *SYNC_COUNTS, "result", box=None)
     for result in results:
         for name, of_type in result.types.items():
-            table.add_row(
-                result.peer,
-                name,
-                str(of_type.fetched),
-                str(of_type.added),
-                str(of_type.updated),
-                str(of_type.refused),
-                "",
-            )
-        table.add_row(result.peer, "", "", "", "", "", result.error or f"complete in {result.seconds} s")
+            counts = [str(getattr(of_type, count)) for count in SYNC_COUNTS]
+            said = of_type.error or ("nothing new" if of_type.nothing_new else "")
+            table.add_row(result.peer, name, *counts, escape(said))
+        table.add_row(result.peer, *[""] * (1 + len(SYNC_COUNTS)), escape(_sync_summary(result)))
     return table
+
+
+def _sync_summary(result: PeerResult) -> str:
+    parts = [f"complete in {result.seconds} s"]
+    if result.error is not None:
+        parts = [result.error]
+    elif result.failed_types:
+        parts = [f"not complete: {', '.join(result.failed_types)}"]
+    if result.set_aside:
+        parts.append(f"{result.set_aside} set aside: dpn registry aside")
+    return "; ".join(parts)
