@@ -131,34 +131,16 @@ class StagingSettings(Section):
         return volumes
 
 
-class StoreSettings(Section):
-    """The long-term store: `file:///folder` or `s3://bucket/prefix`."""
+class S3Access(Section):
+    """A server that speaks S3, and who we are there."""
 
-    name: NamespaceName = "main"
-    url: str
-    storage_class: Literal[
-        "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "GLACIER_IR", "DEEP_ARCHIVE"
-    ] = "STANDARD"
     endpoint_url: HttpUrl | None = None
     region: str = "us-east-1"
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
     secret_access_key_file: SecretFile | None = None
-    part_size_bytes: Annotated[int, Field(ge=5 * 1024 * 1024, le=5 * 1024**3)] = 64 * 1024 * 1024
-    upload_threads: PositiveInt = 4
     connect_timeout_seconds: PositiveFloat = 10.0
     read_timeout_seconds: PositiveFloat = 60.0
-    abandoned_upload_days: PositiveFloat = 7.0
-
-    @field_validator("url")
-    @classmethod
-    def _known_scheme(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
-            return url
-        if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
-            return url
-        raise ValueError("must be file:///absolute/folder or s3://bucket[/prefix]")
 
     @model_validator(mode="after")
     def _whole_credentials(self) -> Self:
@@ -174,6 +156,29 @@ class StoreSettings(Section):
         if self.secret_access_key is None and self.secret_access_key_file is None:
             return None
         return _secret(self.secret_access_key, self.secret_access_key_file)
+
+
+class StoreSettings(S3Access):
+    """The long-term store: `file:///folder` or `s3://bucket/prefix`."""
+
+    name: NamespaceName = "main"
+    url: str
+    storage_class: Literal[
+        "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "GLACIER_IR", "DEEP_ARCHIVE"
+    ] = "STANDARD"
+    part_size_bytes: Annotated[int, Field(ge=5 * 1024 * 1024, le=5 * 1024**3)] = 64 * 1024 * 1024
+    upload_threads: PositiveInt = 4
+    abandoned_upload_days: PositiveFloat = 7.0
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
+            return url
+        if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
+            return url
+        raise ValueError("must be file:///absolute/folder or s3://bucket[/prefix]")
 
 
 class TransferSettings(Section):
@@ -237,6 +242,13 @@ class OutboundSettings(Section):
         return link
 
 
+class DepositS3Settings(S3Access):
+    """Where deposits are fetched from that lie under an `s3://` prefix."""
+
+    fetch_threads: Annotated[int, Field(ge=1, le=64)] = 8
+    etag_is_md5: bool = True
+
+
 class IngestSettings(Section):
     """How our own bags come into the network."""
 
@@ -248,6 +260,7 @@ class IngestSettings(Section):
     node_address: str = ""
     contact_name: str = ""
     contact_email: str = ""
+    s3: DepositS3Settings = DepositS3Settings()
 
     @field_validator("exclude")
     @classmethod

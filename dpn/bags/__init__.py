@@ -11,7 +11,9 @@ from dpn.bags.identity import BagIdentity, read_identity, tag_manifest_sha256
 from dpn.bags.metadata import DpnMetadata
 from dpn.bags.profiles import Profile, load_profile
 from dpn.bags.report import Report
-from dpn.bags.sources import folder_entries
+from dpn.bags.source_bag import SourceBag, is_bag, open_source_bag, root_tag_files
+from dpn.bags.sources import folder_entries, refuse_unfit_name
+from dpn.bags.tar_size import TarSize
 from dpn.bags.validation import validate
 
 __all__ = [
@@ -34,12 +36,18 @@ __all__ = [
     "ProfileError",
     "Report",
     "Severity",
+    "SourceBag",
     "SourceRefused",
+    "TarSize",
     "build_bag",
     "build_from_entries",
     "folder_entries",
+    "is_bag",
     "load_profile",
+    "open_source_bag",
     "read_identity",
+    "refuse_unfit_name",
+    "root_tag_files",
     "tag_manifest_sha256",
     "validate",
 ]

@@ -78,12 +78,14 @@ class Entry(NamedTuple):
 
 
 class FileContent:
-    """A file on disk. No link is followed, no pipe waited for."""
+    """A file on disk, of the size that it was listed with, if that is known. No link is followed, no pipe waited
+    for."""
 
-    __slots__ = ("_path",)
+    __slots__ = ("_path", "_size")
 
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, size: int | None = None) -> None:
         self._path = path
+        self._size = size
 
     @property
     def where(self) -> str:
@@ -95,7 +97,7 @@ class FileContent:
         except (FileNotFoundError, NotADirectoryError):
             raise changed(self.where) from None
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or self._size not in (None, status.st_size):
             os.close(fd)
             raise changed(self.where)
         return _OpenFile(fd, status)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from dpn.bags.digests import ALGORITHMS, Column, DigestTable
+from dpn.bags.entries import Content, FileContent
 from dpn.bags.errors import BagChanged
 from dpn.bags.findings import Findings
 from dpn.bags.index import FileIndex, TooManyEntries
@@ -58,6 +59,17 @@ class FolderContents:
                 return
             workers.submit(partial(self._hash_files, batch))
             workers.finish()
+        self.complete = True
+
+    def files(self) -> Iterator[tuple[int, bytes, Content]]:
+        """Instead of `read`: number, name and content of each file, for who reads them himself and puts their
+        digests into the index's columns before he asks for the next one."""
+        try:
+            for number in self._walk():
+                name = self._names[number]
+                yield number, name, FileContent(os.path.join(self._base, name), self.index.sizes[number])
+        except TooManyEntries:
+            return
         self.complete = True
 
     def name_of(self, number: int) -> bytes:

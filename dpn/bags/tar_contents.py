@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from dpn.bags.digests import ALGORITHMS, Column, DigestTable
+from dpn.bags.entries import Content, SliceContent
 from dpn.bags.findings import Findings
 from dpn.bags.index import FileIndex, TooManyEntries
 from dpn.bags.names import UNSAFE, faults, manifest_algorithm
 from dpn.bags.parallel_reader import ParallelReader
 from dpn.bags.stream_reader import StreamReader
 from dpn.bags.tar_headers import BLOCK_BYTES
-from dpn.bags.tar_readers import Reader
+from dpn.bags.tar_readers import ZEROS, Reader
 from dpn.bags.tar_source import TarFile
 from dpn.bags.tar_walk import Member, TarWalk
 from dpn.bags.workers import READ_BYTES, Progress, Workers
@@ -53,6 +54,26 @@ class TarContents:
         else:
             with ParallelReader(self._tar, self._threads, self._progress) as parallel:
                 self._walk(parallel)
+
+    def files(self) -> Iterator[tuple[int, bytes, Content]]:
+        """Instead of `read`: number, name and content of each file, for who reads them himself and puts their
+        digests into the index's columns before he asks for the next one. Raises NotABag if this is no tar."""
+        self._tar.require_tar()
+        walk = TarWalk(self._tar, self._findings)
+        try:
+            for member in walk:
+                self._progress.tick()
+                numbered = self._numbered(member)
+                if numbered is not None:
+                    where = f"{self._tar.path}: {numbered[1].decode('utf-8', 'backslashreplace')}"
+                    yield *numbered, SliceContent(self._tar.fd, member.offset, member.size, where)
+        except TooManyEntries:
+            return
+        if walk.complete:
+            rest = self._tar.chunks(walk.end, self._tar.size - walk.end)
+            if any(chunk != ZEROS[: len(chunk)] for chunk in rest):
+                self._say_trailing(walk.end)
+            self.complete = True
 
     @property
     def name(self) -> str:
@@ -100,24 +121,32 @@ class TarContents:
         if not walk.complete:
             return
         if not reader.finish(walk.end):
-            self._findings.add("tar-trailing-data", f"After the archive's end at byte {walk.end:,}.")
+            self._say_trailing(walk.end)
         self.complete = True
 
     def _add(self, member: Member, reader: Reader) -> None:
+        numbered = self._numbered(member)
+        if numbered is not None:
+            index, number = self.index, numbered[0]
+            columns = index.digests.payload if index.is_payload[number] else index.digests.tags
+            reader.hash_file(number, member.offset, member.size, columns)
+
+    def _numbered(self, member: Member) -> tuple[int, bytes] | None:
+        """A file's number and name; None for what is no file of the bag."""
         if member.name.startswith(self._prefix):
             name = member.name[len(self._prefix) :]
         else:
             name = self._below_root(member)
         if not name:
             return None
-        index = self.index
         if not member.is_file:
-            return index.add_folder(name)
-        number = index.add_file(name, member.header, member.size)
-        if number is not None:
-            columns = index.digests.payload if index.is_payload[number] else index.digests.tags
-            reader.hash_file(number, member.offset, member.size, columns)
-        return None
+            self.index.add_folder(name)
+            return None
+        number = self.index.add_file(name, member.header, member.size)
+        return None if number is None else (number, name)
+
+    def _say_trailing(self, end: int) -> None:
+        self._findings.add("tar-trailing-data", f"After the archive's end at byte {end:,}.")
 
     def _below_root(self, member: Member) -> bytes:
         """The name below the bag's folder, which the first member names; empty if there is none."""

@@ -66,6 +66,11 @@ def validate(
         return report
 
 
+def judge(path: Path, contents: Contents, profile: Profile | None, findings: Findings) -> Report:
+    """Judge a bag that was read. Raises OSError, BagChanged."""
+    return _Validation(path, contents, profile, findings).report()
+
+
 class _Validation:
     """One bag that was read, and its judgement."""
 

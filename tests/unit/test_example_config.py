@@ -21,7 +21,7 @@ TEXT = EXAMPLE.read_text(encoding="utf-8")
 
 PLACEHOLDERS = re.compile(r'"(/etc/dpn/[^"]+)"')
 ENTRY = re.compile(r"(?P<off>#?)(?P<key>[a-z_]+) = (?P<value>.+)\Z")
-TABLE = re.compile(r"\[(?P<name>[a-z_.]+)\]\Z")
+TABLE = re.compile(r"\[(?P<name>[a-z0-9_.]+)\]\Z")
 EXAMPLE_PEER = "peers.north"
 
 
