@@ -157,7 +157,7 @@ class _Page(Generic[R]):
             self.kind.name,
             frozenset(query.where.items()),
             query.after,
-            query.before if query.latest else None,
+            (query.latest, query.before if query.latest else None),
         )
 
     def trail_key(self, reader: Reader, number: int) -> tuple[Hashable, ...]:
