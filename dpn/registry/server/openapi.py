@@ -122,7 +122,7 @@ LIST_PARAMETERS: dict[str, Part] = {
         (
             "order_by",
             {"type": "string"},
-            f"{' or '.join(ORDERS)} (the same for records that never change): newest first. Else by key.",
+            f"{' or '.join(ORDERS)}, which is the same for records that never change. Always newest first.",
         ),
         ("after", wire.TIME, "From this time on, it included: updated_at; created_at of what never changes."),
         ("before", wire.TIME, "Until this time, it included."),
