@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -69,6 +70,15 @@ def excerpt(text: str) -> str:
     return shown.strip()
 
 
+def http_date(text: str | None) -> datetime | None:
+    """The date in a header (RFC 9110 §5.6.7)."""
+    try:
+        date = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
 def _retry_after(text: str | None, clock: Clock) -> float | None:
     """Seconds until the peer wants to be asked again, given in seconds or as a date (RFC 9110 §10.2.3)."""
     if text is None:
@@ -76,10 +86,10 @@ def _retry_after(text: str | None, clock: Clock) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - clock.now()).total_seconds()
-        except (ValueError, TypeError):
+        date = http_date(text)
+        if date is None:
             return None
+        seconds = (date - clock.now()).total_seconds()
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
 
 

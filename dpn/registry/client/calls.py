@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -17,7 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, PeerUnavailable
-from dpn.registry.client.answers import Answer, NoAnswer, excerpt, nonsense, value_of
+from dpn.registry.client.answers import Answer, NoAnswer, excerpt, http_date, nonsense, value_of
 from dpn.registry.client.bounds import AnswerTooLarge, BoundedAdapter, Bounds, CallTooLong, bounded
 from dpn.settings import PeerSettings
 
@@ -59,6 +60,8 @@ class PeerCalls:
         self._max_answer_bytes = max_answer_bytes
         self._pause = pause
         self._session = _session(settings)
+        self.time_there: datetime | None = None
+        """What the peer's clock showed when it last answered a GET; none where it does not tell."""
 
     def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
         """The JSON that the peer answers with."""
@@ -70,6 +73,7 @@ class PeerCalls:
     ) -> tuple[Any, Mapping[str, str]]:
         """The JSON that the peer answers with, and the headers (found by name whatever their case)."""
         answer = self._call("GET", path, parameters or {}, None)
+        self.time_there = http_date(answer.headers.get("date"))
         return self._value_of(answer), answer.headers
 
     def put(self, path: str, value: Mapping[str, Any]) -> Any:

@@ -53,6 +53,11 @@ class RegistryClient:
         self._calls = PeerCalls(peer, settings, clock=clock or SystemClock(), max_answer_bytes=max_answer_bytes)
         self._lists = PeerLists(self._calls)
 
+    @property
+    def time_there(self) -> datetime | None:
+        """What the peer's clock showed when it last answered a GET; none where it does not tell."""
+        return self._calls.time_there
+
     def get_node(self, namespace: str) -> NodeRecord:
         """A node as the peer knows it."""
         key = parse_namespace(namespace)

@@ -148,7 +148,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self._place = _Place(1, None)
-        self._advanced = False
+        self._repeats = False
         self._gone = 0
         self._pages = 0
         self._expected = 1
@@ -158,8 +158,7 @@ class _Tally:
     def add(self, page: RowsOfAPage, place: _Place, before: RowsOfAPage | None) -> None:
         """Raises EndlessList where the pages are more than the records that the peer counts can fill."""
         advanced = place.before == self._place.before and place.number > self._place.number
-        if advanced and before is not None and page.rows and page.rows == before.rows:
-            raise EndlessList("every page holds the same rows")
+        self._repeats = advanced and before is not None and page.rows == before.rows
         same_list = before is not None and place.before == self._place.before
         self._gone = before.count - page.count if before is not None and same_list else 0
         self._place = place
@@ -184,10 +183,19 @@ class _Tally:
         return _Place(1, before) if repeated * MOST_REPEATED <= len(times) else _Place(number + 1, bound)
 
     def _is_last(self, page: RowsOfAPage) -> bool:
-        """A full page is not believed to be the last one, whatever the peer says."""
-        is_full = len(page.rows) >= (PAGE_SIZE if self._pages == 1 else self._largest)
+        """A full page is not believed to be the last, nor one with more than is counted, whatever the peer says.
+
+        Raises EndlessList where it says that more follow, and shows the same again.
+        """
         counted_on = (self._place.number - 1) * self._size + len(page.rows) < page.count
-        return not page.rows or not (is_full or page.has_next or counted_on)
+        if not page.rows:
+            return True
+        if self._repeats:  # some show their last page for all that would follow
+            if page.has_next or counted_on:
+                raise EndlessList("every page holds the same rows")
+            return True
+        is_full = len(page.rows) >= (PAGE_SIZE if self._pages == 1 else self._largest)
+        return not (is_full or len(page.rows) > page.count or page.has_next or counted_on)
 
 
 def _in_order(times: Sequence[str], before: str | None) -> bool:

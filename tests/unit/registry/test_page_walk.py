@@ -141,6 +141,16 @@ def test_a_full_page_is_not_believed_to_be_the_last() -> None:
     assert sum(len(rows) for rows in ListWalk(page, BY_ID).pages()) == 350
 
 
+def test_a_peer_that_shows_its_last_page_for_all_that_follow_is_read_to_its_end() -> None:
+    peer = MovingList(spread(200, seconds=0))
+    rows = [
+        row
+        for rows in ListWalk(lambda number, before: peer.page(min(number, 2), before), BY_ID).pages()
+        for row in rows
+    ]
+    assert sorted(ids_of(rows)) == list(range(200))
+
+
 IDS = st.integers(0, 399)
 WHEN = st.integers(0, 8)
 ADDED = st.builds(lambda id_, at: lambda peer: peer.add(1000 + id_, 900.0 + at), IDS, st.floats(0, 600))
@@ -225,7 +235,7 @@ def test_a_record_that_changed_behind_us_is_read_at_the_head_of_the_list() -> No
 
 
 def test_a_record_that_leaves_pages_that_are_counted_takes_no_other_with_it() -> None:
-    crowd = {id_: 1000.0 for id_ in range(300)} | {300: 1001.0}
+    crowd = dict.fromkeys(range(300), 1000.0) | {300: 1001.0}
     assert set(ids_of(walk(MovingList(crowd, {2: [lambda peer: peer.remove(5)]})))) == set(range(301))
 
 
