@@ -246,7 +246,7 @@ class DepositS3Settings(S3Access):
     """Where deposits are fetched from that lie under an `s3://` prefix."""
 
     fetch_threads: Annotated[int, Field(ge=1, le=64)] = 8
-    etag_is_md5: bool = True
+    etags_are_checksums: bool = True
 
 
 class IngestSettings(Section):

@@ -44,6 +44,8 @@ class ClaimRefuted(SourceRefused):
         )
         self.where = where
         self.claim = claim
+        self.claimed = claimed
+        self.found = found
 
 
 class BuiltBagInvalid(PermanentError):

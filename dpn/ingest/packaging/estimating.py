@@ -1,0 +1,62 @@
+"""How much room packaging a source will take, by its names and sizes; no content is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dpn.bags import SourceRefused, TarSize, open_source_bag
+from dpn.cancellation import Cancellation
+from dpn.ingest.packaging.description import Description, Estimate
+from dpn.ingest.packaging.location import BagLocation, FolderLocation, S3Location, locate
+from dpn.ingest.packaging.walk import folder_sizes
+from dpn.settings import DepositS3Settings
+
+TAGS_FOLDER = b"x" * 37
+"""As long as the longest `<source_name>-tags/`."""
+LISTING_BYTES_PER_OBJECT = 512
+LISTING_BYTES = 1 << 20
+
+
+def estimate(
+    description: Description, *, s3: DepositS3Settings, cancellation: Cancellation | None = None
+) -> Estimate:
+    """What packaging will need on the staging volume, for the reservation.
+
+    A source that grows afterwards needs more. Raises SourceRefused, SourceUnavailable, Misconfigured, NotABag,
+    BagChanged, OSError.
+    """
+    cancellation = cancellation or Cancellation()
+    location = locate(description.source)
+    if description.as_is:
+        if isinstance(location, S3Location) or location.path.is_dir():
+            raise SourceRefused(f"{description.source} is no bag in a tar: only such a one is taken as it is")
+        size = location.path.stat().st_size
+        return Estimate(files=1, source_bytes=size, staging_bytes=size)
+    tar, fetched = TarSize(), 0
+    for name, size in _sizes(location, s3, cancellation):
+        tar.add(name, size)
+    if isinstance(location, S3Location):
+        fetched = tar.content_bytes + LISTING_BYTES + LISTING_BYTES_PER_OBJECT * tar.files
+    return Estimate(
+        files=tar.files,
+        source_bytes=tar.content_bytes,
+        staging_bytes=tar.bytes + tar.manifest_bytes + fetched,  # the manifest grows in a file of its own
+    )
+
+
+def _sizes(
+    location: FolderLocation | BagLocation | S3Location, s3: DepositS3Settings, cancellation: Cancellation
+) -> Iterable[tuple[bytes, int]]:
+    if isinstance(location, S3Location):
+        from dpn.ingest.packaging.s3 import object_sizes
+
+        for name, size in object_sizes(location, s3, cancellation):
+            yield b"data/" + TAGS_FOLDER + name, size
+    elif isinstance(location, FolderLocation):
+        for name, size in folder_sizes(location.path, cancellation):
+            yield b"data/" + name, size
+    else:
+        with open_source_bag(location.path, cancellation=cancellation) as bag:
+            for name, _, size in bag.sizes():
+                cancellation.check()
+                yield TAGS_FOLDER + name, size
