@@ -12,7 +12,7 @@ from pathlib import Path
 from dpn.audit.trail import EventType
 from dpn.bags import tag_manifest_sha256
 from dpn.clock import Clock
-from dpn.errors import LinkRefused, NoSpace, NotABag
+from dpn.errors import LinkRefused, NotABag
 from dpn.registry.records import ReplicationRecord
 from dpn.settings import PeerSettings, TransferSettings
 from dpn.staging import Staging
@@ -107,7 +107,7 @@ class CopyStage:
             raise _rejected(str(error)) from error
         item = job.claim.item_id
         slack = SIZE_SLACK_BYTES if self.settings.size_mismatch == "warn" else 0
-        volume = self._reserve(job, facts.size + slack)
+        volume = self.staging.reserve_room(item, facts.size + slack, begun_on=job.staging_volume)
         job.staging_volume = volume
         job.save(f"copying {facts.size} bytes from {facts.from_node} to volume {volume}")
         service = f"rsync:{facts.from_node}"
@@ -149,21 +149,6 @@ class CopyStage:
         )
         job.save(f"copied {fetched.bytes} bytes ({fetched.sent_bytes} over the wire)")
         return job.manifest.staged
-
-    def _reserve(self, job: Job[ReplicationManifest], size_bytes: int) -> str:
-        """Room on the volume that an earlier run began on, else on the one with most room. Raises NoSpace."""
-        item = job.claim.item_id
-        if job.staging_volume is not None:
-            try:
-                self.staging.reserve(item, job.staging_volume, size_bytes)
-            except NoSpace:
-                if job.staging_volume == self.staging.choose_volume(size_bytes):
-                    raise
-            else:
-                return job.staging_volume
-        volume = self.staging.choose_volume(size_bytes)
-        self.staging.reserve(item, volume, size_bytes)
-        return volume
 
     def _not_as_recorded(self, job: Job[ReplicationManifest], text: str) -> Retry | Fail:
         """The owner may still be writing the file: fetched a few times before the bag is refused."""

@@ -38,16 +38,14 @@ class OutboundCleanup:
     clock: Clock
     log: Log
 
-    def run(self) -> int:
-        """Withdraws what nobody needs; answers how many entries. Raises OSError."""
-        withdrawn = 0
+    def run(self) -> None:
+        """Withdraws what nobody needs. Raises OSError."""
         for outbound in self.outbounds:
             entries = outbound.entries()
             while batch := list(islice(entries, BATCH)):
-                withdrawn += self._withdraw(outbound, batch)
-        return withdrawn
+                self._withdraw(outbound, batch)
 
-    def _withdraw(self, outbound: Outbound, batch: list[Entry]) -> int:
+    def _withdraw(self, outbound: Outbound, batch: list[Entry]) -> None:
         bags = sorted({entry.bag for entry in batch})
         with reading(self.sessions) as session:
             busy = _under_way(session, bags)
@@ -67,7 +65,6 @@ class OutboundCleanup:
         ]
         with self.sessions.begin() as session:
             record(session, events, agent=f"dpn_cleanup of {self.node}", at=self.clock.now())
-        return len(unneeded)
 
 
 def is_unneeded(entry: Entry, over: Mapping[str, bool], under_way: bool) -> bool:

@@ -18,4 +18,10 @@ INGEST_RECORD = StageSpec(Task.INGEST, "record", worker="ingest-record", topic="
 TELL = StageSpec(Task.NOTICE, "tell", worker="tell", topic="dpn_tell_topic")
 """Every worker runs it beside its own stage: what we owe a peer needs no worker of its own."""
 
-PIPELINES = Pipelines({Task.REPLICATION: (COPY, VALIDATE, STORE), Task.NOTICE: (TELL,)})
+PIPELINES = Pipelines(
+    {
+        Task.REPLICATION: (COPY, VALIDATE, STORE),
+        Task.INGEST: (PACKAGE, INGEST_STORE, INGEST_RECORD),
+        Task.NOTICE: (TELL,),
+    }
+)

@@ -35,7 +35,7 @@ from dpn.registry.catalogue import (
     settle,
     take_up,
 )
-from dpn.registry.client import NoAnswer, RegistryClient, RejectedRecord
+from dpn.registry.client import IncompleteList, NoAnswer, RegistryClient, RejectedRecord
 from dpn.registry.records import Record
 from dpn.telemetry.logs import Log
 from models.registry import SyncMark
@@ -217,13 +217,19 @@ class _Round:
             result.nothing_new = True
             self._move(walk, mark)
             return
+        # By its own stamps, but never ahead of us or of its own clock: one record stamped in 2199, or what it stamped
+        # before its clock was put right, must not hide what follows.
+        now = min(now, self._client.time_there or now)
         newest = mark.high_water
-        for rows in walk.batches(None if self._full else mark.start):
-            self._take(walk.kind, rows, result)
-            # By its own stamps, but never ahead of us: what it stamps after its clock was put right must show.
-            stamps = [min(record.stamp, now) for record in records_of(rows)]
-            newest = max([*stamps, *([newest] if newest else [])], default=None)
-            self._require_time()
+        try:
+            for rows in walk.batches(None if self._full else mark.start):
+                self._take(walk.kind, rows, result)
+                stamps = [min(record.stamp, now) for record in records_of(rows)]
+                newest = max([*stamps, *([newest] if newest else [])], default=None)
+                self._require_time()
+        except IncompleteList:  # all that shows has been read: what needs it need not wait for a right count
+            self._marks.setdefault(walk.name, mark)
+            raise
         self._move(walk, Mark(newest, state))
 
     def _take(self, kind: Kind[Any], rows: Rows, result: TypeResult) -> None:

@@ -97,9 +97,12 @@ def queue(
 
 def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     """Release and remove what no item needs any more: reservations, staged bytes, old quarantine, dead uploads."""
+    from dpn.ingest.outbound import Outbound
     from dpn.staging import Staging
     from dpn.storage import open_store
+    from workers.chores import Chore
     from workers.housekeeping import Housekeeping
+    from workers.outbound_cleanup import OutboundCleanup
     from workers.witness import Witness
 
     failed = []
@@ -120,7 +123,15 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
             node.clock,
             node.log,
         )
-        for chore in keeping.chores():
+        outbound = OutboundCleanup(
+            node.namespace,
+            [Outbound(one) for one in settings.ingest.outbound.values()],
+            node.sessions,
+            node.clock,
+            node.log,
+        )
+        withdraw = Chore("withdraw bags that nobody fetches any more", 0.0, outbound.run)
+        for chore in [*keeping.chores(), withdraw]:
             try:
                 chore.run()
             except Exception as error:  # noqa: BLE001  (the other chores are still worth doing)

@@ -18,7 +18,7 @@ from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.lifecycle import Policy
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
-from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE
+from workers.pipelines import COPY, INGEST_RECORD, INGEST_STORE, PACKAGE, PIPELINES, STORE, TELL, VALIDATE
 
 if TYPE_CHECKING:
     from dpn.staging import Staging
@@ -74,7 +74,8 @@ async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int)
     staging = Staging(node.sessions, settings.staging, clock=node.clock)
     staging.mount()
     breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
-    store = await asyncio.to_thread(_open_store, node) if STORE in specs else None
+    stores = STORE in specs or INGEST_STORE in specs
+    store = await asyncio.to_thread(_open_store, node) if stores else None
     broker = open_broker(node)
     runner = StageRunner(
         stages=_stages(node, specs, staging, store, breakers),
@@ -183,6 +184,29 @@ def _stage(
         from workers.store import StoreStage
 
         return StoreStage(owners, staging, store, breakers, node.clock, settings.work.verdict_poll_seconds)
+    if spec == PACKAGE:
+        from workers.package import PackageStage
+
+        return PackageStage(node.namespace, staging, settings.ingest)
+    if spec == INGEST_STORE and store is not None:
+        from workers.ingest_store import IngestStoreStage
+        from workers.storing import Storing
+
+        return IngestStoreStage(
+            node.namespace, Storing(staging, store, breakers, settings.work.verdict_poll_seconds)
+        )
+    if spec == INGEST_RECORD:
+        from workers.ingest_record import IngestRecordStage
+
+        return IngestRecordStage(
+            node.namespace,
+            frozenset(settings.peers),
+            node.sessions,
+            staging,
+            settings.ingest,
+            node.clock,
+            settings.work.verdict_poll_seconds,
+        )
     from workers.tell import TellStage
 
     return TellStage(owners)

@@ -102,6 +102,21 @@ class Staging:
                 session, place, item_id, size_bytes, floor_bytes=self._settings.floor_bytes, clock=self._clock
             )
 
+    def reserve_room(self, item_id: int, size_bytes: int, *, begun_on: str | None) -> str:
+        """Promises the item room on the volume that an earlier run began on, else on the one with most room;
+        answers which. Raises NoSpace, with numbers."""
+        if begun_on is not None:
+            try:
+                self.reserve(item_id, begun_on, size_bytes)
+            except NoSpace:
+                if begun_on == self.choose_volume(size_bytes):
+                    raise
+            else:
+                return begun_on
+        volume = self.choose_volume(size_bytes)
+        self.reserve(item_id, volume, size_bytes)
+        return volume
+
     def release(self, item_id: int, session: Session | None = None) -> None:
         """Takes the item's promise back, in the caller's transaction if it has one."""
         if session is not None:

@@ -26,6 +26,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.bags": set(),
     "dpn.broker": set(),
     "dpn.console": {"dpn.registry", "dpn.work"},
+    "dpn.ingest": {"dpn.audit", "dpn.bags", "dpn.registry", "dpn.work"},
     "dpn.registry": set(),
     "dpn.staging": set(),
     "dpn.storage": set(),
@@ -47,7 +48,10 @@ FOUNDATIONS: dict[str, set[str]] = {
 }
 """What the single modules may use of each other: they know of no capability."""
 
-STAGES = {"workers.copy", "workers.validate", "workers.store", "workers.tell"}
+STAGES = {
+    "workers.copy", "workers.validate", "workers.store", "workers.package", "workers.ingest_store",
+    "workers.ingest_record", "workers.tell",
+}  # fmt: skip
 SHARED_BY_STAGES = {"workers.stage", "workers.owners", "workers.storing"}
 """The contract that stages fulfil, how they speak with other nodes, and how they store a bag."""
 
