@@ -1,0 +1,112 @@
+"""package: turns a deposit's source into a valid DPN bag, as a tar on a staging volume.
+
+The same deposit makes the same bytes: packaged again, after a crash or the loss of its volume, it is the same bag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpn.audit.trail import EventType
+from dpn.ingest.packaging import Description, Packaged, estimate, package
+from dpn.settings import IngestSettings
+from dpn.staging import Staging
+from dpn.work.outcomes import Done, Fail, Outcome
+from models.manifests import DepositFacts, IngestManifest, StagedFile, ValidationResult
+from workers.stage import Job
+
+
+@dataclass(frozen=True)
+class PackageStage:
+    """See the module's docstring. `node` is ours."""
+
+    node: str
+    staging: Staging
+    settings: IngestSettings
+    name: str = "package"
+
+    def run(self, job: Job[IngestManifest]) -> Outcome:
+        manifest, deposit = job.manifest, job.manifest.deposit
+        if manifest.staged is not None and manifest.validation is not None and self.staging.holds(manifest.staged):
+            return Done("packaged already")
+        manifest.forget_staged()
+        packaged, staged = self._package(job, deposit)
+        receipt = manifest.receipt
+        if receipt is not None and receipt.sha256 != packaged.sha256:
+            return Fail(
+                f"packaged again, the bag is another one than is stored at {receipt.url}: its source has changed. "
+                "Put the source back as it was, or deposit what it is now as a new version"
+            )
+        manifest.staged = staged
+        manifest.validation = _judged(packaged)
+        job.add_event(
+            EventType.PACKING,
+            deposit.bag,
+            "success",
+            source=deposit.source,
+            files=packaged.files,
+            payload_bytes=packaged.payload_bytes,
+            size=packaged.size,
+            sha256=packaged.sha256,
+        )
+        job.add_event(
+            EventType.VALIDATION,
+            deposit.bag,
+            "success",
+            profile=packaged.report.profile,
+            errors=packaged.report.errors,
+            warnings=packaged.report.warnings,
+        )
+        return Done(f"packaged: {packaged.files} files, {packaged.size} bytes")
+
+    def _package(self, job: Job[IngestManifest], deposit: DepositFacts) -> tuple[Packaged, StagedFile]:
+        description = self._description(deposit)
+        job.save(f"looking at {deposit.source}")
+        needed = estimate(description, s3=self.settings.s3, cancellation=job.cancellation)
+        item = job.claim.item_id
+        volume = self.staging.reserve_room(item, needed.staging_bytes, begun_on=job.staging_volume)
+        job.staging_volume = volume
+        job.save(f"packaging {needed.files} files, {needed.source_bytes} bytes, on volume {volume}")
+        with self.staging.folder(volume, item, job.claim.token) as folder:
+            packaged = package(description, folder.path, s3=self.settings.s3, cancellation=job.cancellation)
+            staged = StagedFile(
+                volume=volume,
+                path=str(self.staging.relative(volume, packaged.path)),
+                size=packaged.size,
+                tag_manifest_sha256=packaged.tag_manifest_sha256,
+            )
+        return packaged, staged
+
+    def _description(self, deposit: DepositFacts) -> Description:
+        return Description(
+            bag=deposit.bag,
+            source=deposit.source,
+            member=deposit.member,
+            local_id=deposit.local_id,
+            bagging_date=deposit.bagging_date,
+            ingest_node=self.node,
+            source_name=deposit.source_name,
+            as_is=deposit.as_is,
+            bag_type=deposit.bag_type,
+            version=deposit.version,
+            first_version_uuid=deposit.first_version_uuid,
+            rights=tuple(deposit.rights),
+            interpretive=tuple(deposit.interpretive),
+            title=deposit.title,
+            node_address=self.settings.node_address,
+            contact_name=self.settings.contact_name,
+            contact_email=self.settings.contact_email,
+        )
+
+
+def _judged(packaged: Packaged) -> ValidationResult:
+    return ValidationResult(
+        valid=True,
+        profile=packaged.report.profile or "none",
+        files=packaged.report.files,
+        bytes=packaged.report.bytes,
+        tag_manifest_sha256=packaged.tag_manifest_sha256,
+        sha256=packaged.sha256,
+        errors=packaged.report.errors,
+        warnings=packaged.report.warnings,
+    )
