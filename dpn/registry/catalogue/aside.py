@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from dpn.registry.catalogue.applied import RefusedRecord
 from dpn.registry.catalogue.kinds import BAGS, Kind
 from dpn.registry.records import InvalidRecord, Record
+from dpn.registry.wire import UNSTORABLE
 from models.registry import SetAsideRecord
 
 R = TypeVar("R", bound=Record)
@@ -153,8 +154,8 @@ def admins_told(session: Session, bags: Iterable[str], peer: str | None = None) 
 def _row(peer: str, one: RefusedRecord | UnreadableRow, now: datetime) -> dict[str, Any]:
     times = {"first_seen_at": now, "last_seen_at": now}
     if isinstance(one, UnreadableRow):
-        excerpt = one.excerpt[:MAX_EXCERPT_LENGTH]
-        key = "sha256:" + hashlib.sha256(excerpt.encode(errors="backslashreplace")).hexdigest()
+        excerpt = _storable(one.excerpt, MAX_EXCERPT_LENGTH)
+        key = "sha256:" + hashlib.sha256(excerpt.encode()).hexdigest()
         what = {"record_key": key, "status": NO_RECORD, "reason": one.reason, "record": None, "excerpt": excerpt}
     else:
         what = {
@@ -164,8 +165,12 @@ def _row(peer: str, one: RefusedRecord | UnreadableRow, now: datetime) -> dict[s
             "record": one.record.to_wire(),
             "excerpt": None,
         }
-    what["reason"] = str(what["reason"])[:MAX_REASON_LENGTH]
+    what["reason"] = _storable(str(what["reason"]), MAX_REASON_LENGTH)
     return {"peer": peer, "kind": one.kind, **what, **times}
+
+
+def _storable(text: str, length: int) -> str:
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text[:length])
 
 
 def _joined(key: tuple[str, ...]) -> str:
