@@ -41,7 +41,8 @@ def asking(*, examples: int, everything: bool, **more: Any) -> Any:
 
 anything = asking(examples=5, everything=True)
 THERE = {"uuid": uuid(1), "namespace": "south", "algorithm": "sha256"}
-what_is_there = asking(examples=5, everything=False, parameters=THERE)
+A_PAGE = {"query.page": 1, "query.page_size": 25}
+what_is_there = asking(examples=5, everything=False, parameters=THERE | A_PAGE)
 a_little = asking(examples=2, everything=False, parameters=THERE)
 
 
