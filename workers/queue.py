@@ -1,4 +1,4 @@
-"""dpn_queue: turns the registry's open transfers into work items and announces whatever is due.
+"""dpn_queue: makes work items of the registry's open transfers, closes those of ended ones, announces what is due.
 
 Safe to run as often as one likes and at the same time as anything else: an item exists once a transfer, and an
 announcement may be repeated. Nothing is left out because of its age unless `--hours` asks for that.
@@ -10,21 +10,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
 from dpn.broker import Broker, BrokerUnavailable
 from dpn.clock import Clock
 from dpn.database import Sessions, inserted_missing
+from dpn.registry.catalogue import TRANSFERS, find_many
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
+from dpn.work.reconciling import close, lock_free
 from dpn.work.sweep import announce_due_items
 from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
-from models.work import Task, WorkItem
+from models.work import Status, Task, WorkItem
+from workers.ended import ending
 
 BATCH = 500
 
@@ -38,6 +41,8 @@ class QueueResult:
     """What one run did."""
 
     created: int = 0
+    closed: int = 0
+    """Items whose transfers have ended at their owners, as our registry has heard."""
     announced: int = 0
     published: int = 0
     unknown_peers: dict[str, int] = field(default_factory=dict)
@@ -65,6 +70,7 @@ class Queue:
         """One round over everything, in batches; `hours`: only transfers changed since then become new items."""
         result = QueueResult()
         self._make_items(result, hours)
+        self._close_items(result)
         self._announce(result)
         try:
             result.published = publish_intents(self.sessions, self.broker)
@@ -74,6 +80,7 @@ class Queue:
             20 if result.ok else 40,
             "queue run",
             created=result.created,
+            closed=result.closed,
             announced=result.announced,
             published=result.published,
             unknown_peers=result.unknown_peers,
@@ -97,6 +104,42 @@ class Queue:
             if len(batch) < BATCH:
                 return
             after = batch[-1][0]
+
+    def _close_items(self, result: QueueResult) -> None:
+        """Ends what has ended at its owner, except what a live worker holds: that worker asks the owner itself."""
+        last_id = 0
+        while True:
+            with self.sessions.begin() as session:
+                now = session.execute(select(self.clock.in_database())).scalar_one()
+                batch = self._items_of_ended_transfers(session, last_id)
+                free = lock_free(session, dict(batch), now)
+                ended = find_many(session, TRANSFERS, [(item.identifier,) for item in free.values()])
+                events = [
+                    close(item, ending(item, ended[item.identifier,], self.pipelines, self.clock), self.clock)
+                    for item in free.values()
+                ]
+                record(session, events, agent=f"dpn_queue of {self.node}", at=self.clock.now())
+            result.closed += len(events)
+            if len(batch) < BATCH:
+                return
+            last_id = batch[-1][0]
+
+    def _items_of_ended_transfers(self, session: Session, after: int) -> list[tuple[int, int]]:
+        """A batch of open items, with their tokens, whose transfers have ended in our registry."""
+        statement = (
+            select(WorkItem.id, WorkItem.lease_token)
+            .join(ReplicationTransfer, ReplicationTransfer.replication_id == WorkItem.identifier)
+            .where(
+                WorkItem.task == Task.REPLICATION,
+                WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
+                WorkItem.remote_node == ReplicationTransfer.from_node,
+                or_(ReplicationTransfer.stored, ReplicationTransfer.cancelled),
+                WorkItem.id > after,
+            )
+            .order_by(WorkItem.id)
+            .limit(BATCH)
+        )
+        return [(item_id, token) for item_id, token in session.execute(statement)]
 
     def _insert(self, session: Session, rows: list[dict[str, object]], now: datetime) -> int:
         """Makes those items that no other run was faster with, each with its event in the audit trail."""

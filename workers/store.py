@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
-from dpn.errors import ServiceUnavailable, TransientError
+from dpn.errors import ServiceUnavailable, StoreMismatch, TransientError
 from dpn.registry.records import ReplicationRecord
 from dpn.staging import Staging
-from dpn.storage import Store
+from dpn.storage import Store, StoreMissing
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation, Wait
 from models.manifests import Receipt, ReplicationManifest, TransferFacts
@@ -94,6 +94,11 @@ class StoreStage:
         if not record.stored:
             if record.cancelled:
                 return _cancelled_too_late(owner, receipt)
+            if job.manifest.stored_acknowledged:
+                receipt = self._prove_again(job, owner, receipt)
+            record = self._remind_of_fixity(job, owner, record)
+            if record.cancelled:
+                return _cancelled_too_late(owner, receipt)
             job.fence()
             record = owner.put(record.change(stored=True))
         if not record.stored:
@@ -101,6 +106,31 @@ class StoreStage:
         job.manifest.stored_acknowledged = True
         job.add_event(EventType.PEER_INFORMED, facts.bag, "success", peer=owner.peer, stored=True)
         return Done(f"stored at {receipt.url}; {owner.peer} knows")
+
+    def _prove_again(self, job: Job[ReplicationManifest], owner: Owner, receipt: Receipt) -> Receipt:
+        """The owner knew of this copy and has forgotten it: it is told again of a copy that is there now.
+
+        Raises Unwanted: a copy that is gone or damaged is made anew.
+        """
+        try:
+            with self.breakers.guard(f"store:{self.store.name}"):
+                job.manifest.receipt = self.store.confirm(receipt, cancellation=job.cancellation)
+        except (StoreMissing, StoreMismatch) as error:
+            job.manifest.receipt, job.manifest.stored_acknowledged = None, False
+            reason = f"{owner.peer} asks again for what we had stored, and our copy is not as it was: {error}"
+            raise Unwanted(StartOver("copy", reason)) from error
+        job.manifest.stored_acknowledged = False
+        job.save(f"our copy is proven again; telling {owner.peer}")
+        return job.manifest.receipt
+
+    def _remind_of_fixity(
+        self, job: Job[ReplicationManifest], owner: Owner, record: ReplicationRecord
+    ) -> ReplicationRecord:
+        """An owner that was restored from a backup may have forgotten that, too, and takes no copy without it."""
+        if record.fixity_value is not None or job.manifest.fixity_sent is None:
+            return record
+        job.fence()
+        return owner.put(record.change(fixity_value=job.manifest.fixity_sent))
 
 
 def _cancelled_too_late(owner: Owner, receipt: Receipt) -> Outcome:

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from dpn.cli.node import ConfigOption, open_broker, open_node
+from dpn.cli.node import ConfigOption, Node, open_broker, open_node
+from dpn.cli.tables import reconciliation_table, sync_table
 from dpn.errors import Misconfigured
 from workers.pipelines import PIPELINES
 
 if TYPE_CHECKING:
-    from workers.sync import PeerResult
+    from workers.queue import Queue, QueueResult
 
 EXIT_FAILED = 1
-SYNC_COUNTS = ("fetched", "added", "updated", "foreign", "refused")
 MAX_HOURS = 1_000_000
 """More than a century: before that, there is nothing to leave out."""
 
@@ -31,11 +29,16 @@ def sync(
     config: ConfigOption = None,
     node_name: Annotated[str | None, typer.Option("--node", help="Only this peer.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Read everything again, not only what is new.")] = False,
+    reconcile: Annotated[
+        bool,
+        typer.Option("--reconcile", help="Then compare all open transfers with their owners' and our work items."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Pull the records of the other nodes into our registry."""
     from dpn.registry.catalogue import ensure_nodes
     from dpn.registry.client import RegistryClient
+    from workers.reconcile import Reconcile
     from workers.sync import Sync
 
     with open_node(context, config, "dpn_sync") as node:
@@ -46,11 +49,24 @@ def sync(
             ensure_nodes(session, node.settings, now=node.clock.now())
         clients = {name: RegistryClient(name, peer) for name, peer in peers.items()}
         results = Sync(clients, node.sessions, node.clock, node.log).run(only=node_name, full=full)
+        ok = all(result.ok for result in results)
+        said: object = [asdict(result) for result in results]
+        if not as_json:
+            Console().print(sync_table(results))
+        if reconcile:
+            reconciled = Reconcile(node.namespace, clients, node.sessions, PIPELINES, node.clock, node.log).run(
+                only=node_name
+            )
+            queued = _queue(node).run()
+            ok = ok and queued.ok and all(result.ok for result in reconciled)
+            of_all = [asdict(result) for result in reconciled]
+            said = {"sync": said, "reconciliation": of_all, "queue": asdict(queued)}
+            if not as_json:
+                Console().print(reconciliation_table(reconciled))
+                Console().print(_queue_summary(queued))
         if as_json:
-            print(json.dumps([asdict(result) for result in results]))
-        else:
-            Console().print(_sync_table(results))
-    if not all(result.ok for result in results):
+            print(json.dumps(said))
+    if not ok:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -72,27 +88,28 @@ def queue(
     as_json: JsonOption = False,
 ) -> None:
     """Make work items of the registry's open transfers and announce whatever is due."""
-    from workers.queue import Queue
-
     with open_node(context, config, "dpn_queue") as node:
-        result = Queue(
-            node.namespace,
-            frozenset(node.settings.peers),
-            node.sessions,
-            open_broker(node),
-            PIPELINES,
-            node.clock,
-            node.log,
-        ).run(hours=hours)
+        result = _queue(node).run(hours=hours)
         if as_json:
             print(json.dumps(asdict(result)))
         else:
-            Console().print(
-                f"{result.created} items made, {result.announced} due items announced, "
-                f"{result.published} messages published."
-            )
+            Console().print(_queue_summary(result))
     if not result.ok:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _queue(node: Node) -> Queue:
+    from workers.queue import Queue
+
+    peers = frozenset(node.settings.peers)
+    return Queue(node.namespace, peers, node.sessions, open_broker(node), PIPELINES, node.clock, node.log)
+
+
+def _queue_summary(result: QueueResult) -> str:
+    return (
+        f"{result.created} items made, {result.closed} closed, {result.announced} due items announced, "
+        f"{result.published} messages published."
+    )
 
 
 def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
@@ -140,25 +157,3 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     if failed:
         typer.echo(f"dpn: failed: {', '.join(failed)}: see the log", err=True)
         raise typer.Exit(EXIT_FAILED)
-
-
-def _sync_table(results: list[PeerResult]) -> Table:
-    table = Table("peer", "records", *SYNC_COUNTS, "result", box=None)
-    for result in results:
-        for name, of_type in result.types.items():
-            counts = [str(getattr(of_type, count)) for count in SYNC_COUNTS]
-            said = of_type.error or ("nothing new" if of_type.nothing_new else "")
-            table.add_row(result.peer, name, *counts, escape(said))
-        table.add_row(result.peer, *[""] * (1 + len(SYNC_COUNTS)), escape(_sync_summary(result)))
-    return table
-
-
-def _sync_summary(result: PeerResult) -> str:
-    parts = [f"complete in {result.seconds} s"]
-    if result.error is not None:
-        parts = [result.error]
-    elif result.failed_types:
-        parts = [f"not complete: {', '.join(result.failed_types)}"]
-    if result.set_aside:
-        parts.append(f"{result.set_aside} set aside: dpn registry aside")
-    return "; ".join(parts)

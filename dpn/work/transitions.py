@@ -116,10 +116,12 @@ def owe_notice(
     item_id: int,
     pipelines: Pipelines,
     clock: Clock,
+    again: bool = False,
 ) -> None:
     """Makes the work item that tells `peer` of a cancelled transfer until it has heard; one for a transfer.
 
-    One that is under way or heard stays as it is; one that was withdrawn, or failed, is owed anew.
+    One that is under way or heard stays as it is; one that was withdrawn, or failed, is owed anew. `again`: so is
+    one that was heard, because the peer has forgotten it.
     """
     detail = printable(cancellation.detail)
     manifest = NoticeManifest(
@@ -147,7 +149,8 @@ def owe_notice(
         **due,
     }
     if not insert_missing(session, WorkItem, [row]):
-        given_up = (_is_notice_of(replication_id), WorkItem.status.in_((Status.CANCELLED, Status.FAILED)))
+        ended = (Status.CANCELLED, Status.FAILED, *((Status.SUCCESS,) if again else ()))
+        given_up = (_is_notice_of(replication_id), WorkItem.status.in_(ended))
         session.execute(update(WorkItem).where(*given_up).values(**due, completed_at=None, waiting_since=None))
     notice = Event(EventType.ITEM_CREATED, replication_id, "pending", {"task": Task.NOTICE.value}, item_id)
     record(session, [notice], agent="runner", at=clock.now())

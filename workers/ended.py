@@ -1,0 +1,46 @@
+"""How an open item ends whose transfer has ended at its owner, in the words of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpn.clock import Clock
+from dpn.registry.records import ReplicationRecord
+from dpn.work.lifecycle import Change, Policy, Position, decide
+from dpn.work.outcomes import Done, Fail, Outcome
+from dpn.work.pipeline import Pipelines
+from models.work import WorkItem
+from workers.owners import Unwanted, require_live
+
+NO_POLICY = Policy(attempts=1, backoff_first_seconds=0, backoff_max_seconds=0, attention_after_seconds=0)
+"""For outcomes that end an item: none of it matters there."""
+
+
+def ending(item: WorkItem, theirs: ReplicationRecord, pipelines: Pipelines, clock: Clock) -> Change:
+    """What becomes of an open item now that its owner's record, `theirs`, is stored or cancelled."""
+    position = Position(item.task, item.stage, item.attempts, item.waiting_since)
+    outcome = _outcome(theirs, receipt_of(item))
+    return decide(position, outcome, pipelines=pipelines, policy=NO_POLICY, now=clock.now(), jitter=0.0)
+
+
+def receipt_of(item: WorkItem | None) -> Mapping[str, Any] | None:
+    """The receipt in the item's manifest, which may be damaged."""
+    receipt = item.manifest.get("receipt") if item is not None and isinstance(item.manifest, dict) else None
+    return receipt if isinstance(receipt, dict) else None
+
+
+def _outcome(theirs: ReplicationRecord, receipt: Mapping[str, Any] | None) -> Outcome:
+    peer = theirs.from_node
+    if theirs.stored and receipt is not None:
+        return Done(f"stored at {receipt.get('url')}; {peer} knows", ends_item=True)
+    if theirs.stored:
+        return Fail("its owner believes that we have stored it, but we have no receipt: check the store for it")
+    if receipt is not None:
+        url = receipt.get("url")
+        return Fail(f"{peer} cancelled the transfer after we had stored the bag: the copy stays at {url}")
+    try:
+        require_live(theirs, None)
+    except Unwanted as unwanted:
+        return unwanted.outcome
+    raise ValueError("a transfer that has not ended ends no item")

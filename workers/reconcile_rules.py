@@ -1,0 +1,123 @@
+"""What to do about a transfer to us, by what its owner has, what our item has, and what we have told: pure.
+
+| the owner's record | our item | then |
+| --- | --- | --- |
+| open | none | an item is made |
+| open | ended, with a receipt | it is opened again: the copy is proven and the owner told |
+| open | ended without one | the owner is told that we gave it up, unless that is under way |
+| stored or cancelled | open, held by no worker | it is closed |
+| stored | ended without a receipt, or none | reported: the owner counts on a copy that we cannot prove |
+| cancelled | ended well | reported: we keep a copy that the owner does not count on |
+| unknown to it | open or none | reported: absence ends nothing |
+| any | held by a live worker | nothing: the worker asks the owner itself |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from dpn.registry.records import ReplicationRecord
+from models.work import Status
+
+
+class AtOwner(StrEnum):
+    """How far the transfer is at its owner."""
+
+    OPEN = "open"
+    STORED = "stored"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def of(cls, record: ReplicationRecord | None) -> AtOwner:
+        if record is None:
+            return cls.UNKNOWN
+        if record.cancelled:
+            return cls.CANCELLED
+        return cls.STORED if record.stored else cls.OPEN
+
+
+class Here(StrEnum):
+    """How our item stands."""
+
+    NONE = "none"
+    OPEN = "open"
+    HELD = "held"
+    """A live worker runs it."""
+    SUCCEEDED = "succeeded"
+    GIVEN_UP = "given up"
+
+    @classmethod
+    def of(cls, status: str | None, lease_expires_at: datetime | None, now: datetime) -> Here:
+        match status:
+            case None:
+                return cls.NONE
+            case Status.SUCCESS:
+                return cls.SUCCEEDED
+            case Status.FAILED | Status.CANCELLED:
+                return cls.GIVEN_UP
+            case Status.RUNNING if lease_expires_at is not None and lease_expires_at >= now:
+                return cls.HELD
+            case _:
+                return cls.OPEN
+
+
+class Step(StrEnum):
+    """What is to be done."""
+
+    NOTHING = "nothing"
+    MAKE = "make an item"
+    REOPEN = "open the item again"
+    TELL = "tell the owner"
+    CLOSE = "close the item"
+    REPORT_UNKNOWN = "report: unknown to its owner"
+    REPORT_UNPROVEN = "report: stored for its owner, no receipt here"
+    REPORT_UNCOUNTED = "report: stored here, cancelled at its owner"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that matters of one transfer."""
+
+    owner: AtOwner
+    item: Here
+    has_receipt: bool = False
+    notice: Here = Here.NONE
+    """The item that tells the owner that we gave the transfer up."""
+
+
+def decide(found: Situation) -> Step:
+    """See the module's docstring."""
+    if found.item is Here.HELD:
+        return Step.NOTHING
+    match found.owner:
+        case AtOwner.OPEN:
+            return _while_wanted(found)
+        case AtOwner.STORED if found.item is Here.OPEN:
+            return Step.CLOSE
+        case AtOwner.STORED if not found.has_receipt:
+            return Step.REPORT_UNPROVEN
+        case AtOwner.CANCELLED if found.item is Here.OPEN:
+            return Step.CLOSE
+        case AtOwner.CANCELLED if found.item is Here.SUCCEEDED:
+            return Step.REPORT_UNCOUNTED
+        case AtOwner.UNKNOWN if found.item in (Here.OPEN, Here.NONE):
+            return Step.REPORT_UNKNOWN
+    return Step.NOTHING
+
+
+def _while_wanted(found: Situation) -> Step:
+    match found.item:
+        case Here.NONE:
+            return Step.MAKE
+        case Here.OPEN:
+            return Step.NOTHING
+        case _ if found.has_receipt:
+            return Step.REOPEN
+        case Here.SUCCEEDED:
+            return Step.REPORT_UNPROVEN
+        case _ if found.notice in (Here.OPEN, Here.HELD):
+            return Step.NOTHING
+    return Step.TELL
