@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dpn.cli.node import ConfigOption, Node, open_node
+from dpn.database import reading
 from dpn.errors import Misconfigured
 from dpn.files import replace_file
 from dpn.registry.wire import format_instant
 
 if TYPE_CHECKING:
     from dpn.registry.archive import Contents, KindResult, PeerExport, Problem
+    from dpn.registry.catalogue import SetAside
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
@@ -31,11 +34,11 @@ EXIT_UNUSABLE = 2
 STREAM = "-"
 ONLY_FOR_US = 0o600
 
+MAX_LIMIT = 1_000_000
+
 app = typer.Typer(
     help="The registry as a whole: into a file, out of one, and what sync has set aside.", no_args_is_help=True
 )
-
-PeerOption = Annotated[str | None, typer.Option("--peer", help="Only what this peer showed.")]
 
 
 @app.command("export")
@@ -108,6 +111,32 @@ def import_registry(
         Console().print(_table(contents, results, dry_run=dry_run))
     if any(result.problems for result in results.values()):
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("aside")
+def list_aside(
+    context: typer.Context,
+    peer: Annotated[str | None, typer.Option("--peer", help="Only what this peer showed.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MAX_LIMIT, help="At most so many, those seen last first.")
+    ] = 1000,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, nothing else.")] = False,
+) -> None:
+    """List the records that sync could not take over, and why. Each is tried again with every sync."""
+    from dpn.registry.catalogue import count_set_aside, set_aside_of
+
+    with open_node(context, config, "dpn-registry") as node, reading(node.sessions) as session:
+        found = set_aside_of(session, peer, limit=limit)
+        counts = count_set_aside(session)
+    if as_json:
+        for one in found:
+            print(json.dumps(_aside(one)))
+    else:
+        Console().print(_aside_table(found))
+    count = sum(counts.values()) if peer is None else counts.get(peer, 0)
+    if count > len(found):
+        typer.echo(f"dpn: {len(found)} of {count}: --limit shows more", err=True)
 
 
 def _client(node: Node, peer: str) -> Any:
@@ -194,6 +223,25 @@ def _table(contents: Contents, results: dict[str, KindResult], *, dry_run: bool)
     for name, result in results.items():
         table.add_row(name, *(str(value) for value in asdict(result).values()))
     return table
+
+
+def _aside(one: SetAside) -> dict[str, Any]:
+    times = {"first_seen_at": format_instant(one.first_seen_at), "last_seen_at": format_instant(one.last_seen_at)}
+    return asdict(one) | times
+
+
+def _aside_table(found: list[SetAside]) -> Table:
+    table = Table("peer", "records", "key", "status", "since", "seen last", "reason", box=None)
+    for one in found:
+        times = (format_instant(one.first_seen_at), format_instant(one.last_seen_at))
+        cells = (one.peer, one.kind, one.key, str(one.status), *times, one.reason)
+        table.add_row(*(escape(_printable(text)) for text in cells))
+    return table
+
+
+def _printable(text: str) -> str:
+    """What a stranger wrote, unable to move the cursor."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _fail(message: str) -> NoReturn:

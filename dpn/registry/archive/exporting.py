@@ -16,8 +16,8 @@ from dpn.errors import PermanentError
 from dpn.registry.archive.lines import Header
 from dpn.registry.archive.writing import ArchiveWriter
 from dpn.registry.catalogue import KINDS, MEMBERS, NODES, Kind, batches
+from dpn.registry.catalogue.members import sources_of
 from dpn.registry.records import MemberRecord, Record
-from models.registry import MemberSource
 
 BATCH_RECORDS = 1000
 
@@ -67,14 +67,8 @@ def _in_order(session: Session, kind: Kind[Any]) -> Iterator[list[Any]]:
 
 
 def _write(session: Session, writer: ArchiveWriter, kind: Kind[Any], batch: Iterable[Record]) -> None:
-    sources = _sources(session, batch) if kind is MEMBERS else {}
+    sources = sources_of(session, [member.key[0] for member in batch]) if kind is MEMBERS else {}
     for record in batch:
         writer.add(kind.name, record)
         if isinstance(record, MemberRecord) and record.member_id in sources:
             writer.add_source(record, sources[record.member_id])
-
-
-def _sources(session: Session, members: Iterable[Record]) -> dict[str, str]:
-    ids = [member.key[0] for member in members]
-    statement = select(MemberSource.member_id, MemberSource.peer).where(MemberSource.member_id.in_(ids))
-    return {row.member_id: row.peer for row in session.execute(statement)}

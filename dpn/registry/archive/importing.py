@@ -21,6 +21,7 @@ from dpn.registry.archive.lines import Entry
 from dpn.registry.archive.merging import Origin, different, merge
 from dpn.registry.archive.reading import ArchiveReader
 from dpn.registry.catalogue import BAGS, KINDS, Kind, find_many
+from dpn.registry.catalogue.known import known_bags
 from dpn.registry.catalogue.saving import save
 from dpn.registry.records import BagRecord, Record
 from dpn.registry.rules import Refused
@@ -178,10 +179,7 @@ def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
 
 def _known_bags(session: Session, records: Iterable[Record], foreseen: ForeseenBags) -> set[str]:
     wanted = {bag for record in records if isinstance(bag := getattr(record, "bag", None), str)}
-    if not wanted:
-        return set()
-    column = BAGS.table.c.uuid
-    return {*session.scalars(select(column).where(column.in_(wanted)))} | foreseen.known(wanted)
+    return known_bags(session, wanted) | foreseen.known(wanted)
 
 
 def _holders(session: Session, records: Iterable[Record], foreseen: ForeseenBags) -> dict[FamilyPlace, str]:
