@@ -77,9 +77,22 @@ class Record(BaseModel):
         """The same record with other values, checked as one from outside would be."""
         return type(self).model_validate({**dict(self), **fields})
 
+    @classmethod
+    def trusted(cls, fields: dict[str, Any]) -> Self:
+        """The record of exactly these fields, which were checked before: ten times as quick as to check them."""
+        record = cls.__new__(cls)
+        for name, value in (
+            ("__dict__", fields),
+            ("__pydantic_fields_set__", set(fields)),
+            ("__pydantic_extra__", None),
+            ("__pydantic_private__", None),
+        ):
+            object.__setattr__(record, name, value)
+        return record
+
     @property
     def key(self) -> tuple[str, ...]:
-        return tuple(getattr(self, name) for name in self.KEY)
+        return tuple([getattr(self, name) for name in self.KEY])
 
     @property
     def stamp(self) -> datetime:

@@ -41,7 +41,7 @@ class Kind(Generic[R]):
     """Filters that are more than that."""
     one_of_each: tuple[str, ...] = ()
     """The columns for each of whose values the latest record may be asked for; none where all records are."""
-    columns: Callable[[R], dict[str, Any]] = lambda record: _plain(dict(record))
+    columns: Callable[[R], dict[str, Any]] = lambda record: _plain(vars(record))
     values: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: _frozen(row)
 
     @property
@@ -63,7 +63,7 @@ class Kind(Generic[R]):
     def read(self, row: RowMapping, **more: Any) -> R:
         """The record in a row: trusted, it was checked when it came in."""
         columns: dict[Any, Any] = dict(row)
-        return cast("R", self.record.model_construct(**self.values(columns), **more))
+        return self.record.trusted(self.values(columns) | more)
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
@@ -72,9 +72,12 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _frozen(fields: dict[str, Any]) -> dict[str, Any]:
-    if any(isinstance(value, DamagedJson) for value in fields.values()):
-        raise ValueError("a row of the registry is damaged: restore it from a peer or a backup")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    for name, value in fields.items():
+        if isinstance(value, list):
+            fields[name] = tuple(value)
+        elif isinstance(value, DamagedJson):
+            raise ValueError("a row of the registry is damaged: restore it from a peer or a backup")
+    return fields
 
 
 def _table(row: type[Base]) -> Table:
@@ -82,7 +85,7 @@ def _table(row: type[Base]) -> Table:
 
 
 def _node_columns(node: NodeRecord) -> dict[str, Any]:
-    fields = _plain(dict(node))
+    fields = _plain(vars(node))
     storage: StorageRecord = fields.pop("storage")
     return fields | {"storage_region": storage.region, "storage_type": storage.type}
 
@@ -94,7 +97,7 @@ def _node_values(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bag_columns(bag: BagRecord) -> dict[str, Any]:
-    fields = _plain(dict(bag))
+    fields = _plain(vars(bag))
     del fields["replicating_nodes"]  # rows of their own, see BagReplica
     return fields
 
