@@ -39,6 +39,7 @@ from dpn.registry.client import IncompleteList, NoAnswer, RegistryClient, Reject
 from dpn.registry.records import Record
 from dpn.telemetry.logs import Log
 from models.registry import SyncMark
+from workers.sync_handovers import ask_former_admins
 from workers.sync_results import SET_ASIDE, PeerResult, TypeResult
 from workers.sync_walks import Rows, Walk, records_of, unusable_of, walks
 
@@ -95,6 +96,8 @@ class Sync:
             results = list(threads.map(lambda one: one.run(), rounds))
         # What a peer told us of others' bags could wait for those others, who were read at the same time.
         for one in rounds:
+            if one.result.set_aside:
+                one.step(SET_ASIDE, partial(one.take_over_bags, self.clients))
             if len(rounds) > 1 and one.waits_for_others:
                 one.step(SET_ASIDE, one.take_up_again)
         for result in results:
@@ -197,6 +200,13 @@ class _Round:
         if expired:
             self._log.warning("set aside for too long: forgotten", peer=self._peer, records=expired)
 
+    def take_over_bags(self, clients: Mapping[str, RegistryClient]) -> None:
+        """Bags that others administered until now, and that they say are this peer's, too."""
+        applied = ask_former_admins(self._peer, clients, self._sessions)
+        if applied.updated:
+            self.result.of(SET_ASIDE).count(applied)
+            self.take_up_again()
+
     def _begin(self) -> None:
         """The marks; then the peer's own record: the rules take of it what it may say about itself."""
         columns = (SyncMark.record_type, SyncMark.high_water, SyncMark.list_state)
@@ -217,12 +227,12 @@ class _Round:
             result.nothing_new = True
             self._move(walk, mark)
             return
-        # By its own stamps, but never ahead of us or of its own clock: one record stamped in 2199, or what it stamped
-        # before its clock was put right, must not hide what follows.
+        # By its own stamps, but never ahead of us or of its own clock: one record stamped in 2199, or before its
+        # clock was put right, must not hide what follows.
         now = min(now, self._client.time_there or now)
         newest = mark.high_water
         try:
-            for rows in walk.batches(None if self._full else mark.start):
+            for rows in walk.batches(None if self._full or walk.is_read_whole else mark.start):
                 self._take(walk.kind, rows, result)
                 stamps = [min(record.stamp, now) for record in records_of(rows)]
                 newest = max([*stamps, *([newest] if newest else [])], default=None)

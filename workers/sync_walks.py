@@ -35,6 +35,8 @@ class Walk:
     pages: Callable[..., Iterator[Rows]]
     filters: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    is_read_whole: bool = False
+    """From the beginning, whenever anything changed: its stamps are of many clocks, and do not say what is new."""
 
     def batches(self, after: datetime | None) -> Iterator[Rows]:
         """What has changed since `after`, in batches; the peer is asked for more while one is worked on."""
@@ -45,7 +47,7 @@ def walks(peer: str, client: RegistryClient) -> tuple[Walk, ...]:
     """All that is the peer's to say, what is referred to first."""
     bags = tuple(f"bag {letter}" for letter in "IRD")
     return (
-        Walk("member", MEMBERS, client.list_members),
+        Walk("member", MEMBERS, client.list_members, is_read_whole=True),
         *(Walk(f"bag {x}", BAGS, client.list_bags, {"admin_node": peer, "bag_type": x}) for x in "IRD"),
         Walk("digest", DIGESTS, client.list_digests, {"node": peer}, bags),
         Walk("ingest", INGESTS, client.list_ingests, {}, bags),
