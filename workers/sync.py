@@ -51,6 +51,9 @@ OVERLAP = timedelta(minutes=10)
 SECONDS_A_PEER = 1800.0
 """How long a round over several peers reads one: a slow one must not keep the next round from the others."""
 
+FULL_SECONDS_A_PEER = 4 * 3600.0
+"""The same where everything is read again."""
+
 MAX_THREADS = 16
 """As many connections as the database is asked for at most by default."""
 
@@ -87,7 +90,8 @@ class Sync:
     def run(self, *, only: str | None = None, full: bool = False) -> list[PeerResult]:
         """One round over all peers, or `only` one; `full` reads everything again, whatever the marks say."""
         peers = [peer for peer in self.clients if only in (None, peer)]
-        until = None if only or full else self.clock.monotonic() + SECONDS_A_PEER
+        seconds = FULL_SECONDS_A_PEER if full else SECONDS_A_PEER
+        until = None if only else self.clock.monotonic() + seconds
         with ThreadPoolExecutor(min(MAX_THREADS, max(1, len(peers)))) as threads:
             rounds = [
                 _Round(peer, self.clients[peer], self.sessions, self.clock, self.log, full, until)
@@ -290,6 +294,6 @@ class _Round:
     def _require_time(self) -> None:
         if self._until is not None and self._clock.monotonic() > self._until:
             raise OutOfTime(
-                f"reading {self._peer} takes more than {SECONDS_A_PEER:g} seconds, and other nodes wait for the "
-                f"next round: read it once by itself, with `dpn sync --node {self._peer}`"
+                f"reading {self._peer} takes longer than a round over all nodes may, and others wait for the next: "
+                f" read it once by itself, with `dpn sync --node {self._peer}`"
             )
