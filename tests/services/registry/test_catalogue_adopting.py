@@ -33,7 +33,7 @@ from tests.fixtures.catalogue import adopt, at_once, catalogue_of_north, empty, 
 from tests.fixtures.records import DIGEST, LONG_AGO, OTHER_DIGEST, a_bag, a_digest, a_node, a_transfer, uuid
 
 PEERS = ("south", "west", "east")
-SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
+SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=40)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.registry.records import RestoreRecord
@@ -180,6 +180,7 @@ PROPOSALS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([OWNER, HOLDER, STRANGER]), PROPOSALS)))
 def test_no_history_ever_takes_anything_back(history: list[tuple[Caller, dict[str, Any]]]) -> None:
     record = REQUESTED

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.registry.records import IngestRecord
@@ -84,6 +84,7 @@ def test_nothing_is_said_twice(nodes: tuple[str, ...], latest: IngestRecord | No
     assert due(nodes, latest) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sets(st.sampled_from([*ALL, "east"])), st.integers(-5, 5))))
 def test_the_newest_ingest_record_is_always_the_bags_state_whatever_the_clock_does(
     steps: list[tuple[set[str], int]],

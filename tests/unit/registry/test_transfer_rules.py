@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.registry.records import ReplicationRecord
@@ -294,6 +294,7 @@ PROPOSALS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([OWNER, RECEIVER, STRANGER]), PROPOSALS, st.sampled_from([DIGEST, None])))
 )
