@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from dpn.bags.digests import ALGORITHMS, Hasher
-from dpn.bags.entries import Entry, Opened, changed
+from dpn.bags.entries import Content, Entry, Opened, changed
 from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.bags.hash_lanes import HashLanes
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.bags.metadata import DECLARATION_TEXT, DpnMetadata
 from dpn.bags.sinks import FolderSink, Sink, TarSink
-from dpn.bags.sources import refuse_unfit_name
+from dpn.bags.sources import is_plainly_fit, refuse_unfit_name
 from dpn.bags.workers import READ_BYTES, Progress
 
 MANIFEST_KEPT_IN_MEMORY_BYTES = 8 << 20
 SMALL_FILE_BYTES = READ_BYTES
 """Up to here a file is read, hashed and written in one go: not worth a thread."""
 REQUIRED_ALGORITHM = "sha256"
+LINES_AT_ONCE = 500
 
 Form = Literal["tar", "folder"]
 
@@ -76,6 +77,8 @@ class _Bag:
         self._manifests = manifests
         self._algorithms = tuple(manifests)
         self._tag_lines: dict[str, list[tuple[bytes, bytes]]] = {algorithm: [] for algorithm in manifests}
+        self._lines: dict[str, list[bytes]] = {algorithm: [] for algorithm in manifests}
+        """Of the manifests, until there are enough of them to be written."""
         self._progress = progress
         self.payload_bytes = 0
         self.payload_files = 0
@@ -83,21 +86,25 @@ class _Bag:
     def add(self, entry: Entry) -> None:
         name, content = entry.name, entry.content
         self._progress.tick()
-        refuse_unfit_name(name, os.fsdecode(name) if content is None else content.where)
+        if not is_plainly_fit(name):
+            refuse_unfit_name(name, os.fsdecode(name) if content is None else content.where)
         if content is None:
             return self._sink.add_folder(name)
         with content.open() as file:
-            if entry.claims.size is not None and entry.claims.size != file.size:
-                raise ClaimRefuted(content.where, "size", f"{entry.claims.size:,}", f"{file.size:,}")
-            hashers = self._copy(name, file, self._algorithms_of(entry), content.where)
             size = file.size
-        _verify(entry, hashers, content.where)
+            if entry.claims.size not in (None, size):
+                raise ClaimRefuted(content.where, "size", f"{entry.claims.size:,}", f"{size:,}")
+            hashers = self._copy(name, file, self._algorithms_of(entry), content)
+        if entry.deliver is not None or entry.claims.digests:
+            _verify(entry, hashers, content.where)
         if not name.startswith(PAYLOAD_PREFIX):
             return self._note_tag_file(name, hashers)
-        for algorithm, manifest in self._manifests.items():
-            manifest.write(b"%s  %s\n" % (hashers[algorithm].hexdigest().encode(), name))
+        for algorithm, lines in self._lines.items():
+            lines.append(f"{hashers[algorithm].hexdigest()}  ".encode() + name)
         self.payload_bytes += size
         self.payload_files += 1
+        if self.payload_files % LINES_AT_ONCE == 0:
+            self._write_lines()
         return None
 
     def add_text(self, name: bytes, text: str) -> None:
@@ -107,43 +114,50 @@ class _Bag:
 
     def add_manifests(self) -> None:
         """The last things of a bag: manifests, then the tag manifests that hold those."""
+        self._write_lines()
         for algorithm, manifest in self._manifests.items():
             self._add_manifest(b"manifest-%s.txt" % algorithm.encode(), manifest)
         for algorithm, noted in self._tag_lines.items():
             content = b"".join(b"%s  %s\n" % (checksum, name) for name, checksum in sorted(noted))
             self._sink.add_file(b"tagmanifest-%s.txt" % algorithm.encode(), content)
 
+    def _write_lines(self) -> None:
+        for algorithm, lines in self._lines.items():
+            if lines:
+                self._manifests[algorithm].write(b"\n".join(lines) + b"\n")
+                lines.clear()
+
     def _algorithms_of(self, entry: Entry) -> Iterable[str]:
         if not entry.algorithms and not entry.claims.digests:
             return self._algorithms
         return sorted({*self._algorithms, *entry.algorithms, *entry.claims.digests})
 
-    def _copy(self, name: bytes, file: Opened, algorithms: Iterable[str], where: str) -> dict[str, Hasher]:
+    def _copy(self, name: bytes, file: Opened, algorithms: Iterable[str], content: Content) -> dict[str, Hasher]:
         """Source to sink, read once; the digests are complete when this returns. Raises BagChanged."""
         if file.size <= SMALL_FILE_BYTES:
             data = file.read_all()
             if len(data) != file.size or not file.is_unchanged():
-                raise changed(where)
+                raise changed(content.where)
             self._sink.add_file(name, data)
             self._progress.add(len(data), 1)
             return {algorithm: ALGORITHMS[algorithm](data) for algorithm in algorithms}
         hashers = {algorithm: ALGORITHMS[algorithm]() for algorithm in algorithms}
         self._sink.begin_file(name, file.size)
-        self._copy_large(file, tuple(hashers.values()), where)
+        self._copy_large(file, tuple(hashers.values()), content)
         self._sink.end_file()
         if not file.is_unchanged():
-            raise changed(where)
+            raise changed(content.where)
         self._progress.add(0, 1)
         return hashers
 
-    def _copy_large(self, file: Opened, hashers: tuple[Hasher, ...], where: str) -> None:
+    def _copy_large(self, file: Opened, hashers: tuple[Hasher, ...], content: Content) -> None:
         """Threads hash one buffer while this one writes it and reads the next."""
         left = file.size
         while left:
             buffer = self._lanes.buffer()
             count = file.read_into(buffer[:left])
             if not count:
-                raise changed(where)
+                raise changed(content.where)
             self._lanes.hash(buffer, count, hashers)
             self._sink.write(buffer[:count])
             left -= count

@@ -126,8 +126,8 @@ class _OpenFile:
         return os.read(self._fd, self.size + 1)
 
     def is_unchanged(self) -> bool:
-        now, then = os.fstat(self._fd), self._status
-        return (now.st_size, now.st_mtime_ns) == (then.st_size, then.st_mtime_ns)
+        now = os.fstat(self._fd)
+        return now.st_mtime_ns == self._status.st_mtime_ns and now.st_size == self.size
 
 
 class SliceContent:
