@@ -10,8 +10,9 @@ through from its start. At the end as many records must have been seen as the pe
 fewer, its beginning is read again (changed records go there), then the whole list; if that brings nothing new, the
 walk ends with ShortList: what was read is right, but something may be missing, and no mark may move.
 
-What cannot be had: records that neither the peer's pages nor its count know of; and, where pages are counted, to
-notice that as many records left the list before the place where we are as joined it behind.
+What cannot be had: records that neither the peer's pages nor its count know of; to notice, where pages are
+counted, that as many records left the list before the place where we are as joined it behind; and to be sure of a
+list that comes in another order with every request and shows more than it counts.
 """
 
 from __future__ import annotations
@@ -32,9 +33,15 @@ Fetch = Callable[[int, str | None], RowsOfAPage]
 SPARE_PAGES = 20
 """How many more pages are read than the list should have, for what moves and is read again."""
 
+SMALLEST_PAGE = 10
+"""A first page of so many may be all that the peer gives at once: the next one is asked for whatever it says."""
+
 MAX_PAGES = 100_000
-MAX_PASSES = 4
+MAX_PASSES = 10
 """How often a list is counted through that shows fewer records than it says."""
+
+MAX_BARREN_PASSES = 4
+"""How many of them may bring nothing new where the list has another order than it should; else one."""
 
 MOST_REPEATED = 4
 """At most one in so many rows of a page is read twice for the sake of a page that begins at a time."""
@@ -59,7 +66,7 @@ class Reading:
     stamp: str
 
     def identity(self, row: Any) -> int:
-        """A number that only this record has."""
+        """A number that only this record has. What is no record counts as one: the peer counts it, too."""
         if isinstance(row, dict):
             return hash(tuple(str(row.get(name)).lower() for name in self.key))
         return hash(str(row)[:1000])
@@ -100,16 +107,20 @@ class ListWalk:
         yield from self._pass(by_time=True)
         if self._is_ordered and self._missing():
             yield from self._pass(by_time=True, until=self._newest)
-        for _ in range(MAX_PASSES):
-            if self._is_ordered and not self._missing():
-                return
-            known = len(self._seen)
-            yield from self._pass(by_time=False)
-            self._is_ordered = True  # it no longer matters
-            if self._missing() and len(self._seen) == known:
-                break
+        if not self._is_ordered or self._missing():
+            yield from self._count_through()
         if missing := self._missing():
             raise ShortList(f"{missing} of the {self._count} records that it counts did not show")
+
+    def _count_through(self) -> Iterator[list[Any]]:
+        """The whole list by page numbers, again as long as records are missing and there is hope to see them."""
+        patience = MAX_BARREN_PASSES if not self._is_ordered else 1
+        for _ in range(MAX_PASSES):
+            known = len(self._seen)
+            yield from self._pass(by_time=False)
+            patience -= len(self._seen) == known
+            if not self._missing() or patience == 0:
+                return
 
     def _missing(self) -> int:
         return max(0, self._count - len(self._seen))
@@ -194,7 +205,7 @@ class _Tally:
             if page.has_next or counted_on:
                 raise EndlessList("every page holds the same rows")
             return True
-        is_full = len(page.rows) >= (PAGE_SIZE if self._pages == 1 else self._largest)
+        is_full = len(page.rows) >= (SMALLEST_PAGE if self._pages == 1 else self._largest)
         return not (is_full or len(page.rows) > page.count or page.has_next or counted_on)
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.registry import strict_json
@@ -108,7 +108,7 @@ def test_a_still_list_is_read_whole_and_hardly_anything_twice(count: int, second
     peer = MovingList(spread(count, seconds=seconds), before=before)
     rows = walk(peer)
     assert set(ids_of(rows)) == set(range(count))
-    assert peer.requests <= count // PAGE_SIZE + 3
+    assert peer.requests <= count // PAGE_SIZE + 4
     if before != "ignored":
         assert len(rows) == count
 
@@ -139,6 +139,8 @@ def test_a_full_page_is_not_believed_to_be_the_last() -> None:
         return RowsOfAPage(rows, len(rows), has_next=False)
 
     assert sum(len(rows) for rows in ListWalk(page, BY_ID).pages()) == 350
+    peer.page_size = 24
+    assert sum(len(rows) for rows in ListWalk(page, BY_ID).pages()) == 350
 
 
 def test_a_peer_that_shows_its_last_page_for_all_that_follow_is_read_to_its_end() -> None:
@@ -167,6 +169,7 @@ STAMPS = st.lists(st.floats(1000, 1400), min_size=1, max_size=400).map(lambda st
 CROWDED = st.lists(st.integers(1000, 1002), min_size=1, max_size=400).map(lambda stamps: dict(enumerate(stamps)))
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 400), scripts(ADDED, CHANGED, REMOVED), PAGE_SIZES, st.sampled_from(["exclusive", "inclusive"])
 )
@@ -178,6 +181,7 @@ def test_where_the_order_holds_whatever_comes_goes_and_changes_takes_no_other_re
     assert set(range(count)) - peer.touched <= read
 
 
+@settings(deadline=None)
 @given(CROWDED, scripts(CHANGED), PAGE_SIZES, st.sampled_from(["exclusive", "inclusive"]))
 def test_where_many_have_one_second_changes_take_no_other_record_with_them(
     stamps: Rows, script: dict[int, list[Event]], page_size: int, before: str
@@ -188,6 +192,7 @@ def test_where_many_have_one_second_changes_take_no_other_record_with_them(
     assert everything - peer.touched <= read
 
 
+@settings(deadline=None)
 @given(CROWDED, scripts(REMOVED), PAGE_SIZES)
 def test_where_many_have_one_second_removals_take_no_other_record_with_them(
     stamps: Rows, script: dict[int, list[Event]], page_size: int
@@ -198,6 +203,7 @@ def test_where_many_have_one_second_removals_take_no_other_record_with_them(
     assert everything - peer.touched <= read
 
 
+@settings(deadline=None)
 @given(
     st.one_of(STAMPS, CROWDED),
     scripts(ADDED),
@@ -213,6 +219,7 @@ def test_records_that_never_change_are_all_read_whatever_the_order_and_what_join
     assert everything <= set(ids_of(walk(peer)))
 
 
+@settings(deadline=None)
 @given(st.one_of(STAMPS, CROWDED), PAGE_SIZES, st.integers(0, 1000), st.sampled_from(["exclusive", "ignored"]))
 def test_a_list_without_any_order_is_read_whole_or_said_to_be_short(
     stamps: Rows, page_size: int, seed: int, before: str
@@ -280,6 +287,7 @@ def test_a_list_that_shrinks_for_ever_ends() -> None:
             pass
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(st.integers(-5, 500), max_size=120), st.integers(0, 1000), st.booleans())))
 def test_whatever_the_pages_are_the_walk_ends(pages: list[tuple[list[int], int, bool]]) -> None:
     fetched = 0
