@@ -30,12 +30,11 @@ from sqlalchemy import func, select
 from dpn.bags import DpnMetadata, build_bag
 from dpn.cli.demo.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
 from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.deposit import deposit_all
 from dpn.cli.demo.node import Node
 from dpn.cli.demo.place import link
-from dpn.cli.demo.sources import Deposit
 from dpn.registry.records import BagRecord
 from models.work import Status, WorkItem
+from tests.fixtures.offered_bags import OfferedBag, deposit_all
 
 WORKERS = ("copy", "validate", "replication-store")
 MEMBER = "ae7e2c33-9e0a-4d0e-8b5c-0e2a5f1c7d11"
@@ -85,7 +84,7 @@ def main() -> int:
     return 0
 
 
-def _measure(name: str, cluster: Cluster, bags: list[Deposit]) -> Figure:
+def _measure(name: str, cluster: Cluster, bags: list[OfferedBag]) -> Figure:
     north, south = cluster.nodes["north"], cluster.nodes["south"]
     deposit_all(north, bags, ["south"], now=datetime.now(UTC))
     bare = _bare_tools(cluster, bags)
@@ -111,7 +110,7 @@ def _stage_seconds(node: Node, newest: int) -> dict[str, float]:
     }
 
 
-def _bare_tools(cluster: Cluster, bags: list[Deposit]) -> tuple[float, float, float]:
+def _bare_tools(cluster: Cluster, bags: list[OfferedBag]) -> tuple[float, float, float]:
     """Seconds of rsync, sha256 and upload of all bags, one after the other, as a shell script would."""
     north, south = cluster.nodes["north"], cluster.nodes["south"]
     target = south.place.volume.parent / "bare"
@@ -127,13 +126,13 @@ def _bare_tools(cluster: Cluster, bags: list[Deposit]) -> tuple[float, float, fl
     if BARE_BUCKET not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
         client.create_bucket(Bucket=BARE_BUCKET)
 
-    def rsync(bag: Deposit) -> None:
+    def rsync(bag: OfferedBag) -> None:
         _run("rsync", "--inplace", link(north.ports, "south", bag.uuid), str(target / f"{bag.uuid}.tar"))
 
-    def sha256(bag: Deposit) -> None:
+    def sha256(bag: OfferedBag) -> None:
         _run("openssl", "dgst", "-sha256", str(target / f"{bag.uuid}.tar"))
 
-    def upload(bag: Deposit) -> None:
+    def upload(bag: OfferedBag) -> None:
         client.upload_file(str(target / f"{bag.uuid}.tar"), BARE_BUCKET, f"{bag.uuid}.tar")
 
     seconds = (_timed(rsync, bags), _timed(sha256, bags), _timed(upload, bags))
@@ -143,7 +142,7 @@ def _bare_tools(cluster: Cluster, bags: list[Deposit]) -> tuple[float, float, fl
     return seconds
 
 
-def _timed(work: Callable[[Deposit], None], bags: Iterable[Deposit]) -> float:
+def _timed(work: Callable[[OfferedBag], None], bags: Iterable[OfferedBag]) -> float:
     started = time.monotonic()
     for bag in bags:
         work(bag)
@@ -154,7 +153,7 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _make_bag(folder: Path, size: int, number: int) -> Deposit:
+def _make_bag(folder: Path, size: int, number: int) -> OfferedBag:
     source = folder / f"source-{size}-{number}"
     source.mkdir()
     block = os.urandom(1 << 20)
@@ -166,7 +165,7 @@ def _make_bag(folder: Path, size: int, number: int) -> Deposit:
     metadata = DpnMetadata(local_id=source.name, ingest_node="north", bagging_date=date(2024, 1, 2))
     built = build_bag(source, out, metadata=metadata)
     (source / "payload.bin").unlink()
-    return Deposit(
+    return OfferedBag(
         tar=built.path,
         source=str(source),
         size=built.size,

@@ -15,14 +15,14 @@ import pytest
 
 from dpn.cli.demo.cluster import Cluster
 from dpn.cli.demo.copies import read_back
-from dpn.cli.demo.deposit import Request, deposit_all
+from dpn.cli.demo.deposit import Request
 from dpn.cli.demo.node import Node
 from dpn.cli.demo.ports import LOOPBACK, free_ports
-from dpn.cli.demo.sources import take_all
 from dpn.cli.demo.watch import Position, Watch
 from dpn.database import reading
 from dpn.registry.catalogue import TRANSFERS, find
 from dpn.registry.records import ReplicationRecord
+from tests.fixtures.offered_bags import deposit_all, take_all
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,10 @@ from sqlalchemy import select
 from dpn.cli.demo.backends import BrokerKind, DatabaseKind, Kinds
 from dpn.cli.demo.cluster import Cluster
 from dpn.cli.demo.copies import read_back
-from dpn.cli.demo.deposit import Request, deposit_all
+from dpn.cli.demo.deposit import Request
 from dpn.cli.demo.node import Node
-from dpn.cli.demo.sources import take_all
 from models.work import AuditEvent, Task, WorkItem
+from tests.fixtures.offered_bags import deposit_all, take_all
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def requests(cluster: Cluster, tmp_path: Path) -> list[Request]:
         folder.mkdir()
         (folder / "data.raw").write_bytes(os.urandom(200_000))
         sources.append(str(folder))
-    deposits = take_all(sources, tmp_path / "built", node="north", say=lambda _: None)
+    deposits = take_all(sources, tmp_path / "built", node="north")
     return deposit_all(cluster.nodes["north"], deposits, ["south"], now=datetime.now(UTC))
 
 

@@ -20,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from dpn.cancellation import Cancellation
 from dpn.cli.demo.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
 from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.deposit import Request, deposit_all
+from dpn.cli.demo.deposit import Request
 from dpn.cli.demo.node import Node
 from dpn.cli.demo.processes import checkout
 from dpn.cli.demo.services import Services
-from dpn.cli.demo.sources import take_all
 from models.work import WorkItem
+from tests.fixtures.offered_bags import deposit_all, take_all
 
 ON_SERVERS = Kinds(BrokerKind.NSQ, DatabaseKind.POSTGRESQL, StoreKind.S3)
 ON_FILES = Kinds()

@@ -1,32 +1,42 @@
-"""Deposits bags at a node: its registry's records, and the tars where the other nodes fetch them."""
+"""Deposits the sources at a node as its operator would, and follows them until their bags are offered."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Literal, TypeVar
-from uuid import uuid4
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dpn.cancellation import Cancellation
-from dpn.cli.demo.errors import Broken
+from dpn.cli.demo.errors import Unusable
 from dpn.cli.demo.node import Node
-from dpn.cli.demo.place import link
-from dpn.cli.demo.sources import Deposit
-from dpn.registry.catalogue import add_bag, add_digest, add_transfer
-from dpn.registry.records import DigestRecord, Record, ReplicationRecord
-from dpn.registry.rules import Caller, Decision, Refused
+from dpn.cli.demo.sources import MEMBER, Source
+from dpn.clock import Clock
+from dpn.database import reading
+from dpn.ingest.submission import DepositRefused, submit
+from dpn.registry.catalogue import BAGS, TRANSFERS, add_member, find, find_many
+from dpn.registry.records import BagRecord, MemberRecord
+from dpn.registry.rules import Caller
 from dpn.registry.wire import utc_second
+from models.manifests import IngestManifest, read_manifest
+from models.work import Status, WorkItem
+from workers.pipelines import PIPELINES
 
-ALGORITHM: Literal["sha256"] = "sha256"
-PROTOCOL = "rsync"
-COPY_BYTES = 1024 * 1024
 
-R = TypeVar("R", bound=Record)
+@dataclass(frozen=True)
+class Deposit:
+    """A bag that is to be replicated. `sha256` is of the whole tar, `size` its bytes."""
+
+    source: str
+    size: int
+    sha256: str
+    tag_manifest_sha256: str
+    record: BagRecord
+
+    @property
+    def uuid(self) -> str:
+        return self.record.uuid
 
 
 @dataclass(frozen=True)
@@ -38,71 +48,76 @@ class Request:
     replication_id: str
 
 
-def deposit_all(
-    owner: Node,
-    deposits: Sequence[Deposit],
-    to_nodes: Sequence[str],
-    *,
-    now: datetime,
-    cancellation: Cancellation | None = None,
-) -> list[Request]:
-    """Asks each of `to_nodes` to replicate each bag of `owner`. Raises Broken if its registry refuses, OSError."""
-    requests = [Request(deposit, to_node, str(uuid4())) for deposit in deposits for to_node in to_nodes]
-    for request in requests:
-        offered = owner.place.outbound / request.to_node / f"{request.deposit.uuid}.tar"
-        _offer(request.deposit.tar, offered, cancellation or Cancellation())
-    with owner.sessions.begin() as session:
-        _enter(session, owner, deposits, requests, utc_second(now))
-    return requests
+@dataclass(frozen=True)
+class Ingest:
+    """Where the ingest of a source stands. `requests`: the transfers that it has asked for, once all are."""
+
+    source: Source
+    item_id: int
+    bag: str
+    stage: str = "package"
+    status: str = Status.PENDING
+    note: str = ""
+    requests: tuple[Request, ...] = ()
+
+    @property
+    def is_final(self) -> bool:
+        return Status(self.status).is_final
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether there is nothing more to wait for before the other nodes do their part."""
+        return bool(self.requests) or self.is_final
 
 
-def _offer(tar: Path, place: Path, cancellation: Cancellation) -> None:
-    """Puts the tar where a peer fetches it: the same file under another name where that can be, else a copy."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(tar, place)
-    except OSError:
-        _copy(tar, place, cancellation)
+class Ingests:
+    """The ingests of all sources at `owner`, looked at as its operator would."""
+
+    def __init__(self, owner: Node, sources: Sequence[Source], *, clock: Clock) -> None:
+        """Submits them. Raises Unusable where one is refused."""
+        self._owner = owner
+        self._ingests: dict[int, Ingest] = {}
+        with owner.sessions.begin() as session:
+            _enter_member(session, owner.name, utc_second(clock.now()))
+            for source in sources:
+                try:
+                    done = submit(session, source.request, by="the demo", pipelines=PIPELINES, clock=clock)
+                except DepositRefused as error:
+                    raise Unusable(f"{source.given}: {error}") from error
+                self._ingests[done.item] = Ingest(source, done.item, done.bag)
+
+    def look(self) -> list[Ingest]:
+        """Where every source is now, in the order in which they were given."""
+        with reading(self._owner.sessions) as session:
+            rows = session.scalars(select(WorkItem).where(WorkItem.id.in_(self._ingests))).all()
+            self._ingests |= {item.id: _seen(session, self._ingests[item.id], item) for item in rows}
+        return list(self._ingests.values())
 
 
-def _copy(tar: Path, place: Path, cancellation: Cancellation) -> None:
-    with tar.open("rb") as source, place.open("xb") as copy:
-        while chunk := source.read(COPY_BYTES):
-            cancellation.check()
-            copy.write(chunk)
+def _enter_member(session: Session, us: str, now: datetime) -> None:
+    member = MemberRecord(
+        member_id=MEMBER, name="A demo", email="demo@example.org", created_at=now, updated_at=now
+    )
+    add_member(session, member, caller=Caller(us, us))
 
 
-def _enter(
-    session: Session, owner: Node, deposits: Iterable[Deposit], requests: Iterable[Request], now: datetime
-) -> None:
-    caller = Caller(owner.name, owner.name)
-    for deposit in deposits:
-        _accepted(add_bag(session, deposit.record, caller=caller, copies=owner.settings.ingest.copies))
-        digest = DigestRecord(
-            bag=deposit.uuid,
-            algorithm=ALGORITHM,
-            node=owner.name,
-            value=deposit.tag_manifest_sha256,
-            created_at=now,
-        )
-        _accepted(add_digest(session, deposit.uuid, digest, caller=caller, now=now))
-    for request in requests:
-        transfer = ReplicationRecord(
-            replication_id=request.replication_id,
-            bag=request.deposit.uuid,
-            from_node=owner.name,
-            to_node=request.to_node,
-            fixity_algorithm=ALGORITHM,
-            protocol=PROTOCOL,
-            link=link(owner.ports, request.to_node, request.deposit.uuid),
-            created_at=now,
-            updated_at=now,
-        )
-        _accepted(add_transfer(session, transfer, caller=caller))
+def _seen(session: Session, before: Ingest, item: WorkItem) -> Ingest:
+    manifest = read_manifest(item.task, item.manifest)
+    requests = before.requests
+    if not requests and isinstance(manifest, IngestManifest):
+        requests = _requests(session, before.source, manifest)
+    return Ingest(before.source, item.id, before.bag, item.stage, item.status, item.note, requests)
 
 
-def _accepted(decision: Decision[R]) -> None:
-    if isinstance(decision, Refused):
-        raise Broken(
-            f"the registry refuses a record of the deposit ({decision.status}): {'; '.join(decision.messages)}"
-        )
+def _requests(session: Session, source: Source, manifest: IngestManifest) -> tuple[Request, ...]:
+    """The transfers, once all that were planned are in the registry."""
+    bag = find(session, BAGS, manifest.deposit.bag)
+    staged, judged = manifest.staged, manifest.validation
+    planned = manifest.transfers
+    known: Mapping[tuple[str, ...], object] = find_many(
+        session, TRANSFERS, [(one.replication_id,) for one in planned]
+    )
+    if bag is None or staged is None or judged is None or not planned or len(known) < len(planned):
+        return ()
+    deposit = Deposit(source.given, staged.size, judged.sha256, staged.tag_manifest_sha256, bag)
+    return tuple(Request(deposit, one.to_node, one.replication_id) for one in planned)

@@ -133,7 +133,11 @@ class Ports:
 
 def link(ports: Ports, to_node: str, bag: str) -> str:
     """Where `to_node` finds a bag that the node with these ports wants replicated."""
-    return f"rsync://{LOOPBACK}:{ports.rsync}/{RSYNC_MODULE}/{to_node}/{bag}.tar"
+    return _link_of(ports).format(node=to_node, bag=bag)
+
+
+def _link_of(ports: Ports) -> str:
+    return f"rsync://{LOOPBACK}:{ports.rsync}/{RSYNC_MODULE}/{{node}}/{{bag}}.tar"
 
 
 def node_settings(place: Place, ports: Ports, peers: Mapping[str, Ports], *, stands_on: Table) -> Table:
@@ -145,6 +149,10 @@ def node_settings(place: Place, ports: Ports, peers: Mapping[str, Ports], *, sta
         "staging": {"floor_bytes": FLOOR_BYTES, "volumes": {VOLUME: place.volume}},
         "store": {},
         "work": dict(LIVELY),
+        "ingest": {
+            "replicate_to_count": len(peers),
+            "outbound": {VOLUME: {"folder": place.outbound, "link": _link_of(ports)}},
+        },
         "server": {"host": LOOPBACK, "port": ports.registry},
         "log": {"directory": place.logs},
         "peers": {name: _peer(place, name, peer) for name, peer in peers.items()},

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.cancellation import Cancellation
 from dpn.cli.demo.backends import Kinds
 from dpn.cli.demo.cluster import Cluster
 from dpn.cli.demo.copies import read_back
-from dpn.cli.demo.deposit import Request, deposit_all
+from dpn.cli.demo.deposit import Ingest, Ingests, Request
 from dpn.cli.demo.errors import EXIT_NOT_EVERYWHERE, StopRequested, Unusable
 from dpn.cli.demo.place import NAMES
 from dpn.cli.demo.processes import find_program, setpriv
 from dpn.cli.demo.progress import Progress, open_progress, readable_bytes
 from dpn.cli.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
 from dpn.cli.demo.services import program as services_program
-from dpn.cli.demo.sources import Deposit, check_apart, take_all
+from dpn.cli.demo.sources import Source, check_apart, judge_all
 from dpn.cli.demo.stop_signals import stop_signals
 from dpn.cli.demo.watch import Position, Watch
 from dpn.cli.demo.workdir import Workdir, open_workdir
+from dpn.clock import SystemClock
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.3
 
@@ -92,9 +97,9 @@ def _check_programs(kinds: Kinds) -> None:
         services_program()
 
 
-def default_timeout_seconds(deposits: Sequence[Deposit], *, copies: int) -> float:
-    """How long a demo of these bags may take before it is given up."""
-    return BASE_TIMEOUT_SECONDS + copies * sum(deposit.size for deposit in deposits) / SLOWEST_BYTES_PER_SECOND
+def default_timeout_seconds(sources: Sequence[Source], *, copies: int) -> float:
+    """How long a demo of these sources may take before it is given up."""
+    return BASE_TIMEOUT_SECONDS + (copies + 1) * sum(source.size for source in sources) / SLOWEST_BYTES_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -108,48 +113,82 @@ class _Run:
     started: float
 
     def replicate(self) -> Result:
-        deposits = self._take()
+        sources = self._judge()
         self.progress.say("starting the " + ("servers" if self.cluster.backends.needs_servers else "nodes"))
         self.cluster.prepare()
         self.cluster.start()
         owner, *others = self.order.names
-        node = self.cluster.nodes[owner]
-        requests = deposit_all(node, deposits, others, now=datetime.now(UTC), cancellation=self.cancellation)
-        timeout_seconds = self.order.timeout_seconds or default_timeout_seconds(deposits, copies=len(others))
-        positions = self._watch(requests, timeout_seconds)
+        deadline = self.started + (
+            self.order.timeout_seconds or default_timeout_seconds(sources, copies=len(others))
+        )
+        ingests = Ingests(self.cluster.nodes[owner], sources, clock=SystemClock())
+        seen = self._watch_ingests(ingests, deadline)
+        requests = [request for ingest in seen for request in ingest.requests]
+        positions = self._watch(requests, deadline) if requests else []
+        if positions and all(position.succeeded for position in positions):
+            seen = self._await_ends(ingests, deadline)
         self.progress.say("reading the copies back")
         self.cluster.stop_nodes()
         copies = read_back(self.cluster.nodes, requests, self.cluster.backends, cancellation=self.cancellation)
-        return Result(time.monotonic() - self.started, positions, copies)
+        return Result(time.monotonic() - self.started, positions, copies, seen)
 
-    def _take(self) -> list[Deposit]:
+    def _judge(self) -> list[Source]:
         owner, *others = self.order.names
         folder = self.cluster.directory / owner / "deposits"
         say = self.progress.say
-        deposits = take_all(self.order.sources, folder, node=owner, say=say, cancellation=self.cancellation)
-        count = "1 bag" if len(deposits) == 1 else f"{len(deposits)} bags"
-        total = readable_bytes(sum(deposit.size for deposit in deposits))
+        sources = judge_all(self.order.sources, folder, say=say, cancellation=self.cancellation)
+        count = "1 deposit" if len(sources) == 1 else f"{len(sources)} deposits"
+        total = readable_bytes(sum(source.size for source in sources))
         say(f"{count}, {total}, from {owner} to {', '.join(others)}")
-        return deposits
+        return sources
 
-    def _watch(self, requests: Sequence[Request], timeout_seconds: float) -> list[Position]:
+    def _watch_ingests(self, ingests: Ingests, deadline: float) -> list[Ingest]:
+        """Says how far the deposits are until all bags are offered, or the time is over; says where they are."""
+        told: dict[int, str] = {}
+
+        def look() -> list[Ingest]:
+            seen = ingests.look()
+            for ingest in seen:
+                line = f"{ingest.bag}  {ingest.stage:<8} {ingest.status:<9} {ingest.note}"
+                if told.get(ingest.item_id) != line:
+                    told[ingest.item_id] = line
+                    self.progress.say(line)
+            return seen
+
+        return self._look_until(look, lambda ingest: ingest.is_offered, deadline)
+
+    def _await_ends(self, ingests: Ingests, deadline: float) -> list[Ingest]:
+        """Waits until the owner has seen that all copies exist."""
+        return self._look_until(ingests.look, lambda ingest: ingest.is_final, deadline)
+
+    def _watch(self, requests: Sequence[Request], deadline: float) -> list[Position]:
         """Shows how the bags travel until all have arrived or failed, or the time is over; says where they are."""
         watch = Watch(self.cluster.nodes, requests)
-        positions: list[Position] = []
+
+        def look() -> list[Position]:
+            positions = watch.look()
+            self.progress.show(positions)
+            return positions
+
+        return self._look_until(look, lambda position: position.is_final, deadline)
+
+    def _look_until(self, look: Callable[[], list[T]], done: Callable[[T], bool], deadline: float) -> list[T]:
+        """Looks a few times a second, until all are done or the time is over; answers what was seen last."""
+        seen: list[T] = []
         next_look = 0.0
 
-        def arrived() -> bool:
-            nonlocal positions, next_look
+        def all_done() -> bool:
+            nonlocal seen, next_look
             if time.monotonic() >= next_look:
-                positions = watch.look()
-                self.progress.show(positions)
+                with suppress(SQLAlchemyError):  # a database that was killed comes back, or the time runs out
+                    seen = look()
                 next_look = time.monotonic() + LOOK_SECONDS
-            return all(position.is_final for position in positions)
+            return bool(seen) and all(done(one) for one in seen)
 
-        left = max(0.0, self.started + timeout_seconds - time.monotonic())
-        if not self.cluster.wait_until(arrived, timeout_seconds=left):
+        left = max(0.0, deadline - time.monotonic())
+        if not self.cluster.wait_until(all_done, timeout_seconds=left):
             self.progress.say("the time is over (--timeout)")
-        return positions
+        return seen
 
 
 def _tell(result: Result, cluster: Cluster, workdir: Workdir, json_file: Path | None) -> None:

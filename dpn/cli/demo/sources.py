@@ -1,87 +1,84 @@
-"""What shall be deposited: bags that are taken byte for byte, folders that are bagged, or a sample of our own.
+"""What shall be deposited: folders and bags of any kind, DPN bags that are taken byte for byte, S3 prefixes, or a
+sample of our own.
 
 Everything is judged before anything is started: a source that cannot be deposited is the user's to mend.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dpn.bags import (
-    BagIdentity,
-    BuiltBagInvalid,
-    DpnMetadata,
     NotABag,
     Report,
     SourceRefused,
-    build_bag,
+    folder_entries,
     load_profile,
     read_identity,
+    refuse_unfit_name,
     validate,
 )
 from dpn.cancellation import Cancellation
 from dpn.cli.demo.errors import Unusable
 from dpn.errors import TransientError
-from dpn.registry.records import BagRecord, InvalidRecord
-from dpn.registry.rules import Caller, Refused
-from dpn.registry.rules.bags import create_bag
-from dpn.registry.wire import format_instant
+from dpn.ingest.packaging import locate
+from dpn.ingest.packaging.location import FolderLocation
+from dpn.ingest.packaging.walk import folder_sizes
+from dpn.ingest.submission import DepositRequest
 
 PROFILE = "dpn"
 MEMBER = "0d6cf9a5-6a1c-4f0e-9a6e-2f5b8f3f7d11"
-"""The institution that owns the demo's bags, unless a bag names another."""
+"""The institution that owns what the demo deposits."""
 
 ERRORS_SHOWN = 3
 SAMPLE = "a sample of the demo's own"
 SAMPLE_LOCAL_ID = "demo-sample"
 SAMPLE_BYTES = 3_000_000
+S3 = "s3://"
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Deposit:
-    """A bag that is to be replicated. `tar` is where it lies; `sha256` is of the whole tar."""
+class Source:
+    """Something to deposit. `given` is what the user called it; `size` is in bytes, 0 where only S3 knows."""
 
-    source: str
-    tar: Path
+    given: str
+    request: DepositRequest
     size: int
-    sha256: str
-    tag_manifest_sha256: str
-    record: BagRecord
-
-    @property
-    def uuid(self) -> str:
-        return self.record.uuid
 
 
-def take_all(
+def judge_all(
     sources: Sequence[str],
     folder: Path,
     *,
-    node: str,
     say: Progress = lambda _: None,
     cancellation: Cancellation | None = None,
-) -> list[Deposit]:
-    """A deposit of each source at `node`; what has to be built is built in `folder`. Raises Unusable."""
+) -> list[Source]:
+    """What each of `sources` is; a sample, made in `folder`, if there are none. Raises Unusable."""
     for source in sources:
         _check_kind(source)
-    taking = _Taking(folder, node, say, cancellation or Cancellation())
-    deposits = [taking.take(source) for source in sources] or [taking.take_sample()]
-    _check_all_different(deposits)
-    return deposits
+    judging = _Judging(say, cancellation or Cancellation())
+    judged = [judging.judge(source) for source in sources]
+    if not judged:
+        sample = make_sample(folder / "sample")
+        judged = [judging.folder(SAMPLE, sample, local_id=SAMPLE_LOCAL_ID)]
+    _check_all_different(judged)
+    return _with_different_names(judged)
 
 
 def check_apart(sources: Sequence[str], workdir: Path) -> None:
     """Raises Unusable if a source lies in the work folder, which is emptied, or around it: endless."""
     folder = workdir.resolve()
     for source in sources:
+        if source.startswith(S3):
+            continue
         path = Path(source).resolve()
         if path == folder or folder in path.parents or path in folder.parents:
             raise Unusable(f"{source}: in the work folder {workdir}, or around it: keep the two apart (--workdir)")
@@ -107,6 +104,8 @@ def make_sample(folder: Path) -> Path:
 
 def _check_kind(source: str) -> None:
     """Raises Unusable for what is neither a folder nor a file."""
+    if source.startswith(S3):
+        return
     try:
         mode = Path(source).stat().st_mode
     except OSError as error:
@@ -116,107 +115,84 @@ def _check_kind(source: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Taking:
-    """Turns sources into deposits at `node`."""
+class _Judging:
+    """Looks at sources as packaging will."""
 
-    folder: Path
-    node: str
     say: Progress
     cancellation: Cancellation
 
-    def take(self, source: str) -> Deposit:
-        path = Path(source)
+    def judge(self, source: str) -> Source:
+        if source.startswith(S3):
+            return Source(source, _request(source, source.removeprefix(S3).strip("/") or source), 0)
+        path = Path(source).absolute()
+        name = _printable(path.resolve().name) or "root"
         try:
-            if path.is_dir():
-                self.say(f"bagging {source}")
-                return self._bag(source, path, local_id=_printable(path.resolve().name) or "root")
+            if path.is_dir() and isinstance(locate(str(path)), FolderLocation):
+                self.say(f"looking at {source}")
+                return self.folder(source, path, local_id=name)
             self.say(f"validating {source}")
-            return self._as_it_is(source, path)
+            return self._bag(source, path, name)
+        except SourceRefused as error:
+            raise Unusable(f"{source}: {error}") from error
+        except NotABag as error:
+            raise Unusable(f"{source}: not a bag: {error}: give a folder, or a valid bag") from error
         except OSError as error:
             where = error.filename or source
             raise Unusable(f"{source}: {where}: {error.strerror}: make it readable, or free space") from error
         except TransientError as error:
             raise Unusable(f"{source}: {error}: wait until nobody writes to it") from error
 
-    def take_sample(self) -> Deposit:
-        return self._bag(SAMPLE, make_sample(self.folder / "sample"), local_id=SAMPLE_LOCAL_ID)
+    def folder(self, source: str, path: Path, *, local_id: str) -> Source:
+        """Every name is looked at, as packaging will. Raises SourceRefused, OSError."""
+        files = 0
+        for entry in folder_entries(path):
+            refuse_unfit_name(entry.name, os.fsdecode(entry.name))
+            files += entry.content is not None
+        if not files:
+            raise SourceRefused(f"there is no file in {path}: an empty bag keeps nothing")
+        size = sum(size for _, size in folder_sizes(path, self.cancellation))
+        return Source(source, _request(str(path), local_id), size)
 
-    def _bag(self, source: str, path: Path, *, local_id: str) -> Deposit:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metadata = DpnMetadata(
-            local_id=local_id,
-            ingest_node=self.node,
-            bagging_date=datetime.now(UTC).date(),
-            member=MEMBER,
-            source_organization="A demo",
-        )
-        try:
-            built = build_bag(path, self.folder, metadata=metadata, cancellation=self.cancellation)
-        except (SourceRefused, BuiltBagInvalid) as error:
-            raise Unusable(f"{source}: {error}") from error
-        if built.sha256 is None:
-            raise Unusable(f"{source}: was not built as a tar")
-        return _deposit(source, built.path, self.node, built.size, built.sha256, built.tag_manifest_sha256)
-
-    def _as_it_is(self, source: str, path: Path) -> Deposit:
-        profile = load_profile(PROFILE)
-        try:
-            report = validate(path, profile=profile, whole_file_sha256=True, cancellation=self.cancellation)
-        except NotABag as error:
+    def _bag(self, source: str, path: Path, name: str) -> Source:
+        size = path.stat().st_size if path.is_file() else 0
+        if path.is_file():
+            as_dpn = validate(path, profile=load_profile(PROFILE), cancellation=self.cancellation)
+            if as_dpn.valid:
+                request = DepositRequest(str(path), MEMBER, read_identity(path).local_id, as_is=True)
+                return Source(source, request, size)
+        report = validate(path, profile=None, cancellation=self.cancellation)
+        if not report.valid:
             raise Unusable(
-                f"{source}: not a bag: {error}: give a folder, or a tar that is a valid DPN bag"
-            ) from error
-        if not report.valid or report.sha256 is None or report.tag_manifest_sha256 is None:
-            raise Unusable(
-                f"{source}: not a valid DPN bag: {_errors(report)}: mend it, or give its content as a folder "
-                f"(`dpn bag validate {source}` says more)"
+                f"{source}: not a valid bag: {_errors(report)}: mend it, or give its content as a folder "
+                f"(`dpn bag validate --profile none {source}` says more)"
             )
-        return _deposit(source, path, self.node, path.stat().st_size, report.sha256, report.tag_manifest_sha256)
+        return Source(source, _request(str(path), name.removesuffix(".tar")), size or report.bytes)
 
 
-def _deposit(source: str, tar: Path, node: str, size: int, sha256: str, tag_manifest_sha256: str) -> Deposit:
-    try:
-        record = _record(read_identity(tar), node, size)
-    except (NotABag, InvalidRecord) as error:
-        raise Unusable(f"{source}: no registry would take this bag: {error}") from error
-    ruling = create_bag(record, caller=Caller(node, node), known_nodes={node}, known_bags=(), same_version=None)
-    if isinstance(ruling, Refused):
-        raise Unusable(f"{source}: no registry would take this bag: {'; '.join(ruling.messages)}")
-    return Deposit(source, tar, size, sha256, tag_manifest_sha256, record)
+def _request(source: str, local_id: str) -> DepositRequest:
+    return DepositRequest(source, MEMBER, local_id)
 
 
-def _record(identity: BagIdentity, node: str, size: int) -> BagRecord:
-    """The entry of a bag that `node` ingested. Bags that it refers to are not in a demo's registry. Raises
-    InvalidRecord."""
-    now = format_instant(datetime.now(UTC))
-    return BagRecord.from_wire(
-        {
-            "uuid": identity.uuid,
-            "local_id": identity.local_id,
-            "member": identity.member or MEMBER,
-            "size": size,
-            "first_version_uuid": identity.first_version_uuid,
-            "version": identity.version,
-            "bag_type": identity.bag_type[:1],
-            "ingest_node": node,
-            "admin_node": node,
-            "replicating_nodes": [node],
-            "created_at": now,
-            "updated_at": now,
-        }
-    )
-
-
-def _check_all_different(deposits: Sequence[Deposit]) -> None:
-    """Raises Unusable if two sources are the same bag, or the same version of one."""
-    for name, of in (
-        ("bag", lambda deposit: deposit.uuid),
-        ("version of a bag", lambda deposit: (deposit.record.first_version_uuid, deposit.record.version)),
-    ):
-        (key, count), *_ = Counter(map(of, deposits)).most_common(1)
+def _check_all_different(judged: Sequence[Source]) -> None:
+    """Raises Unusable if a DPN bag is given twice."""
+    bags = Counter(read_identity(Path(one.request.source)).uuid for one in judged if one.request.as_is)
+    for uuid, count in bags.items():
         if count > 1:
-            same = ", ".join(deposit.source for deposit in deposits if of(deposit) == key)
-            raise Unusable(f"{same}: the same {name}: give each bag once")
+            raise Unusable(f"{uuid}: the same bag: give each bag once")
+
+
+def _with_different_names(judged: Sequence[Source]) -> list[Source]:
+    """A folder that is given twice makes two bags: the second gets a local id of its own."""
+    seen: Counter[str] = Counter()
+    named = []
+    for number, one in enumerate(judged):
+        local_id = one.request.local_id
+        seen[local_id] += 1
+        if seen[local_id] > 1 and not one.request.as_is:
+            local_id = f"{local_id} ({seen[local_id]})"
+        request = DepositRequest(**{**one.request.__dict__, "local_id": local_id, "key": f"{number} {local_id}"})
+        named.append(Source(one.given, request, one.size))
+    return named
 
 
 def _errors(report: Report) -> str:

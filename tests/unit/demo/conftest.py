@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from dpn.cli.demo.deposit import Request
-from dpn.cli.demo.sources import MEMBER, Deposit
+from dpn.cli.demo.deposit import Deposit, Request
+from dpn.cli.demo.sources import MEMBER
 from dpn.registry.records import BagRecord
 
 BAG = "a9f7cbab-b531-4eb7-b532-770f592629ba"
@@ -30,7 +28,7 @@ def deposit() -> Deposit:
             "updated_at": "2024-01-02T03:04:05Z",
         }
     )
-    return Deposit("bags/one.tar", Path("/bags/one.tar"), 61952, "ab" * 32, "cd" * 32, record)
+    return Deposit("bags/one.tar", 61952, "ab" * 32, "cd" * 32, record)
 
 
 @pytest.fixture

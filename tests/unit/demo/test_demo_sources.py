@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tarfile
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from dpn.bags import load_profile, validate
+from dpn.bags import DpnMetadata, build_bag
 from dpn.cli.demo.errors import Unusable
-from dpn.cli.demo.sources import SAMPLE, Deposit, check_apart, make_sample, take_all
-
-RECORD_FIELDS = ("local_id", "version", "bag_type", "ingest_node", "admin_node")
+from dpn.cli.demo.sources import MEMBER, SAMPLE, Source, check_apart, judge_all, make_sample
 
 
 @pytest.fixture
@@ -29,44 +26,53 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def take(built: Path, *sources: Path) -> list[Deposit]:
-    return take_all([str(source) for source in sources], built, node="north")
+@pytest.fixture
+def bag(folder: Path, tmp_path: Path) -> Path:
+    """A DPN bag in a tar."""
+    metadata = DpnMetadata(local_id="reports", ingest_node="north", bagging_date=date(2024, 1, 2), member=MEMBER)
+    out = tmp_path / "out"
+    out.mkdir()
+    return build_bag(folder, out, metadata=metadata).path
 
 
-def test_a_folder_becomes_a_valid_bag_named_after_it(folder: Path, built: Path) -> None:
-    (deposit,) = take(built, folder)
-    assert validate(deposit.tar, profile=load_profile("dpn")).valid
-    assert deposit.tar.parent == built
-    assert deposit.source == str(folder)
-    assert [getattr(deposit.record, field) for field in RECORD_FIELDS] == [
-        "annual reports",
-        1,
-        "D",
-        "north",
-        "north",
-    ]
-    assert deposit.record.replicating_nodes == ("north",)
+def take(built: Path, *sources: Path) -> list[Source]:
+    return judge_all([str(source) for source in sources], built)
 
 
-def test_a_valid_bag_is_taken_as_it_is(folder: Path, built: Path, tmp_path: Path) -> None:
-    (first,) = take(built, folder)
-    given = first.tar.rename(tmp_path / first.tar.name)
-    before = given.read_bytes()
-    (deposit,) = take(built, given)
-    assert (deposit.tar, deposit.uuid) == (given, first.uuid)
-    assert deposit.sha256 == hashlib.sha256(before).hexdigest()
-    assert given.read_bytes() == before
+def test_a_folder_is_deposited_under_its_name(folder: Path, built: Path) -> None:
+    (source,) = take(built, folder)
+    assert (source.given, source.request.source) == (str(folder), str(folder))
+    assert (source.request.local_id, source.request.member, source.size) == ("annual reports", MEMBER, 6)
+    assert not source.request.as_is
+
+
+def test_a_valid_dpn_bag_is_taken_as_it_is(bag: Path, built: Path) -> None:
+    (source,) = take(built, bag)
+    assert source.request.as_is
+    assert (source.request.local_id, source.size) == ("reports", bag.stat().st_size)
+
+
+def test_a_bag_of_another_kind_is_packaged(bag: Path, built: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.tar"
+    other.write_bytes(bag.read_bytes())
+    (source,) = take(built, other)
+    assert not source.request.as_is
+    assert source.request.local_id == "other"
+
+
+def test_a_prefix_on_s3_is_deposited_under_its_name(built: Path) -> None:
+    (source,) = judge_all(["s3://bucket/a/prefix/"], built)
+    assert (source.request.source, source.request.local_id) == ("s3://bucket/a/prefix/", "bucket/a/prefix")
 
 
 def test_without_a_source_there_is_a_sample_with_what_real_deposits_have(built: Path) -> None:
-    (deposit,) = take(built)
-    assert deposit.source == SAMPLE
-    assert deposit.size > 2_000_000
-    with tarfile.open(deposit.tar) as tar:
-        payload = [member for member in tar.getmembers() if "/data/" in member.name and member.isfile()]
-    assert len(payload) >= 5
-    assert any(member.size == 0 for member in payload)
-    assert any(not member.name.isascii() for member in payload)
+    (source,) = take(built)
+    assert source.given == SAMPLE
+    assert source.size > 2_000_000
+    files = [path for path in Path(source.request.source).rglob("*") if path.is_file()]
+    assert len(files) >= 5
+    assert any(path.stat().st_size == 0 for path in files)
+    assert any(not path.name.isascii() for path in files)
 
 
 def test_the_sample_is_the_same_every_time(tmp_path: Path) -> None:
@@ -95,13 +101,10 @@ def test_a_file_that_is_no_bag_is_refused(built: Path, tmp_path: Path, content: 
         take(built, path)
 
 
-def test_a_bag_that_is_not_valid_is_refused_with_its_first_errors(
-    folder: Path, built: Path, tmp_path: Path
-) -> None:
-    (first,) = take(built, folder)
-    damaged = tmp_path / first.tar.name
-    damaged.write_bytes(first.tar.read_bytes().replace(b"profit", b"losses"))
-    with pytest.raises(Unusable, match=r"not a valid DPN bag: .*2023\.txt") as refusal:
+def test_a_bag_that_is_not_valid_is_refused_with_its_first_errors(bag: Path, built: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / bag.name
+    damaged.write_bytes(bag.read_bytes().replace(b"profit", b"losses"))
+    with pytest.raises(Unusable, match=r"not a valid bag: .*2023\.txt") as refusal:
         take(built, damaged)
     assert "dpn bag validate" in str(refusal.value)
 
@@ -118,10 +121,9 @@ def test_a_folder_with_a_link_in_it_is_refused(folder: Path, built: Path) -> Non
         take(built, folder)
 
 
-def test_a_bag_that_is_given_twice_is_refused(folder: Path, built: Path) -> None:
-    (first,) = take(built, folder)
+def test_a_bag_that_is_given_twice_is_refused(bag: Path, built: Path) -> None:
     with pytest.raises(Unusable, match="the same bag: give each bag once"):
-        take(built, first.tar, first.tar)
+        take(built, bag, bag)
 
 
 @pytest.mark.parametrize("inside", [".", "north/deposits", ".."])
@@ -132,6 +134,7 @@ def test_a_source_in_the_work_folder_or_around_it_is_refused(tmp_path: Path, ins
     check_apart([str(tmp_path / "workshop")], workdir)
 
 
-def test_the_same_folder_twice_makes_two_bags(folder: Path, built: Path) -> None:
+def test_the_same_folder_twice_makes_two_deposits(folder: Path, built: Path) -> None:
     one, other = take(built, folder, folder)
-    assert one.uuid != other.uuid
+    assert (one.request.local_id, other.request.local_id) == ("annual reports", "annual reports (2)")
+    assert one.request.key != other.request.key
