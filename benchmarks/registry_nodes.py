@@ -134,7 +134,7 @@ def fill(
 
     Deterministic. Times are spread over three years, or all the same.
     """
-    chance = random.Random(bags + transfers)  # noqa: S311  (not a secret)
+    chance = random.Random(bags + transfers)
     engine = open_engine(database_url)
 
     def owners() -> str:
