@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dpn.bags import SourceRefused
+from dpn.bags.findings import shown
 from dpn.bags.index import DEFAULT_MAX_ENTRIES
 from dpn.bags.names import folded
 from dpn.ingest.packaging.errors import SourceChanged
@@ -96,12 +97,11 @@ class Listing:
             if is_folder_marker(one):
                 continue
             seen += 1
-            row = self._connection.execute(
-                "SELECT size, etag FROM objects WHERE name = ?", (one.key.encode("utf-8", "surrogateescape"),)
-            ).fetchone()
+            name = one.key.encode("utf-8", "surrogatepass")
+            row = self._connection.execute("SELECT size, etag FROM objects WHERE name = ?", (name,)).fetchone()
             if row != (one.size, one.etag):
                 raise SourceChanged(
-                    f"{where}{one.key} {'changed' if row else 'came'} meanwhile: it is fetched anew"
+                    f"{where}{shown(name)} {'changed' if row else 'came'} meanwhile: it is fetched anew"
                 )
         if seen != self.count():
             raise SourceChanged(
@@ -146,7 +146,7 @@ class Listing:
         return []
 
     def _add_folder(self, key: str) -> None:
-        if name := key.rstrip("/").encode("utf-8", "surrogateescape"):
+        if name := key.rstrip("/").encode():
             self._connection.execute("INSERT OR IGNORE INTO folders VALUES (?)", (name,))
 
     def _conflicts(self) -> list[str]:

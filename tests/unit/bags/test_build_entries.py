@@ -1,0 +1,151 @@
+"""Building from entries: names, claims, further tag files; nothing is left of a bag that cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from dpn.bags import (
+    BuiltBag,
+    ClaimRefuted,
+    Claims,
+    DpnMetadata,
+    Entry,
+    FileContent,
+    SourceRefused,
+    build_from_entries,
+)
+from dpn.bags.entries import SliceContent
+from dpn.bags.sinks import TarSink
+from dpn.bags.tar_size import TarSize
+from tests.fixtures.made_bags import UUID
+
+METADATA = DpnMetadata(local_id="x", ingest_node="north", bagging_date=date(2026, 1, 2))
+LARGE = os.urandom((3 << 20) + 5)
+ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def entry(folder: Path, name: str, content: bytes, claims: Claims = Claims(), **more: object) -> Entry:  # noqa: B008
+    path = folder / hashlib.sha256(name.encode()).hexdigest()
+    path.write_bytes(content)
+    return Entry(name.encode(), FileContent(os.fsencode(path)), claims, **more)  # type: ignore[arg-type]
+
+
+def built(entries: list[Entry] | Iterator[Entry], out: Path) -> BuiltBag:
+    return build_from_entries(entries, out, what="entries", metadata=METADATA, uuid=UUID)
+
+
+def sums(content: bytes) -> dict[str, str]:
+    return {algorithm: hashlib.new(algorithm, content).hexdigest() for algorithm in ALGORITHMS}
+
+
+@pytest.mark.parametrize("content", [b"small", LARGE, b""], ids=["small", "large", "empty"])
+def test_claims_that_are_true_are_verified_in_every_algorithm(tmp_path: Path, out: Path, content: bytes) -> None:
+    claims = Claims(len(content), {name: digest.upper() for name, digest in sums(content).items()})
+    bag = built([entry(tmp_path, "data/a", content, claims), entry(tmp_path, "data/b", b"b")], out)
+    assert bag.report.valid
+
+
+@pytest.mark.parametrize("content", [b"small", LARGE, b""], ids=["small", "large", "empty"])
+@pytest.mark.parametrize("wrong", ["size", *ALGORITHMS])
+def test_a_claim_that_is_not_true_makes_no_bag(tmp_path: Path, out: Path, content: bytes, wrong: str) -> None:
+    size, digests = len(content), sums(content)
+    claims = Claims(size + 1, digests) if wrong == "size" else Claims(size, {**digests, wrong: sums(b"?")[wrong]})
+    with pytest.raises(ClaimRefuted, match=wrong) as refuted:
+        built([entry(tmp_path, "data/z", b"fine"), entry(tmp_path, "data/a", content, claims)], out)
+    assert refuted.value.claim == wrong
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"small", LARGE], ids=["small", "large"])
+def test_digests_are_delivered_before_the_next_entry_is_asked_for(
+    tmp_path: Path, out: Path, content: bytes
+) -> None:
+    heard: list[dict[str, bytes]] = []
+
+    def entries() -> Iterator[Entry]:
+        yield entry(tmp_path, "data/a", content, algorithms=("md5", "sha512"), deliver=heard.append)
+        assert heard == [{name: hashlib.new(name, content).digest() for name in ("md5", "sha512")}]
+
+    built(entries(), out)
+    assert heard
+
+
+def test_further_tag_files_stand_in_the_tag_manifest_alone(tmp_path: Path, out: Path) -> None:
+    bag = built([entry(tmp_path, "old-tags/deep/x.txt", b"x"), entry(tmp_path, "data/a", b"a")], out)
+    with tarfile.open(bag.path) as tar:
+        text = {
+            name: (tar.extractfile(f"{UUID}/{name}-sha256.txt") or io.BytesIO()).read()
+            for name in ("manifest", "tagmanifest")
+        }
+    assert b"old-tags/deep/x.txt" in text["tagmanifest"]
+    assert b"old-tags" not in text["manifest"]
+    assert bag.payload_bytes == 1
+
+
+def test_part_of_a_file_is_read_where_it_lies(tmp_path: Path, out: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.write_bytes(b"before" + LARGE + b"small" + b"after")
+    with whole.open("rb") as file:
+        parts = [
+            Entry(b"data/large", SliceContent(file.fileno(), 6, len(LARGE), "large")),
+            Entry(b"data/small", SliceContent(file.fileno(), 6 + len(LARGE), 5, "small")),
+        ]
+        bag = built(parts, out)
+    with tarfile.open(bag.path) as tar:
+        assert (tar.extractfile(f"{UUID}/data/large") or io.BytesIO()).read() == LARGE
+        assert (tar.extractfile(f"{UUID}/data/small") or io.BytesIO()).read() == b"small"
+
+
+@pytest.mark.parametrize("name", ["data/../x", "/data/x", "data/bell\x07", "data//x", "data/x ", "data/%0Ax"])
+def test_a_name_that_others_refuse_is_refused_whoever_gives_it(tmp_path: Path, out: Path, name: str) -> None:
+    with pytest.raises(SourceRefused, match="cannot be bagged"):
+        built([entry(tmp_path, name, b"x")], out)
+    assert list(out.iterdir()) == []
+
+
+def test_an_error_of_whoever_gives_the_entries_comes_out_and_nothing_is_left(tmp_path: Path, out: Path) -> None:
+    def entries() -> Iterator[Entry]:
+        yield entry(tmp_path, "data/a", LARGE)
+        raise SourceRefused("no more")
+
+    with pytest.raises(SourceRefused, match="no more"):
+        built(entries(), out)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [8**11 - 1, 8**11, 9 << 30, 5 << 40])
+def test_others_read_the_size_of_a_huge_file(tmp_path: Path, size: int) -> None:
+    name = "data/" + "\u00e9" * 80
+    with TarSink(tmp_path / "huge.tar", UUID, 0) as sink:
+        sink.begin_file(name.encode(), size)
+        sink.close()
+    with tarfile.open(tmp_path / "huge.tar") as tar:
+        first = tar.next()
+    assert first is not None
+    assert (first.name, first.size) == (f"{UUID}/{name}", size)
+
+
+def test_a_tars_size_is_known_beforehand_and_never_too_small(tmp_path: Path, out: Path) -> None:
+    names = [
+        "data/" + "n" * (3 * number + 1) + "/" + "\u00e9" * (number % 7) + str(number) for number in range(80)
+    ]
+    entries = [entry(tmp_path, name, bytes(number * 37)) for number, name in enumerate(names)]
+    foreseen = TarSize()
+    for number, name in enumerate(names):
+        foreseen.add(name.encode(), number * 37)
+    bag = built(entries, out)
+    assert bag.size <= foreseen.bytes <= bag.size + (128 << 10)
