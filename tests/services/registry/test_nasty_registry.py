@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from dpn.clock import ManualClock
 from dpn.database import open_engine, open_sessions, reading
+from dpn.errors import Misconfigured, PeerRefused, PeerUnavailable
 from dpn.registry.catalogue import KINDS, NODES, batches, ensure_nodes
 from dpn.registry.catalogue.saving import save
 from dpn.registry.client import IncompleteList, RegistryClient, RejectedRecord
@@ -379,10 +380,69 @@ def test_a_verdict_and_the_wrong_author_are_understood_from_it(elsewhere: Elsewh
         first, second = (client.get_transfer(uuid(4, n)) for n in (1, 2))
         assert client.put_transfer(first.change(fixity_value=f"{1:064x}")).store_requested
         assert json.loads(registry.seen[-1].body).keys() >= registry.rows("replicate")[0].keys() - {"updated_at"}
-        with pytest.raises(Exception, match="403"):
+        with pytest.raises(PeerRefused, match="403"):
             client.put_transfer(second.change(fixity_value=f"{2:064x}"))
         ours = client.get_restore(uuid(5, 1))
         assert client.put_restore(ours.change(accepted=True)).accepted
+
+
+def test_a_restore_is_answered_with_the_record_itself_or_not_at_all(elsewhere: Elsewhere) -> None:
+    with a_registry(set(), elsewhere) as registry:
+        client = a_client(registry)
+        ours = client.get_restore(uuid(5, 1).upper())
+        put = client.put_restore(ours.change(accepted=True, link="south@south.example.org:1.tar"))
+        assert (put.accepted, put.link) == (True, "south@south.example.org:1.tar")
+        with pytest.raises(PeerRefused) as refusal:
+            client.put_restore(ours.change(protocol="other"))
+        assert (refusal.value.status, refusal.value.message) == (
+            400,
+            "Protocol is marked read-only but was changed.",
+        )
+        registry.traps.add(Trap.IDENTITY_CHANGES)
+        with pytest.raises(PeerUnavailable, match="another record than was asked for: bag"):
+            client.put_restore(ours)
+
+
+def test_a_member_is_got_by_its_id(elsewhere: Elsewhere) -> None:
+    with a_registry({Trap.DRESSED_UP}, elsewhere) as registry:
+        client = a_client(registry)
+        assert client.get_member(uuid(0, 7).upper()).name == "member 7"
+        with pytest.raises(PeerRefused, match="404"):
+            client.get_member(uuid(0, 99))
+
+
+def test_the_token_is_shown_in_the_form_that_the_settings_name_and_a_401_names_the_setting(
+    elsewhere: Elsewhere,
+) -> None:
+    with a_registry({Trap.SPECIFIED_AUTHORIZATION}, elsewhere) as registry:
+        assert a_client(registry).get_node("north").namespace == "north"
+        assert registry.seen[-1].authorization == f"token {TOKEN}"
+        wrong = RegistryClient("north", peer_settings(registry.url, token=TOKEN))
+        with pytest.raises(Misconfigured, match=r'peers\.north\.authorization than "token-parameter"'):
+            wrong.get_node("north")
+        assert registry.seen[-1].authorization == f"Token token={TOKEN}"
+
+
+def test_a_lists_state_is_asked_for_with_its_filters_and_believed_within_reason(elsewhere: Elsewhere) -> None:
+    with a_registry({Trap.RESTLESS_STATE}, elsewhere) as registry:
+        client = a_client(registry)
+        first, second = (
+            client.list_state("replicate", from_node="north", stored=False, bag=None) for _ in range(2)
+        )
+        assert first != second
+        assert "replicate/?from_node=north&stored=false&page=1&page_size=1" in registry.seen[-1].path
+        registry.traps = {Trap.NOISY_STATE}
+        assert client.list_state("bag") is None
+        registry.traps = set()
+        assert client.list_state("bag") is None
+
+
+def test_what_the_clock_shows_there_is_told(elsewhere: Elsewhere) -> None:
+    with a_registry(set(), elsewhere) as registry:
+        client = a_client(registry)
+        assert client.time_there is None
+        client.get_node("north")
+        assert client.time_there == registry.now
 
 
 # What our sync makes of it.

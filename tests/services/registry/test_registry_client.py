@@ -88,7 +88,10 @@ def test_only_ids_go_into_addresses(client: RegistryClient, nasty: NastyPeer) ->
         client.get_bag,
         client.get_transfer,
         client.get_node,
+        client.get_member,
+        client.get_restore,
         lambda key: client.get_digest(key, "sha256"),
+        lambda key: client.get_digest(uuid(1), key),
     ):
         with pytest.raises(ValueError, match="not a"):
             ask("../version")
