@@ -35,6 +35,7 @@ STREAM = "-"
 ONLY_FOR_US = 0o600
 
 MAX_LIMIT = 1_000_000
+UNBOUNDED_WIDTH = 1_000_000
 
 app = typer.Typer(
     help="The registry as a whole: into a file, out of one, and what sync has set aside.", no_args_is_help=True
@@ -133,7 +134,8 @@ def list_aside(
         for one in found:
             print(json.dumps(_aside(one)))
     else:
-        Console().print(_aside_table(found))
+        # Into a file or a pipe, a record is one line, whatever width a terminal would have.
+        Console(width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH).print(_aside_table(found))
     count = sum(counts.values()) if peer is None else counts.get(peer, 0)
     if count > len(found):
         typer.echo(f"dpn: {len(found)} of {count}: --limit shows more", err=True)
@@ -231,7 +233,9 @@ def _aside(one: SetAside) -> dict[str, Any]:
 
 
 def _aside_table(found: list[SetAside]) -> Table:
-    table = Table("peer", "records", "key", "status", "since", "seen last", "reason", box=None)
+    table = Table(box=None)
+    for heading in ("peer", "records", "key", "status", "since", "seen last", "reason"):
+        table.add_column(heading, overflow="fold")
     for one in found:
         times = (format_instant(one.first_seen_at), format_instant(one.last_seen_at))
         cells = (one.peer, one.kind, one.key, str(one.status), *times, one.reason)

@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions
 from dpn.registry import tokens
 from dpn.registry.archive import ArchiveReader, BrokenArchive, Import, KindResult, Problem, check, export
-from dpn.registry.catalogue import BAGS, DIGESTS, KINDS, TRANSFERS, find
+from dpn.registry.catalogue import (
+    BAGS,
+    DIGESTS,
+    KINDS,
+    TRANSFERS,
+    RefusedRecord,
+    UnreadableRow,
+    find,
+    set_aside,
+)
 from dpn.registry.catalogue.saving import save
 from models.registry import MemberSource
 from tests.fixtures.archives import (
@@ -519,6 +529,31 @@ def test_a_pipe_by_name_is_read_as_standard_input_is(on_sqlite: Registry, tmp_pa
 def test_a_file_that_cannot_be_read_is_said_in_a_line(on_sqlite: Registry, tmp_path: Path, file: str) -> None:
     done = CommandLine(tmp_path / "north", on_sqlite.url)("registry", "import", tmp_path / file)
     assert (done.returncode, b"Traceback" in done.stderr) == (2, False)
+
+
+# -- what sync has set aside -------------------------------------------------------------------------------------
+
+
+def test_what_was_set_aside_is_listed_with_its_reason(north: CommandLine, registry: Registry) -> None:
+    strange = UnreadableRow("bag", "size: too small [red]", '{"uuid": "\x1b[2J"}')
+    with registry.sessions.begin() as session:
+        refusal = RefusedRecord(
+            "digest", a_digest(7).key, HTTPStatus.NOT_FOUND, ("its bag is unknown",), a_digest(7)
+        )
+        set_aside(session, "south", [refusal, strange], NOW)
+        set_aside(session, "west", [strange], NOW)
+    listed = lines_of(north("registry", "aside", "--json").stdout)
+    assert [(one["peer"], one["kind"], one["status"]) for one in listed] == [
+        ("south", "bag", 422), ("south", "digest", 404), ("west", "bag", 422),
+    ]  # fmt: skip
+    assert listed[1]["record"] == a_digest(7).to_wire()
+    assert listed[1]["first_seen_at"] == "2024-01-02T03:04:05Z"
+    heading, of_west = north("registry", "aside", "--peer", "west").stdout.decode().splitlines()
+    assert heading.split()[-1] == "reason"
+    assert of_west.rstrip().endswith("size: too small [red]")
+    bounded = north("registry", "aside", "--json", "--limit", "1")
+    assert len(lines_of(bounded.stdout)) == 1
+    assert b"dpn: 1 of 3: --limit shows more" in bounded.stderr
 
 
 # -- how much memory it takes ------------------------------------------------------------------------------------
