@@ -142,6 +142,13 @@ def test_nothing_but_the_command_line_uses_the_command_line(arrows: set[Import])
     assert [a for a in sorted(arrows) if part(a[1]) == "dpn.cli" and part(a[0]) != "dpn.cli"] == []
 
 
+def test_packaging_knows_of_no_registry_no_work_and_no_store(arrows: set[Import]) -> None:
+    used = {part(b) for a, b in arrows if a.startswith("dpn.ingest.packaging") and part(b) in CAPABILITIES}
+    beside = {b for a, b in arrows if a.startswith("dpn.ingest.packaging") and part(b) == "dpn.ingest"}
+    assert used == {"dpn.bags", "dpn.ingest"}
+    assert {b for b in beside if not b.startswith("dpn.ingest.packaging")} <= {"dpn.ingest"}
+
+
 def test_a_stage_uses_no_other_stage_and_nothing_that_runs_stages(arrows: set[Import]) -> None:
     wrong = [
         (module, imported)
