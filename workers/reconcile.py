@@ -23,7 +23,7 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import DpnError, PeerRefused
-from dpn.registry.catalogue import TRANSFERS, apply_from_peer, find_many, set_aside
+from dpn.registry.catalogue import TRANSFERS, RefusedRecord, apply_from_peer, find_many, set_aside
 from dpn.registry.catalogue.saving import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import Record, ReplicationRecord
@@ -67,7 +67,9 @@ class Reconciled:
     told: int = 0
     """Cancellations that are owed (again)."""
     unusable: int = 0
-    """Rows that were not what was asked for, and records that the rules refuse: neither was believed."""
+    """Rows that were not what was asked for: they were not believed."""
+    set_aside: int = 0
+    """Records that the rules do not take over (yet), as in a sync."""
     reported: dict[str, int] = field(default_factory=dict)
     """What only people can settle, by kind."""
     reports: list[str] = field(default_factory=list)
@@ -292,10 +294,8 @@ class _WithPeer:
         self.result.updated += applied.added + applied.updated
         again = {one.id: one.theirs for one in found if one.theirs is not None and one.went_back}
         save(session, TRANSFERS, list(again.values()))
-        refused = [one for one in applied.refused if one.key[0] not in again]
-        set_aside(session, self._peer, refused, self._all.clock.now())
+        self._set_aside(session, [one for one in applied.refused if one.key[0] not in again])
         self.result.corrected += len(again)
-        self.result.unusable += len(refused)
         return [
             Event(
                 EventType.RECORD_CORRECTED, id_, "open", {"why": f"it had ended here, at {self._peer} it is open"}
@@ -310,11 +310,12 @@ class _WithPeer:
             if one.item is not None and one.step in (Step.REOPEN, Step.CLOSE)
         }
         free = lock_free(session, tokens, now)
+        known = find_many(session, TRANSFERS, [(one.id,) for one in found if one.step is Step.MAKE])
         events = []
         for one in found:
             item = free.get(one.item.id) if one.item is not None else None
             match one.step:
-                case Step.MAKE:
+                case Step.MAKE if (one.id,) in known:
                     self.result.items_missing += 1
                 case Step.REOPEN if item is not None:
                     events.append(self._reopen(session, item))
@@ -387,10 +388,13 @@ class _WithPeer:
     def _adopt(self, records: Sequence[Record]) -> None:
         with self._all.sessions.begin() as session:
             applied = apply_from_peer(session, self._peer, records)
-            set_aside(session, self._peer, applied.refused, self._all.clock.now())
+            self._set_aside(session, applied.refused)
         self.result.compared += len(records)
         self.result.updated += applied.added + applied.updated
-        self.result.unusable += len(applied.refused)
+
+    def _set_aside(self, session: Session, refused: Sequence[RefusedRecord]) -> None:
+        set_aside(session, self._peer, refused, self._all.clock.now())
+        self.result.set_aside += len(refused)
 
     def _count_ours(self) -> None:
         row = ReplicationTransfer

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 SYNC_COUNTS = ("fetched", "added", "updated", "foreign", "refused")
 RECONCILED_COUNTS = (
-    "compared", "updated", "corrected", "items_missing", "reopened", "closed", "told", "unusable", "open_from_us",
-    "open_restores",
+    "compared", "updated", "corrected", "items_missing", "reopened", "closed", "told", "set_aside", "unusable",
+    "open_from_us", "open_restores",
 )  # fmt: skip
 
 

@@ -249,6 +249,14 @@ def test_a_transfer_that_its_owner_does_not_know_is_reported_and_left_alone(node
     assert line["log_level"] == "warning"
 
 
+def test_a_transfer_of_a_bag_that_is_not_here_is_set_aside_and_gets_no_item_yet(quick: Node) -> None:
+    quick.peers["north"].show(a_bag(9, admin_node="west"), a_transfer(9, bag=9))
+    result = quick.reconcile()
+    assert (result.items_missing, result.set_aside) == (1, 1)
+    assert list(quick.aside()) == [a_transfer(9).replication_id]
+    assert quick.queue().created == 1
+
+
 def test_a_copy_that_its_owner_counts_on_and_nobody_can_prove_is_reported(quick: Node) -> None:
     at_north(quick, store_requested=True, fixity_value=DIGEST, stored=True)
     assert quick.reconcile().reported == {"stored for its owner, no receipt here": 1}
