@@ -147,12 +147,15 @@ def adopt_fixity_check(
 def adopt_transfer(
     peer: str, current: ReplicationRecord | None, theirs: ReplicationRecord, *, bag: BagFacts | None
 ) -> Decision[ReplicationRecord]:
-    """A replication transfer as its owner shows it, of a bag that it administers or holds a copy of."""
+    """A replication transfer as its owner shows it, of a bag that it administers or holds a copy of.
+
+    What it has told once it may go on telling: bags change hands, and their nodes, while transfers are under way.
+    """
     if theirs.from_node != peer:
         return forbidden(f"transfer {theirs.replication_id} is {theirs.from_node}'s, not {peer}'s")
     if bag is None:
         return _unknown_bag(theirs.bag)
-    if peer != bag.admin_node and peer not in bag.replicating_nodes:
+    if current is None and peer not in (bag.admin_node, bag.ingest_node, *bag.replicating_nodes):
         return forbidden(f"{peer} neither administers bag {theirs.bag} nor holds a copy that we know of")
     return _follow(transfers.COURSE, current, theirs, "a node does not replicate to itself")
 
