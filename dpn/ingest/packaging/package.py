@@ -6,6 +6,8 @@ the fetched files. What was written is read again and validated by dpn-strict be
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from dpn.bags import SCRATCH_PREFIX, BuiltBag, Entry, build_from_entries
 from dpn.cancellation import Cancellation
+from dpn.errors import NoSpace
 from dpn.ingest.packaging.as_is import take_as_it_is
 from dpn.ingest.packaging.description import Description, Packaged
 from dpn.ingest.packaging.errors import SourceUnavailable
@@ -42,19 +45,29 @@ def package(
     of what is bagged, then of the bag as it is read again. Stops within a second of a cancellation.
 
     Raises SourceRefused and its kinds (the depositor must mend something), SourceUnavailable, BagChanged and
-    SourceChanged (begun again from scratch), FetchDamaged, BuiltBagInvalid, Misconfigured, OSError. Then nothing
-    is left in `folder` but what was fetched; of a source that changed not even that.
+    SourceChanged (begun again from scratch), FetchDamaged, BuiltBagInvalid, NoSpace, Misconfigured, OSError. Then
+    nothing is left in `folder` but what was fetched; of a source that changed not even that.
     """
     cancellation = cancellation or Cancellation()
-    _remove_half_built(folder)
-    done = finished(description, folder, progress, cancellation)
-    if done is None:
-        if description.as_is:
+    with _room_is_waited_for(folder):
+        _remove_half_built(folder)
+        done = finished(description, folder, progress, cancellation)
+        if done is None and description.as_is:
             done = take_as_it_is(description, folder, progress, cancellation)
-        else:
+        elif done is None:
             done = _build(description, folder, s3, progress, cancellation)
     shutil.rmtree(folder / FETCHED, ignore_errors=True)
     return done
+
+
+@contextmanager
+def _room_is_waited_for(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoSpace(f"{folder}: {error.strerror}: free space on this volume; packaging goes on then") from error
 
 
 def _build(
@@ -100,6 +113,8 @@ def _entries(
         with local_entries(location, description.source_name, cancellation) as entries:
             yield entries
     except PermissionError as error:
+        if not os.fsdecode(error.filename or "").startswith(str(location.path)):
+            raise
         raise SourceUnavailable(
             service_of(location), f"{error}: let the user that runs the workers read it"
         ) from error

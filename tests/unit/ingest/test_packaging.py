@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import BagChanged, SourceRefused, entries, load_profile, validate
+from dpn.bags import BagChanged, SourceRefused, entries, load_profile, sinks, validate
 from dpn.cancellation import Cancellation
-from dpn.errors import Interrupted, ServiceUnavailable
+from dpn.errors import Interrupted, NoSpace, ServiceUnavailable
 from dpn.ingest.packaging import (
     Description,
     NotTheBag,
@@ -384,6 +385,18 @@ def test_a_cancellation_is_heeded_within_a_second(tmp_path: Path, work: Path) ->
         package(described(tmp_path / "source"), work, s3=S3, cancellation=cancellation)
     assert time.monotonic() - cancelled_at[0] < 1.0
     assert list(work.iterdir()) == []
+
+
+def test_a_full_volume_is_waited_for(source: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sinks.TarSink, "write", full)
+        with pytest.raises(NoSpace, match="free space"):
+            made(described(source), work)
+    assert list(work.iterdir()) == []
+    assert made(described(source), work).report.valid
 
 
 def test_a_source_that_is_not_there_is_waited_for_and_named(tmp_path: Path, work: Path) -> None:
