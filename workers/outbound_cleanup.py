@@ -55,7 +55,7 @@ class OutboundCleanup:
         ]
         for entry in unneeded:
             outbound.withdraw(entry)
-            self.log.info("bag withdrawn", bag=entry.bag, node=entry.node, path=str(entry.path))
+            self.log.info("bag withdrawn", bag=entry.bag, offered_to=entry.node, path=str(entry.path))
         for bag in bags:
             if bag not in transfers and bag not in busy:
                 self.log.warning("offered, but without a transfer in our registry: left alone", bag=bag)

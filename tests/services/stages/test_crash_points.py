@@ -19,51 +19,11 @@ import workers.copy
 from dpn.clock import ManualClock
 from dpn.database import reading
 from models.work import AuditEvent, DiskReservation, WorkItem
+from tests.fixtures.mortality import Killed, Life, Mortal, mortal
 from tests.services.stages.consortium import LEASE_SECONDS, North, South, make_south
 
 MANY_SECONDS = 1e9
 """The clock of these tests is years behind that of the disk: whatever lies there counts as old."""
-
-
-class Killed(BaseException):
-    """The worker is gone, as after kill -9: nothing may catch this."""
-
-
-class Life:
-    """Counts the moments at which the worker could die, and ends it at the chosen one."""
-
-    def __init__(self, ends_at: int | None = None) -> None:
-        self.ends_at = ends_at
-        self.moments: list[str] = []
-
-    def moment(self, name: str) -> None:
-        self.moments.append(name)
-        if len(self.moments) == self.ends_at:
-            raise Killed(f"moment {self.ends_at}: {name}")
-
-    @property
-    def has_ended(self) -> bool:
-        return self.ends_at is not None and len(self.moments) >= self.ends_at
-
-
-class Mortal:
-    """Does as another object does; the worker may die after each call."""
-
-    def __init__(self, inner: Any, name: str, life: Life) -> None:
-        self._inner, self._name, self._life = inner, name, life
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._inner, name)
-        return mortal(value, f"{self._name}.{name}", self._life) if callable(value) else value
-
-
-def mortal(function: Callable[..., Any], name: str, life: Life) -> Callable[..., Any]:
-    def call(*arguments: Any, **named: Any) -> Any:
-        answer = function(*arguments, **named)
-        life.moment(name)
-        return answer
-
-    return call
 
 
 @contextmanager

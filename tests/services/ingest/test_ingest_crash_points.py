@@ -1,0 +1,133 @@
+"""A worker that dies between any two steps of an ingest leaves a deposit that ends as if nothing had happened:
+the same one bag, one digest, the same transfers, nothing staged, nothing reserved, nothing offered twice.
+
+Steps are every call to the store, the staging volume, the outbound folder and packaging, and every commit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select
+
+import workers.ingest_record
+import workers.package
+from dpn.database import reading
+from dpn.registry.catalogue import BAGS, DIGESTS, INGESTS
+from models.work import AuditEvent, DiskReservation
+from tests.fixtures.mortality import Killed, Life, Mortal, mortal
+from tests.services.ingest.depositing import LEASE_SECONDS, PEERS, Depositor, make_depositor
+
+MANY_SECONDS = 1e9
+"""The clock of these tests is years behind that of the disk: whatever lies there counts as old."""
+
+
+@contextmanager
+def mortal_worker(north: Depositor, life: Life, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    whole = (north.staging, north.store)
+    package, outbound = workers.package.package, workers.ingest_record.Outbound
+
+    def after_commit(_session: Any) -> None:
+        life.moment("commit")
+
+    event.listen(north.sessions, "after_commit", after_commit)
+    patch.setattr(workers.package, "package", mortal(package, "package", life))
+    patch.setattr(workers.ingest_record, "Outbound", lambda settings: Mortal(outbound(settings), "outbound", life))
+    north.staging = Mortal(north.staging, "staging", life)  # type: ignore[assignment]
+    north.store = Mortal(north.store, "store", life)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        event.remove(north.sessions, "after_commit", after_commit)
+        patch.setattr(workers.package, "package", package)
+        patch.setattr(workers.ingest_record, "Outbound", outbound)
+        north.staging, north.store = whole
+
+
+def ingest(north: Depositor, source: Path, life: Life, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The story of one deposit, its worker dying once on the way; answers all that is left in the end."""
+    item = north.submit(source)
+    with mortal_worker(north, life, patch):
+        for _ in range(2):
+            try:
+                _to_the_end(north, item)
+                break
+            except Killed:
+                north.clock.advance(LEASE_SECONDS + 1)
+    _to_the_end(north, item)
+    north.staging.release_orphans()
+    north.staging.sweep_orphans(grace_seconds=-MANY_SECONDS)
+    north.clean_up()
+    return _what_is_left(north, item, source)
+
+
+def _to_the_end(north: Depositor, item: int) -> None:
+    for _ in range(12):
+        if north.item(item).completed_at is not None:
+            return
+        north.run_due()
+        north.peers_store(*PEERS)
+        north.clock.advance(301)
+    raise AssertionError(f"it does not end: {north.item(item).note}")
+
+
+def _what_is_left(north: Depositor, item: int, source: Path) -> dict[str, Any]:
+    volume = north.settings.staging.volumes["main"]
+    store = Path(north.settings.store.url.removeprefix("file://"))
+    ended = north.item(item)
+    with reading(north.sessions) as session:
+        events = Counter(session.scalars(select(AuditEvent.event_type).where(AuditEvent.outcome == "success")))
+        reservations = session.scalar(select(func.count()).select_from(DiskReservation))
+    return {
+        "item": (ended.status, ended.stage, ended.needs_attention),
+        "bags": len(north.records(BAGS)),
+        "digests": len(north.records(DIGESTS)),
+        "ingests": len(north.records(INGESTS)),
+        "transfers": sorted(transfer.stored for transfer in north.transfers()),
+        "planned": len(north.manifest(item).transfers),
+        "ingestions": events["ingestion"],
+        "assigned": events["identifier assignment"],
+        "reservations": reservations,
+        "stored": len(list(store.rglob("*.tar"))),
+        "staged": [path for path in (volume / "items").rglob("*") if path.is_file()],
+        "quarantined": list((volume / "quarantine").rglob("*.tar")),
+        "offered": north.offered(),
+        "left in outbound": [path for path in (volume.parent / "outbound").rglob("*") if path.is_file()],
+        "source": sorted(path.name for path in source.rglob("*")),
+    }
+
+
+def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.bin").write_bytes(bytes(range(256)) * 40)
+
+    def story(number: int, life: Life) -> dict[str, Any]:
+        north = make_depositor(tmp_path / f"north-{number}")
+        left = ingest(north, source, life, monkeypatch)
+        north.sessions.kw["bind"].dispose()
+        return left
+
+    undisturbed = Life()
+    expected = story(0, undisturbed)
+    assert expected["item"] == ("success", "record", False)
+    assert (expected["bags"], expected["digests"], expected["ingests"]) == (1, 1, 1)
+    assert expected["transfers"] == [True, True]
+    assert (expected["staged"], expected["offered"], expected["left in outbound"]) == ([], [], [])
+    differs = {}
+    for number in range(1, len(undisturbed.moments) + 1):
+        life = Life(number)
+        left = story(number, life)
+        assert life.has_ended
+        if left != expected:
+            differs[f"{number}: {life.moments[number - 1]}"] = {
+                name: (value, expected[name]) for name, value in left.items() if value != expected[name]
+            }
+    assert not differs
