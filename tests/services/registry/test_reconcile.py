@@ -13,18 +13,22 @@ from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
 from dpn.database import insert_missing, reading
+from dpn.errors import StoreMismatch
 from dpn.registry.catalogue import TRANSFERS
 from dpn.registry.records import ReplicationRecord
+from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.items import new_item
-from models.manifests import Receipt, ReplicationManifest
+from models.manifests import Receipt, ReplicationManifest, TransferFacts
 from models.work import AuditEvent, DispatchIntent, Status, Task, WorkItem
 from tests.fixtures.nasty_peer import Nasty
 from tests.fixtures.records import DIGEST, a_bag, a_digest, a_transfer, uuid
-from tests.fixtures.scripted.bench import Messages
+from tests.fixtures.scripted.bench import Bench, Messages
 from tests.fixtures.syncing import Us, a_restore, network
+from workers.owners import Owners
 from workers.pipelines import PIPELINES
 from workers.queue import Queue, QueueResult
 from workers.reconcile import Reconcile, Reconciled
+from workers.store import StoreStage
 
 TRANSFER = a_transfer().replication_id
 CANCELLED = {"cancelled": True, "cancel_reason": "other", "cancel_reason_detail": "no room here"}
@@ -195,6 +199,56 @@ def test_a_copy_that_its_owner_has_forgotten_is_proven_and_told_again(node: Node
     assert node.reconcile().reopened == 0
 
 
+class OneCopy:
+    """A store with a copy, or without."""
+
+    name = "main"
+
+    def __init__(self, *, is_damaged: bool = False) -> None:
+        self.is_damaged = is_damaged
+        self.proven = 0
+
+    def confirm(self, receipt: Receipt, **_: Any) -> Receipt:
+        self.proven += 1
+        if self.is_damaged:
+            raise StoreMismatch("the object has another checksum")
+        return receipt
+
+
+def run_store(node: Node, store: OneCopy) -> WorkItem:
+    """One run of the item's store stage, against the owner's real registry."""
+    breakers = Breakers(node.sessions, BreakerPolicy(5, 30, 600), clock=node.clock, jitter=lambda: 0.5)
+    owners = Owners(node.clients(), breakers)
+    unused: Any = None
+    a_store: Any = store
+    stage = StoreStage(owners, unused, a_store, breakers, node.clock, verdict_poll_seconds=60)
+    return Bench(node.sessions, node.clock).run(node.the_item().id, stage.run)
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_what_an_owner_forgot_is_told_from_the_fixity_on_and_only_of_a_copy_that_is_there(
+    quick: Node, is_damaged: bool
+) -> None:
+    item = quick.an_item(receipt=True, status=Status.SUCCESS, stage="store")
+    facts = {
+        name: getattr(a_transfer(), name) for name in TransferFacts.model_fields if hasattr(a_transfer(), name)
+    }
+    facts |= {"size": 1, "local_id": "bag", "member": uuid(1), "version": 1, "bag_type": "D"}
+    manifest = {**quick.the_item().manifest, "transfer": facts, "stored_acknowledged": True}
+    with quick.sessions.begin() as session:
+        session.execute(update(WorkItem).where(WorkItem.id == item).values(manifest=manifest))
+    assert quick.reconcile().reopened == 1
+    store = OneCopy(is_damaged=is_damaged)
+    ended = run_store(quick, store)
+    at_owner = quick.clients()["north"].get_transfer(TRANSFER)
+    assert store.proven == 1
+    assert at_owner.stored is not is_damaged
+    if is_damaged:
+        assert (ended.status, ended.stage, ended.manifest["receipt"]) == (Status.PENDING, "copy", None)
+    else:
+        assert (ended.status, at_owner.fixity_value) == (Status.SUCCESS, DIGEST)
+
+
 def test_a_list_that_was_read_too_early_opens_nothing_again(quick: Node) -> None:
     """The worker told the owner between the list and the look at the item: asked once more, the owner knows."""
     stored = {"store_requested": True, "fixity_value": DIGEST, "stored": True}
@@ -219,6 +273,9 @@ def test_an_owner_that_waits_for_what_we_gave_up_is_told(node: Node, status: Sta
     with node.sessions.begin() as session:
         session.execute(update(WorkItem).where(WorkItem.task == Task.NOTICE).values(status=Status.SUCCESS))
     assert node.reconcile().told == 1, "it had heard, and was restored from a backup"
+    notice = node.item(Task.NOTICE)
+    assert notice is not None
+    assert notice.status == Status.PENDING
     assert node.queue().created == 0
 
 
