@@ -237,8 +237,8 @@ class _Round:
         start = None if self._full or walk.is_read_whole else mark.start
         try:
             newest = self._walk(walk, start, mark.high_water, now)
-            # Some may have been entered late, with stamps of long before. Servers that do not vouch for their lists
-            # are not asked: they count what was not asked for, too.
+            # Some may have been entered late, with stamps of long before. Servers that do not vouch for their
+            # lists are not asked: they count what was not asked for, too.
             if start is not None and state is not None and self._lacks_some(walk):
                 newest = self._walk(walk, None, newest, now)
         except IncompleteList:  # all that shows has been read: what needs it need not wait for a right count

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, INGESTS, MEMBERS, RESTORES, TRANSFERS, Kind
 from dpn.registry.client import RegistryClient, RejectedRecord
 from dpn.registry.records import Record
+from models.registry import SetAsideRecord
 
 T = TypeVar("T")
 
@@ -41,6 +45,13 @@ class Walk:
     def batches(self, after: datetime | None) -> Iterator[Rows]:
         """What has changed since `after`, in batches; the peer is asked for more while one is worked on."""
         return in_batches(ahead(self.pages(after=after, **self.filters), PAGES_AHEAD), BATCH)
+
+    def known_of(self, session: Session, peer: str) -> int:
+        """How many of its records are here, or set aside. Only for lists that are the peer's alone."""
+        conditions = [self.kind.condition(name, value) for name, value in self.filters.items()]
+        aside = (SetAsideRecord.peer == peer) & (SetAsideRecord.kind == self.kind.name)
+        here = session.scalar(select(func.count()).select_from(self.kind.table).where(*conditions))
+        return (here or 0) + (session.scalar(select(func.count()).select_from(SetAsideRecord).where(aside)) or 0)
 
 
 def walks(peer: str, client: RegistryClient) -> tuple[Walk, ...]:

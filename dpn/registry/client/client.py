@@ -216,6 +216,10 @@ class RegistryClient:
         """
         return self._lists.state(kind, filters)
 
+    def list_count(self, kind: str, **filters: str | bool | None) -> int:
+        """How many records the peer says that this list has."""
+        return self._lists.count(kind, filters)
+
     def close(self) -> None:
         """Closes the connections. The client may be used again."""
         self._calls.close()

@@ -70,6 +70,11 @@ class PeerLists:
         plausible = state and len(state) <= MAX_STATE_LENGTH and state.isascii() and state.isprintable()
         return state if plausible else None
 
+    def count(self, path: str, filters: Filters) -> int:
+        """See RegistryClient.list_count."""
+        parameters = {name: _text(value) for name, value in _given(filters).items()}
+        return self._page(path, parameters | {"page": "1", "page_size": "1"}).count
+
     def _page(self, path: str, parameters: Mapping[str, str]) -> RowsOfAPage:
         value = self._calls.get(f"{path}/", parameters)
         try:

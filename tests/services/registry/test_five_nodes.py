@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from dpn.registry.catalogue import BAGS
+from dpn.registry.catalogue import BAGS, FIXITY_CHECKS
 from tests.fixtures.honest_nodes import DAILY, GROWTH, Act, HonestNodes, disagreements, found
 from tests.fixtures.network import Moment, NetworkNode, running_network
 from tests.fixtures.seed import NODES, Seed
@@ -277,6 +277,20 @@ def test_stamps_of_a_clock_that_is_off_hide_nothing_that_its_heir_changes_later(
         of_tdr = [bag for bag in found(tdr, BAGS).values() if bag.admin_node == "tdr"]
         assert len(of_tdr) == 2
         assert [found(sdr, BAGS)[bag.uuid] for bag in of_tdr] == of_tdr
+
+
+def test_what_is_entered_late_with_stamps_of_long_ago_is_not_missed(network: Nodes, seed: Seed) -> None:
+    honest = with_the_seed(network, seed)
+    sdr, tdr = network["sdr"], network["tdr"]
+    sdr.sync(only="tdr")
+    honest.check_a_copy(NODES.index("sdr"), 1)
+    tdr.sync(only="sdr")
+    wait(honest, AN_HOUR)
+    honest.post_what_is_owed(NODES.index("sdr"), 0)
+    tdr.sync(only="sdr")
+    of_sdr = {check.key for check in found(sdr, FIXITY_CHECKS).values() if check.bag in found(tdr, BAGS)}
+    assert len(of_sdr) > 2
+    assert {check.key for check in found(tdr, FIXITY_CHECKS).values()} == of_sdr
 
 
 def test_the_seed_as_its_own_servers_had_it_counts_as_it_did_there(network: Nodes, seed: Seed) -> None:
