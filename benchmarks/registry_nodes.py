@@ -8,9 +8,10 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -112,13 +113,19 @@ def peak_mib(pid: int) -> float:
 def run_measured(*command: str | Path) -> tuple[str, float, float, float]:
     """Runs it; answers its output, its seconds, its processor seconds and the most memory it had, in MiB."""
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command}: status {status}: {output[-2000:]}")
-    return output, time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=sys.stderr)
+        mib = 0.0
+        # Not what `wait4` says of memory: that begins with what we ourselves had when it was started.
+        while (done := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            with suppress(OSError, StopIteration):
+                mib = max(mib, peak_mib(process.pid))
+            time.sleep(0.05)
+        seconds = time.monotonic() - started
+        output.seek(0)
+        if done[1]:
+            raise SystemExit(f"{command}: status {done[1]}: {output.read()[-2000:]}")
+        return output.read(), seconds, done[2].ru_utime + done[2].ru_stime, mib
 
 
 def fill(
