@@ -11,9 +11,7 @@ STORE = StageSpec(
     Task.REPLICATION, "store", worker="replication-store", topic="dpn_replication_store_topic", staged=True
 )
 PACKAGE = StageSpec(Task.INGEST, "package", worker="package", topic="dpn_package_topic", stages=True)
-INGEST_STORE = StageSpec(
-    Task.INGEST, "store", worker="ingest-store", topic="dpn_ingest_store_topic", staged=True
-)
+INGEST_STORE = StageSpec(Task.INGEST, "store", worker="ingest-store", topic="dpn_ingest_store_topic", staged=True)
 INGEST_RECORD = StageSpec(Task.INGEST, "record", worker="ingest-record", topic="dpn_record_topic", staged=True)
 TELL = StageSpec(Task.NOTICE, "tell", worker="tell", topic="dpn_tell_topic")
 """Every worker runs it beside its own stage: what we owe a peer needs no worker of its own."""
