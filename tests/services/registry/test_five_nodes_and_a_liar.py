@@ -22,7 +22,7 @@ from tests.fixtures.seed import NODES, Seed
 LIAR = "liar"
 ONE_DAY = timedelta(days=1)
 MOST_LIES = 60
-EXAMPLES = 4
+EXAMPLES = 3
 
 LIES: dict[str, tuple[Mapping[str, Any], ...]] = {
     "node": ({"name": "Liar"}, {"ssh_pubkey": "ssh-ed25519 liar"}, {"api_root": "http://liar.example.org"}),
@@ -101,6 +101,7 @@ def honest(liar: NastyPeer, shared_data: Path, tmp_path_factory: pytest.TempPath
         yield HonestNodes(nodes, {m.member_id: name for name in nodes for m in seed.members_of(name)})
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     lies=st.lists(st.builds(Lie, st.integers(0, 1000), st.integers(1, 255)), min_size=10, max_size=MOST_LIES),
