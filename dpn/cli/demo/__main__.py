@@ -15,6 +15,7 @@ from dpn.cli.demo.errors import EXIT_NOT_EVERYWHERE, EXIT_UNUSABLE, Broken, Stop
 from dpn.cli.demo.place import FEWEST_NODES, MOST_NODES
 from dpn.cli.demo.processes import clean_environment
 from dpn.cli.demo.run import Order, run_demo
+from dpn.cli.demo.s3_sources import s3_settings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -25,7 +26,9 @@ def demo(
         list[str] | None,
         typer.Argument(
             metavar="[SOURCE]…",
-            help="A folder, which is bagged, or a valid DPN bag (a tar), which is taken as it is. None: a sample.",
+            help="A folder or a BagIt bag (folder or tar), which is packaged; a valid DPN bag in a tar, which is "
+            "taken as it is; s3://bucket/prefix/, reached as AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY say. None: a sample.",
         ),
     ] = None,
     nodes: Annotated[int, typer.Option(min=FEWEST_NODES, max=MOST_NODES, help="How many nodes.")] = 3,
@@ -50,7 +53,7 @@ def demo(
     any of them and watch: it is started again, and the bag arrives. Last of all, every copy is read back.
     """
     kinds = Kinds(broker, database, store)
-    order = Order(sources or [], nodes, kinds, workdir, keep, json_file, timeout)
+    order = Order(sources or [], nodes, kinds, workdir, keep, json_file, timeout, s3_settings(os.environ))
     raise typer.Exit(_exit_code(order))
 
 

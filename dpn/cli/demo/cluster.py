@@ -47,17 +47,20 @@ class Cluster:
         names: Sequence[str] = NAMES[:3],
         kinds: Kinds = DEFAULT_KINDS,
         settings: Mapping[str, Table] | None = None,
+        settings_of: Mapping[str, Table] | None = None,
         say: Say = lambda _: None,
         cron_seconds: float = EVERY_SECONDS,
         cancellation: Cancellation | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`settings` go over every node's own: `{"work": {"lease_seconds": 3}}`. `cancellation` ends waits."""
+        """`settings` go over every node's own: `{"work": {"lease_seconds": 3}}`; `settings_of` over that,
+        for the nodes that it names. `cancellation` ends waits."""
         self.directory = directory
         self.backends = Backends(directory, kinds)
         self.nodes: dict[str, Node] = {}
         self._places = [Place(name, directory / name) for name in names]
         self._over = dict(settings or {})
+        self._over_of = dict(settings_of or {})
         self._supervisor = Supervisor(say)
         self._cron = Cron(say, every_seconds=cron_seconds)
         self._cancellation = cancellation or Cancellation()
@@ -148,7 +151,8 @@ class Cluster:
         """Writes what every process of every node reads, and enters all nodes in every registry."""
         for node in self.nodes.values():
             peers = {other.name: other.ports for other in self.nodes.values() if other is not node}
-            stands_on = merged(self.backends.settings(node.place), self._over)
+            over = merged(self._over, self._over_of.get(node.name, {}))
+            stands_on = merged(self.backends.settings(node.place), over)
             write_settings(node.place, node_settings(node.place, node.ports, peers, stands_on=stands_on))
             write_rsyncd_configuration(node.place, node.ports)
             with node.sessions.begin() as session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,8 +23,9 @@ from dpn.cli.demo.processes import find_program, setpriv
 from dpn.cli.demo.progress import Progress, open_progress, readable_bytes
 from dpn.cli.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
 from dpn.cli.demo.services import program as services_program
-from dpn.cli.demo.sources import Source, check_apart, judge_all
+from dpn.cli.demo.sources import S3, Source, check_apart, judge_all
 from dpn.cli.demo.stop_signals import stop_signals
+from dpn.cli.demo.toml_text import Table
 from dpn.cli.demo.watch import Position, Watch
 from dpn.cli.demo.workdir import Workdir, open_workdir
 from dpn.clock import SystemClock
@@ -49,6 +50,14 @@ class Order:
     keep: bool
     json_file: Path | None
     timeout_seconds: float | None
+    s3: Table = field(default_factory=dict)
+    """The table [ingest.s3] of the node that fetches sources from S3."""
+
+    @property
+    def settings_of(self) -> dict[str, Table]:
+        """What only the depositing node has in its settings: access to S3, if anything lies there."""
+        fetches = any(source.startswith(S3) for source in self.sources)
+        return {self.names[0]: {"ingest": {"s3": self.s3}}} if fetches else {}
 
     @property
     def names(self) -> Sequence[str]:
@@ -73,6 +82,7 @@ def run_demo(order: Order) -> int:
                     workdir.path,
                     names=order.names,
                     kinds=order.kinds,
+                    settings_of=order.settings_of,
                     say=progress.say,
                     cancellation=cancellation,
                 ) as cluster,
@@ -136,7 +146,7 @@ class _Run:
         owner, *others = self.order.names
         folder = self.cluster.directory / owner / "deposits"
         say = self.progress.say
-        sources = judge_all(self.order.sources, folder, say=say, cancellation=self.cancellation)
+        sources = judge_all(self.order.sources, folder, s3=self.order.s3, say=say, cancellation=self.cancellation)
         count = "1 deposit" if len(sources) == 1 else f"{len(sources)} deposits"
         total = readable_bytes(sum(source.size for source in sources))
         say(f"{count}, {total}, from {owner} to {', '.join(others)}")

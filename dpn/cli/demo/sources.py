@@ -26,6 +26,8 @@ from dpn.bags import (
 )
 from dpn.cancellation import Cancellation
 from dpn.cli.demo.errors import Unusable
+from dpn.cli.demo.s3_sources import size_of_prefix
+from dpn.cli.demo.toml_text import Table
 from dpn.errors import TransientError
 from dpn.ingest.packaging import locate
 from dpn.ingest.packaging.location import FolderLocation
@@ -47,7 +49,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """Something to deposit. `given` is what the user called it; `size` is in bytes, 0 where only S3 knows."""
+    """Something to deposit. `given` is what the user called it; `size` is in bytes."""
 
     given: str
     request: DepositRequest
@@ -58,13 +60,17 @@ def judge_all(
     sources: Sequence[str],
     folder: Path,
     *,
+    s3: Table | None = None,
     say: Progress = lambda _: None,
     cancellation: Cancellation | None = None,
 ) -> list[Source]:
-    """What each of `sources` is; a sample, made in `folder`, if there are none. Raises Unusable."""
+    """What each of `sources` is; a sample, made in `folder`, if there are none. Raises Unusable.
+
+    `s3` is the table [ingest.s3] of the node that will fetch those that lie there.
+    """
     for source in sources:
         _check_kind(source)
-    judging = _Judging(say, cancellation or Cancellation())
+    judging = _Judging(s3 or {}, say, cancellation or Cancellation())
     judged = [judging.judge(source) for source in sources]
     if not judged:
         sample = make_sample(folder / "sample")
@@ -118,12 +124,13 @@ def _check_kind(source: str) -> None:
 class _Judging:
     """Looks at sources as packaging will."""
 
+    s3: Table
     say: Progress
     cancellation: Cancellation
 
     def judge(self, source: str) -> Source:
         if source.startswith(S3):
-            return Source(source, _request(source, source.removeprefix(S3).strip("/") or source), 0)
+            return self._prefix(source)
         path = Path(source).absolute()
         name = _printable(path.resolve().name) or "root"
         try:
@@ -141,6 +148,14 @@ class _Judging:
             raise Unusable(f"{source}: {where}: {error.strerror}: make it readable, or free space") from error
         except TransientError as error:
             raise Unusable(f"{source}: {error}: wait until nobody writes to it") from error
+
+    def _prefix(self, source: str) -> Source:
+        self.say(f"looking at {source}")
+        try:
+            size = size_of_prefix(source, self.s3, self.cancellation)
+        except SourceRefused as error:
+            raise Unusable(str(error)) from error
+        return Source(source, _request(source, source.removeprefix(S3).strip("/")), size)
 
     def folder(self, source: str, path: Path, *, local_id: str) -> Source:
         """Every name is looked at, as packaging will. Raises SourceRefused, OSError."""

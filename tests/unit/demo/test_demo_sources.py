@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from dpn.bags import DpnMetadata, build_bag
+from dpn.cli.demo.backends import Kinds
 from dpn.cli.demo.errors import Unusable
+from dpn.cli.demo.run import Order
+from dpn.cli.demo.s3_sources import s3_settings
 from dpn.cli.demo.sources import MEMBER, SAMPLE, Source, check_apart, judge_all, make_sample
+from dpn.settings import DepositS3Settings
 
 
 @pytest.fixture
@@ -60,9 +64,30 @@ def test_a_bag_of_another_kind_is_packaged(bag: Path, built: Path, tmp_path: Pat
     assert source.request.local_id == "other"
 
 
-def test_a_prefix_on_s3_is_deposited_under_its_name(built: Path) -> None:
-    (source,) = judge_all(["s3://bucket/a/prefix/"], built)
-    assert (source.request.source, source.request.local_id) == ("s3://bucket/a/prefix/", "bucket/a/prefix")
+def test_a_prefix_on_s3_needs_to_be_told_who_we_are_there(built: Path) -> None:
+    with pytest.raises(Unusable, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        judge_all(["s3://bucket/a/prefix/"], built)
+
+
+def test_the_usual_variables_become_the_settings_of_the_node_that_fetches() -> None:
+    environment = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_DEFAULT_REGION": "a-region",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_PROFILE": "",
+    }
+    settings = s3_settings(environment)
+    assert settings == {
+        "endpoint_url": "http://127.0.0.1:9",
+        "region": "a-region",
+        "access_key_id": "key",
+        "secret_access_key": "secret",
+    }
+    assert DepositS3Settings.model_validate(settings).secret() == "secret"
+    order = Order(["/a", "s3://bucket/a/"], 3, Kinds(), None, False, None, None, settings)
+    assert order.settings_of == {"north": {"ingest": {"s3": settings}}}
+    assert Order(["/a"], 3, Kinds(), None, False, None, None, settings).settings_of == {}
 
 
 def test_without_a_source_there_is_a_sample_with_what_real_deposits_have(built: Path) -> None:
