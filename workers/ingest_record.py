@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Literal, TypeVar
 from uuid import uuid4
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import EventType
@@ -41,6 +42,7 @@ from dpn.settings import IngestSettings
 from dpn.staging import Staging
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver, Wait
 from models.manifests import DepositFacts, IngestManifest, PlannedTransfer, Receipt, StagedFile
+from models.work import Deposit
 from workers.owners import Unwanted
 from workers.stage import Job
 
@@ -81,9 +83,12 @@ class IngestRecordStage:
     # -- our registry --------------------------------------------------------------------------------------------
 
     def _await_related(self, deposit: DepositFacts) -> None:
-        """Raises Unwanted while a rights or interpretive bag, deposited just before, is not registered yet."""
-        related = [(uuid,) for uuid in (*deposit.rights, *deposit.interpretive)]
+        """Raises Unwanted while a rights or interpretive bag, or the first version, deposited just before, is not
+        registered yet."""
         with reading(self.sessions) as session:
+            first = session.scalars(select(Deposit.bag).where(Deposit.bag == deposit.first_version_uuid)).all()
+            uuids = {*deposit.rights, *deposit.interpretive, *first} - {deposit.bag}
+            related = [(uuid,) for uuid in uuids]
             missing = sorted(key[0] for key in set(related) - find_many(session, BAGS, related).keys())
         if missing:
             raise Unwanted(Wait(self.poll_seconds, f"waits for {', '.join(missing)}, which it refers to"))
@@ -123,34 +128,37 @@ class IngestRecordStage:
     # -- other nodes ---------------------------------------------------------------------------------------------
 
     def _ask_nodes(self, job: Job[IngestManifest], staged: StagedFile) -> None:
-        """Makes sure that as many transfers as are wanted have been asked for and not declined."""
-        outbound = self._outbound(staged.volume)
-        self._choose(job, outbound)
+        """Makes sure that as many transfers as are wanted have been asked for and not declined, and that the bag
+        lies where those that are open say: a disk may have been lost."""
+        self._choose(job, staged)
         known = self._transfers(job.manifest)
         for planned in job.manifest.transfers:
-            if planned.replication_id not in known:
-                self._ask(job, outbound, staged, planned)
+            asked = known.get(planned.replication_id)
+            if asked is None:
+                self._ask(job, staged, planned)
+            elif not asked.is_final:
+                self._offer(job, staged, planned)
 
-    def _choose(self, job: Job[IngestManifest], outbound: Outbound) -> None:
+    def _choose(self, job: Job[IngestManifest], staged: StagedFile) -> None:
         """Plans transfers to further nodes, in place of those that declined, and saves the plan."""
         manifest = job.manifest
         known = self._transfers(manifest)
-        declined = {planned.to_node for planned in manifest.transfers if _is_declined(known, planned)}
-        missing = self.settings.replicate_to_count - (len(manifest.transfers) - len(declined))
+        going = [planned for planned in manifest.transfers if not _is_declined(known, planned)]
+        missing = self.settings.replicate_to_count - len(going)
         if missing <= 0:
             return
-        bag = manifest.deposit.bag
+        bag, outbound = manifest.deposit.bag, self._outbound(staged.volume)
         with reading(self.sessions) as session:
             nodes = self._nodes(session)
             recorded = find(session, BAGS, bag)
-        asked = {planned.to_node for planned in manifest.transfers}
-        holders = {self.node, *(recorded.replicating_nodes if recorded else ()), *(asked - declined)}
+        holders = {self.node, *(recorded.replicating_nodes if recorded else ()), *(one.to_node for one in going)}
+        declined = {one.to_node for one in manifest.transfers if one.retries == manifest.retries} - holders
         ours = nodes[self.node]
         chosen = choose_nodes(
             [_place(nodes[name]) for name in ours.replicate_to if name in nodes and name in self.peers],
             missing,
             holders=[_place(nodes[name]) for name in sorted(holders) if name in nodes],
-            excluded={*self.settings.exclude.get(manifest.deposit.member, ()), *asked},
+            excluded={*self.settings.exclude.get(manifest.deposit.member, ()), *declined},
             seed=f"{self.settings.placement_seed}\0{bag}",
         )
         now = utc_second(self.clock.now())
@@ -158,7 +166,11 @@ class IngestRecordStage:
             *manifest.transfers,
             *(
                 PlannedTransfer(
-                    replication_id=str(uuid4()), to_node=name, link=outbound.link(name, bag), created_at=now
+                    replication_id=str(uuid4()),
+                    to_node=name,
+                    link=outbound.link(name, bag),
+                    created_at=now,
+                    retries=manifest.retries,
                 )
                 for name in chosen
             ),
@@ -166,12 +178,20 @@ class IngestRecordStage:
         if chosen:
             job.save(f"asking {', '.join(chosen)} to keep a copy")
 
-    def _ask(
-        self, job: Job[IngestManifest], outbound: Outbound, staged: StagedFile, planned: PlannedTransfer
-    ) -> None:
+    def _offer(self, job: Job[IngestManifest], staged: StagedFile, planned: PlannedTransfer) -> None:
+        """Puts the bag where the transfer's link leads, unless it lies there."""
+        bag, node = job.manifest.deposit.bag, planned.to_node
+        own = self._outbound(staged.volume)
+        # Packaged again, it may be on another volume than when the node was told where.
+        every = (own, *map(Outbound, self.settings.outbound.values()))
+        outbound = next((one for one in every if one.link(node, bag) == planned.link), own)
+        if not outbound.offers(bag, node):
+            outbound.offer(self.staging.path_of(staged), bag, node)
+
+    def _ask(self, job: Job[IngestManifest], staged: StagedFile, planned: PlannedTransfer) -> None:
         """Offers the bag first and enters the transfer then: whoever reads it finds the bag."""
         bag = job.manifest.deposit.bag
-        outbound.offer(self.staging.path_of(staged), bag, planned.to_node)
+        self._offer(job, staged, planned)
         transfer = ReplicationRecord(
             replication_id=planned.replication_id,
             bag=bag,
@@ -213,8 +233,9 @@ class IngestRecordStage:
             why = "; ".join(filter(None, refusals))
             return Wait(
                 self.poll_seconds,
-                f"{told}; no node is left to ask{f' ({why})' if why else ''}: agree with another one "
-                "(replicate_to of our node record, a [peers] table), or lower ingest.replicate_to_count",
+                f"{told}; no node is left to ask{f' ({why})' if why else ''}: `dpn item retry` asks those again "
+                "that declined; or agree with another one (replicate_to of our node record, a [peers] table), or "
+                "lower ingest.replicate_to_count",
                 needs_attention=True,
             )
         return Wait(self.poll_seconds, told)

@@ -5,10 +5,14 @@ The same deposit makes the same bytes: packaged again, after a crash or the loss
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from dpn.audit.trail import EventType
+from dpn.bags import SourceRefused
 from dpn.ingest.packaging import Description, Packaged, estimate, package
+from dpn.ingest.submission import is_in, require_named_over_http
 from dpn.settings import IngestSettings
 from dpn.staging import Staging
 from dpn.work.outcomes import Done, Fail, Outcome
@@ -18,11 +22,12 @@ from workers.stage import Job
 
 @dataclass(frozen=True)
 class PackageStage:
-    """See the module's docstring. `node` is ours."""
+    """See the module's docstring. `node` is ours, `our_folders` are those where it keeps bags on their way."""
 
     node: str
     staging: Staging
     settings: IngestSettings
+    our_folders: Collection[Path] = ()
     name: str = "package"
 
     def run(self, job: Job[IngestManifest]) -> Outcome:
@@ -30,6 +35,7 @@ class PackageStage:
         if manifest.staged is not None and manifest.validation is not None and self.staging.holds(manifest.staged):
             return Done("packaged already")
         manifest.forget_staged()
+        self._require_fit(deposit)
         packaged, staged = self._package(job, deposit)
         receipt = manifest.receipt
         if receipt is not None and receipt.sha256 != packaged.sha256:
@@ -58,6 +64,21 @@ class PackageStage:
             warnings=packaged.report.warnings,
         )
         return Done(f"packaged: {packaged.files} files, {packaged.size} bytes")
+
+    def _require_fit(self, deposit: DepositFacts) -> None:
+        """Raises SourceRefused for what may not be read, or would grow while it is: looked at now, for who deposits
+        may have put a link there since."""
+        if "://" in deposit.source:
+            return
+        if deposit.named_over_http:
+            require_named_over_http(deposit.source, self.settings.source_folders)
+        source = Path(deposit.source).resolve()
+        for folder in (folder.resolve() for folder in self.our_folders):
+            if is_in(source, folder) or is_in(folder, source):
+                raise SourceRefused(
+                    f"{deposit.source} lies in {folder}, or around it, where bags on their way are kept: copy it "
+                    "elsewhere and deposit that"
+                )
 
     def _package(self, job: Job[IngestManifest], deposit: DepositFacts) -> tuple[Packaged, StagedFile]:
         description = self._description(deposit)

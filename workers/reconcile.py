@@ -8,86 +8,24 @@ Running it again, or twice at once, changes nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
-from http import HTTPStatus
-from typing import Any
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
-from dpn.database import Sessions, reading
-from dpn.errors import DpnError, PeerRefused
-from dpn.registry.catalogue import TRANSFERS, RefusedRecord, apply_from_peer, find_many, set_aside
-from dpn.registry.catalogue.saving import save
+from dpn.database import Sessions
+from dpn.errors import DpnError
 from dpn.registry.client import RegistryClient
-from dpn.registry.records import Record, ReplicationRecord
-from dpn.registry.rules.decisions import read_only_changes
-from dpn.registry.rules.transfers import COURSE
 from dpn.telemetry.logs import Log
-from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
-from dpn.work.reconciling import close, lock_free, reopen
-from dpn.work.transitions import owe_notice
-from models.registry import ReplicationTransfer, RestoreTransfer
-from models.work import Status, Task, WorkItem
-from workers.ended import ending, receipt_of
-from workers.reconcile_rules import AtOwner, Here, Situation, Step, decide
-from workers.sync_walks import PAGES_AHEAD, ahead, in_batches, records_of, unusable_of
+from workers.reconcile_results import Reconciled
+from workers.reconcile_with_peer import WithPeer
 
-BATCH = 500
+__all__ = ["Reconcile", "Reconciled"]
+
 MAX_THREADS = 16
-MAX_REPORTED = 50
-SECONDS_A_PEER = 1800.0
-"""How long one peer is asked: what is left is asked for next time."""
-
-STORE_STAGE = "store"
-"""Where an item goes that has its receipt and must tell of it."""
-
-
-@dataclass
-class Reconciled:
-    """What became of the transfers that one peer owns. `error` is why not all could be compared."""
-
-    peer: str
-    compared: int = 0
-    updated: int = 0
-    """Records of ours that were behind their owner's."""
-    corrected: int = 0
-    """Records of ours that had ended, and are open again at their owner."""
-    items_missing: int = 0
-    """Open transfers without an item: `dpn_queue` makes them."""
-    reopened: int = 0
-    closed: int = 0
-    told: int = 0
-    """Cancellations that are owed (again)."""
-    unusable: int = 0
-    """Rows that were not what was asked for: they were not believed."""
-    set_aside: int = 0
-    """Records that the rules do not take over (yet), as in a sync."""
-    reported: dict[str, int] = field(default_factory=dict)
-    """What only people can settle, by kind."""
-    reports: list[str] = field(default_factory=list)
-    """The first of these: what, and which transfer."""
-    open_from_us: int = 0
-    """Transfers that we own and the peer has not finished: it will, or somebody should ask it."""
-    open_restores: int = 0
-    error: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        return self.error is None
-
-    def report(self, step: str, transfer: str) -> None:
-        self.reported[step] = self.reported.get(step, 0) + 1
-        if len(self.reports) < MAX_REPORTED:
-            self.reports.append(f"{step}: {transfer}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +46,14 @@ class Reconcile:
             return list(threads.map(self._peer, peers))
 
     def _peer(self, peer: str) -> Reconciled:
-        one = _WithPeer(self, peer)
+        one = WithPeer(
+            peer,
+            self.clients[peer],
+            node=self.node,
+            sessions=self.sessions,
+            pipelines=self.pipelines,
+            clock=self.clock,
+        )
         started = self.clock.monotonic()
         try:
             one.run()
@@ -122,295 +67,3 @@ class Reconcile:
         say = self.log.error if not one.result.ok else self.log.warning if one.result.reported else self.log.info
         say("reconciliation with a node", ok=one.result.ok, **result)
         return one.result
-
-
-@dataclass(frozen=True)
-class _Found:
-    """One transfer: as its owner has it, as we have it, and what it makes us do."""
-
-    id: str
-    theirs: ReplicationRecord | None
-    ours: ReplicationRecord | None
-    item: WorkItem | None
-    step: Step
-
-    @property
-    def needs_another_look(self) -> bool:
-        """Whether what is to be done contradicts what we know, and the list may have been read too long ago."""
-        return self.step in (Step.REOPEN, Step.TELL) or self.went_back
-
-    @property
-    def went_back(self) -> bool:
-        """Whether it had ended here, and its owner calls the same transfer open: it has forgotten."""
-        if self.ours is None or self.theirs is None or self.theirs.is_final or not self.ours.is_final:
-            return False
-        return not read_only_changes(self.ours, self.theirs, COURSE.identity)
-
-
-class _WithPeer:
-    """The reconciliation with one peer, in a thread of its own."""
-
-    def __init__(self, all_: Reconcile, peer: str) -> None:
-        self.result = Reconciled(peer)
-        self._all = all_
-        self._peer = peer
-        self._client = all_.clients[peer]
-        self._agent = f"dpn_sync of {all_.node}"
-        self._until = all_.clock.monotonic() + SECONDS_A_PEER
-        self._shown: set[str] = set()
-
-    def run(self) -> None:
-        self._count_ours()
-        for rows in self._open_at_owner():
-            self._compare([row for row in records_of(rows) if isinstance(row, ReplicationRecord)], [])
-        for ids in self._open_here():
-            self._ask_for([id_ for id_ in ids if id_ not in self._shown])
-        self._restores()
-
-    # -- what there is -------------------------------------------------------------------------------------------
-
-    def _open_at_owner(self) -> Iterator[list[Any]]:
-        pages = self._client.list_transfers(
-            from_node=self._peer, to_node=self._all.node, stored=False, cancelled=False
-        )
-        for rows in in_batches(ahead(pages, PAGES_AHEAD), BATCH):
-            self.result.unusable += len(unusable_of(rows))
-            self._require_time()
-            yield rows
-
-    def _open_here(self) -> Iterator[list[str]]:
-        """The ids of transfers that our registry or our items call open, in batches."""
-        row = ReplicationTransfer
-        yield from self._pages(
-            row.replication_id,
-            row.from_node == self._peer,
-            row.to_node == self._all.node,
-            row.stored.is_(False),
-            row.cancelled.is_(False),
-        )
-        yield from self._pages(
-            WorkItem.identifier,
-            WorkItem.task == Task.REPLICATION,
-            WorkItem.remote_node == self._peer,
-            WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
-        )
-
-    def _pages(self, key: InstrumentedAttribute[str], *where: Any) -> Iterator[list[str]]:
-        last = ""
-        while True:
-            with reading(self._all.sessions) as session:
-                statement = select(key).where(*where, key > last).order_by(key).limit(BATCH)
-                page = list(session.scalars(statement))
-            if page:
-                yield page
-            if len(page) < BATCH:
-                return
-            last = page[-1]
-
-    def _ask_for(self, ids: Sequence[str]) -> None:
-        """Each by itself: that a list did not show them says nothing."""
-        found, unknown = [], []
-        for id_ in ids:
-            self._require_time()
-            theirs = self._asked(id_)
-            if theirs is None:
-                unknown.append(id_)
-            elif self._is_ours(theirs):
-                found.append(theirs)
-            else:
-                self.result.unusable += 1
-        self._compare(found, unknown)
-
-    def _asked(self, replication_id: str) -> ReplicationRecord | None:
-        try:
-            return self._client.get_transfer(replication_id)
-        except PeerRefused as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
-
-    def _is_ours(self, theirs: ReplicationRecord) -> bool:
-        return theirs.from_node == self._peer and theirs.to_node == self._all.node
-
-    # -- comparing -----------------------------------------------------------------------------------------------
-
-    def _compare(self, theirs: Sequence[ReplicationRecord], unknown: Sequence[str]) -> None:
-        ids = {**{one.replication_id: one for one in theirs}, **dict.fromkeys(unknown)}
-        self._shown.update(ids)
-        if not ids:
-            return
-        found = self._look(ids)
-        if doubted := {one.id: one.step for one in found if one.needs_another_look}:
-            again = {id_: self._asked(id_) for id_ in doubted}
-            again = {id_: one for id_, one in again.items() if one is None or self._is_ours(one)}
-            found = [one for one in found if one.id not in doubted]
-            found += [one for one in self._look(again) if one.step is doubted[one.id]]
-        with self._all.sessions.begin() as session:
-            now = session.execute(select(self._all.clock.in_database())).scalar_one()
-            events = [*self._take_over(session, found), *self._act(session, found, now)]
-            record(session, events, agent=self._agent, at=self._all.clock.now())
-        self.result.compared += len(found)
-
-    def _look(self, theirs: Mapping[str, ReplicationRecord | None]) -> list[_Found]:
-        """Our side of these transfers, and what follows."""
-        tasks = (Task.REPLICATION, Task.NOTICE)
-        statement = select(WorkItem).where(WorkItem.task.in_(tasks), WorkItem.identifier.in_(theirs))
-        with reading(self._all.sessions) as session:
-            now = session.execute(select(self._all.clock.in_database())).scalar_one()
-            ours = find_many(session, TRANSFERS, [(id_,) for id_ in theirs])
-            items = {(item.task, item.identifier): item for item in session.scalars(statement)}
-        return [
-            self._found(
-                id_,
-                theirs[id_],
-                ours.get((id_,)),
-                items.get((Task.REPLICATION, id_)),
-                items.get((Task.NOTICE, id_)),
-                now,
-            )
-            for id_ in theirs
-        ]
-
-    @staticmethod
-    def _found(
-        id_: str,
-        theirs: ReplicationRecord | None,
-        ours: ReplicationRecord | None,
-        item: WorkItem | None,
-        notice: WorkItem | None,
-        now: datetime,
-    ) -> _Found:
-        situation = Situation(
-            AtOwner.of(theirs), _here(item, now), receipt_of(item) is not None, _here(notice, now)
-        )
-        return _Found(id_, theirs, ours, item, decide(situation))
-
-    # -- acting --------------------------------------------------------------------------------------------------
-
-    def _take_over(self, session: Session, found: Sequence[_Found]) -> list[Event]:
-        """Our registry says what the owner says, also where the owner has gone back behind what had ended here."""
-        newer = [one.theirs for one in found if one.theirs is not None and one.theirs != one.ours]
-        applied = apply_from_peer(session, self._peer, newer)
-        self.result.updated += applied.added + applied.updated
-        again = {one.id: one.theirs for one in found if one.theirs is not None and one.went_back}
-        save(session, TRANSFERS, list(again.values()))
-        self._set_aside(session, [one for one in applied.refused if one.key[0] not in again])
-        self.result.corrected += len(again)
-        return [
-            Event(
-                EventType.RECORD_CORRECTED, id_, "open", {"why": f"it had ended here, at {self._peer} it is open"}
-            )
-            for id_ in again
-        ]
-
-    def _act(self, session: Session, found: Sequence[_Found], now: datetime) -> list[Event]:
-        tokens = {
-            one.item.id: one.item.lease_token
-            for one in found
-            if one.item is not None and one.step in (Step.REOPEN, Step.CLOSE)
-        }
-        free = lock_free(session, tokens, now)
-        known = find_many(session, TRANSFERS, [(one.id,) for one in found if one.step is Step.MAKE])
-        events = []
-        for one in found:
-            item = free.get(one.item.id) if one.item is not None else None
-            match one.step:
-                case Step.MAKE if (one.id,) in known:
-                    self.result.items_missing += 1
-                case Step.REOPEN if item is not None:
-                    events.append(self._reopen(session, item))
-                case Step.CLOSE if item is not None and one.theirs is not None:
-                    events.append(
-                        close(
-                            item, ending(item, one.theirs, self._all.pipelines, self._all.clock), self._all.clock
-                        )
-                    )
-                    self.result.closed += 1
-                case Step.TELL if one.item is not None:
-                    self._tell(session, one.item)
-                case Step.REPORT_UNKNOWN | Step.REPORT_UNPROVEN | Step.REPORT_UNCOUNTED:
-                    self.result.report(one.step.value.removeprefix("report: "), one.id)
-        return events
-
-    def _reopen(self, session: Session, item: WorkItem) -> Event:
-        self.result.reopened += 1
-        note = f"opened again: {self._peer} has the transfer open, and we have stored the bag"
-        return reopen(session, item, STORE_STAGE, note, self._all.pipelines, self._all.clock)
-
-    def _tell(self, session: Session, item: WorkItem) -> None:
-        self.result.told += 1
-        owe_notice(
-            session,
-            TransferCancellation(CancelReason.OTHER, item.note),
-            replication_id=item.identifier,
-            peer=self._peer,
-            item_id=item.id,
-            pipelines=self._all.pipelines,
-            clock=self._all.clock,
-            again=True,
-        )
-
-    # -- restores, and what is ours -------------------------------------------------------------------------------
-
-    def _restores(self) -> None:
-        """Restores that the peer asks of us: our copies of its records are brought up to date."""
-        us = self._all.node
-        shown: set[str] = set()
-        pages = self._client.list_restores(to_node=self._peer, from_node=us, finished=False, cancelled=False)
-        for rows in in_batches(ahead(pages, PAGES_AHEAD), BATCH):
-            self.result.unusable += len(unusable_of(rows))
-            records = records_of(rows)
-            shown.update(one.key[0] for one in records)
-            self._adopt(records)
-            self._require_time()
-        row = RestoreTransfer
-        is_open = (
-            row.to_node == self._peer,
-            row.from_node == us,
-            row.finished.is_(False),
-            row.cancelled.is_(False),
-        )
-        for ids in self._pages(row.restore_id, *is_open):
-            self._adopt([one for id_ in ids if id_ not in shown for one in self._asked_restore(id_)])
-        with reading(self._all.sessions) as session:
-            self.result.open_restores = session.scalar(select(func.count()).where(*is_open)) or 0
-
-    def _asked_restore(self, restore_id: str) -> list[Record]:
-        self._require_time()
-        try:
-            return [self._client.get_restore(restore_id)]
-        except PeerRefused as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            self.result.report("restore unknown to its owner", restore_id)
-            return []
-
-    def _adopt(self, records: Sequence[Record]) -> None:
-        with self._all.sessions.begin() as session:
-            applied = apply_from_peer(session, self._peer, records)
-            self._set_aside(session, applied.refused)
-        self.result.compared += len(records)
-        self.result.updated += applied.added + applied.updated
-
-    def _set_aside(self, session: Session, refused: Sequence[RefusedRecord]) -> None:
-        set_aside(session, self._peer, refused, self._all.clock.now())
-        self.result.set_aside += len(refused)
-
-    def _count_ours(self) -> None:
-        row = ReplicationTransfer
-        is_open = (row.stored.is_(False), row.cancelled.is_(False))
-        statement = select(func.count()).where(
-            row.from_node == self._all.node, row.to_node == self._peer, *is_open
-        )
-        with reading(self._all.sessions) as session:
-            self.result.open_from_us = session.scalar(statement) or 0
-
-    def _require_time(self) -> None:
-        if self._all.clock.monotonic() > self._until:
-            raise DpnError(
-                f"asking {self._peer} takes more than {SECONDS_A_PEER:g} seconds: the rest is next time's"
-            )
-
-
-def _here(item: WorkItem | None, now: datetime) -> Here:
-    return Here.NONE if item is None else Here.of(item.status, item.lease_expires_at, now)
