@@ -184,6 +184,16 @@ class DepositFacts(Manifest):
     bagging_date: date
     accepted_at: datetime
     submitted_by: str
+    named_over_http: bool = False
+    """Whether the source must lie in `ingest.source_folders` when it is read, too."""
+
+
+class IngestContact(Manifest):
+    """Who ingested, as it stands in the bag: kept, so that packaged again it is the same when settings change."""
+
+    node_address: str
+    contact_name: str
+    contact_email: str
 
 
 class PlannedTransfer(Manifest):
@@ -193,16 +203,21 @@ class PlannedTransfer(Manifest):
     to_node: str
     link: str
     created_at: datetime
+    retries: int = 0
+    """The ingest's own count when the node was chosen."""
 
 
 class IngestManifest(BagManifest):
     """An ingest's state: what was deposited, its bag, where it is kept, who else is to keep it."""
 
     deposit: DepositFacts
+    contact: IngestContact | None = None
     registered: bool = False
     """Whether bag and digest are in our registry."""
     transfers: list[PlannedTransfer] = Field(default_factory=list)
     """Every node ever chosen, those that cancelled included."""
+    retries: int = 0
+    """How often an operator had it tried again: a node that declined before that may be asked again."""
 
     @property
     def needs_no_staging(self) -> bool:

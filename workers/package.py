@@ -16,7 +16,7 @@ from dpn.ingest.submission import is_in, require_named_over_http
 from dpn.settings import IngestSettings
 from dpn.staging import Staging
 from dpn.work.outcomes import Done, Fail, Outcome
-from models.manifests import DepositFacts, IngestManifest, StagedFile, ValidationResult
+from models.manifests import DepositFacts, IngestContact, IngestManifest, StagedFile, ValidationResult
 from workers.stage import Job
 
 
@@ -81,7 +81,8 @@ class PackageStage:
                 )
 
     def _package(self, job: Job[IngestManifest], deposit: DepositFacts) -> tuple[Packaged, StagedFile]:
-        description = self._description(deposit)
+        contact = job.manifest.contact = job.manifest.contact or self._contact()
+        description = self._description(deposit, contact)
         job.save(f"looking at {deposit.source}")
         needed = estimate(description, s3=self.settings.s3, cancellation=job.cancellation)
         item = job.claim.item_id
@@ -98,7 +99,15 @@ class PackageStage:
             )
         return packaged, staged
 
-    def _description(self, deposit: DepositFacts) -> Description:
+    def _contact(self) -> IngestContact:
+        settings = self.settings
+        return IngestContact(
+            node_address=settings.node_address,
+            contact_name=settings.contact_name,
+            contact_email=settings.contact_email,
+        )
+
+    def _description(self, deposit: DepositFacts, contact: IngestContact) -> Description:
         return Description(
             bag=deposit.bag,
             source=deposit.source,
@@ -114,9 +123,9 @@ class PackageStage:
             rights=tuple(deposit.rights),
             interpretive=tuple(deposit.interpretive),
             title=deposit.title,
-            node_address=self.settings.node_address,
-            contact_name=self.settings.contact_name,
-            contact_email=self.settings.contact_email,
+            node_address=contact.node_address,
+            contact_name=contact.contact_name,
+            contact_email=contact.contact_email,
         )
 
 

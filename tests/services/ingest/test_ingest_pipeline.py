@@ -205,6 +205,8 @@ def test_a_bag_whose_staged_tar_is_lost_is_packaged_again_to_the_same_bytes(
     before = north.manifest(item)
     for path in staged_files(north):
         path.unlink()
+    moved = north.settings.ingest.model_copy(update={"contact_name": "Somebody else"})
+    north.settings = north.settings.model_copy(update={"ingest": moved})
     north.clock.advance(3600)
     north.run_until_it_waits(item)
     north.clock.advance(3600)
