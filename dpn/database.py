@@ -23,6 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 import models.migrations
+import models.preservation
 import models.registry
 import models.work
 from dpn.errors import Misconfigured

@@ -276,6 +276,20 @@ class IngestSettings(Section):
         return self.replicate_to_count + 1
 
 
+class FixitySettings(Section):
+    """How our copies are proven again and again."""
+
+    every_days: PositiveFloat = 730.0
+    max_checks_per_run: PositiveInt = 20
+    max_bytes_per_day: Annotated[int, Field(ge=0)] = 0
+    max_retrieval_cost_per_month: Annotated[float, Field(ge=0)] = 0.0
+    retrieval_cost_per_gb: Annotated[float, Field(ge=0)] = 0.0025
+    retrieval_tier: Literal["Bulk", "Standard", "Expedited"] = "Bulk"
+    keep_restored_days: PositiveInt = 3
+    look_again_seconds: PositiveFloat = 7200.0
+    download_retry_seconds: PositiveFloat = 180.0
+
+
 class ServerSettings(Section):
     """Our registry server."""
 
@@ -351,6 +365,7 @@ class Settings(Section):
     validation: ValidationSettings = ValidationSettings()
     work: WorkSettings = WorkSettings()
     ingest: IngestSettings = IngestSettings()
+    fixity: FixitySettings = FixitySettings()
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     peers: dict[NamespaceName, PeerSettings] = Field(default_factory=dict)

@@ -225,6 +225,41 @@ class IngestManifest(BagManifest):
         return False
 
 
+class CopyFacts(Manifest):
+    """The copy that is to be read, as it was known when the item was made."""
+
+    bag: str
+    store: str
+    key: str
+    size: int
+    sha256: str
+    tag_manifest_sha256: str
+    receipt: Receipt
+
+
+class RestoreRequest(Manifest):
+    """What was asked of a cold store."""
+
+    tier: str
+    days: int
+    requested_at: datetime
+
+
+class CheckManifest(BagManifest):
+    """A fixity check's state: which copy, how it was fetched, what was found. It makes no receipt."""
+
+    copied: CopyFacts
+    restore: RestoreRequest | None = None
+    readable_until: datetime | None = None
+    """When what was restored from cold storage goes cold again."""
+    in_place: bool = False
+    """Whether the copy is read where it lies."""
+    found: str | None = None
+    """What is wrong with the copy; none while nothing is known to be."""
+    recorded: bool = False
+    """Whether the FixityCheck record is in our registry."""
+
+
 class NoticeManifest(Manifest):
     """A cancellation that we owe the owner of a transfer."""
 
@@ -237,11 +272,14 @@ class NoticeManifest(Manifest):
     caused_by_item: int
 
 
-AnyManifest = ReplicationManifest | IngestManifest | NoticeManifest
+AnyManifest = ReplicationManifest | IngestManifest | CheckManifest | NoticeManifest
 
-MANIFEST_TYPES: dict[str, type[ReplicationManifest] | type[IngestManifest] | type[NoticeManifest]] = {
+MANIFEST_TYPES: dict[
+    str, type[ReplicationManifest] | type[IngestManifest] | type[CheckManifest] | type[NoticeManifest]
+] = {
     "replication": ReplicationManifest,
     "ingest": IngestManifest,
+    "fixity": CheckManifest,
     "notice": NoticeManifest,
 }
 

@@ -29,6 +29,8 @@ class Task(StrEnum):
     REPLICATION = "replication"
     INGEST = "ingest"
     """A deposit that becomes a bag with as many copies as are wanted."""
+    FIXITY = "fixity"
+    """A check of our copy of a bag; the item's identifier is the id that its FixityCheck record gets."""
     NOTICE = "notice"
     """Something we owe another node (a cancellation): kept until that node has heard it."""
 
