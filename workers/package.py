@@ -66,8 +66,8 @@ class PackageStage:
         return Done(f"packaged: {packaged.files} files, {packaged.size} bytes")
 
     def _require_fit(self, deposit: DepositFacts) -> None:
-        """Raises SourceRefused for what may not be read, or would grow while it is: looked at now, for who deposits
-        may have put a link there since."""
+        """Raises SourceRefused, DepositRefused for what may not be read, or would grow while it is. Looked at now:
+        there may be a link since it was submitted."""
         if "://" in deposit.source:
             return
         if deposit.named_over_http:

@@ -111,3 +111,5 @@ def _say(deposit: Submitted, as_json: bool) -> None:
     before = "submitted before: " if deposit.repeated else ""
     print(f"{before}item {deposit.item}, bag {deposit.bag}, version {deposit.version}: {deposit.status}")
     print(f"  {deposit.note}")
+    if deposit.repeated and deposit.status in ("failed", "cancelled"):
+        print(f"  `dpn item retry {deposit.item}` begins it again; with another --key it is another deposit")

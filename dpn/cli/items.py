@@ -107,12 +107,13 @@ def cancel(
     with open_node(context, config, "dpn-item") as node:
         try:
             with node.sessions.begin() as session:
-                cancel_item(
+                item = cancel_item(
                     session, item_id, reason=reason, operator=operator(), pipelines=PIPELINES, clock=node.clock
                 )
         except (NoSuchItem, NotAllowed) as error:
             _fail(error)
-        Console().print(f"Item {item_id} is cancelled; a notice to its owner is on its way.")
+        told = "; a notice to its owner is on its way" if item.remote_node else ""
+        Console().print(f"Item {item_id} is cancelled{told}.")
 
 
 @item_app.command("acknowledge")
@@ -159,8 +160,10 @@ def _as_json(item: WorkItem) -> dict[str, Any]:
         "completed_at",
     )
     values = {name: getattr(item, name) for name in columns}
-    transfer = item.manifest.get("transfer") if isinstance(item.manifest, dict) else None
-    values["bag"] = transfer.get("bag") if isinstance(transfer, dict) else None
+    facts = (
+        item.manifest.get("transfer") or item.manifest.get("deposit") if isinstance(item.manifest, dict) else None
+    )
+    values["bag"] = facts.get("bag") if isinstance(facts, dict) else None
     return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in values.items()}
 
 

@@ -187,7 +187,9 @@ def _stage(
     if spec == PACKAGE:
         from workers.package import PackageStage
 
-        return PackageStage(node.namespace, staging, settings.ingest)
+        outbound = (one.folder for one in settings.ingest.outbound.values())
+        our_folders = (*settings.staging.volumes.values(), *outbound)
+        return PackageStage(node.namespace, staging, settings.ingest, our_folders)
     if spec == INGEST_STORE and store is not None:
         from workers.ingest_store import IngestStoreStage
         from workers.storing import Storing

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -17,7 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from dpn.database import reading
-from dpn.ingest.submission import DepositRefused, DepositRequest, submit, submitted
+from dpn.ingest.submission import (
+    DepositRefused,
+    DepositRequest,
+    require_named_over_http,
+    submit,
+    submitted,
+)
 from dpn.registry.server.access import LocalCallerDep, RegistryDep
 from dpn.registry.server.bodies import OurBodyDep
 from dpn.registry.server.replies import errors_reply, json_reply
@@ -46,7 +51,7 @@ class DepositBody(BaseModel):
 
     def request(self) -> DepositRequest:
         fields = self.model_dump() | {"rights": tuple(self.rights), "interpretive": tuple(self.interpretive)}
-        return DepositRequest(**fields)
+        return DepositRequest(**fields, named_over_http=True)
 
 
 def deposit_routes(pipelines: Pipelines, announce: Callable[[int], None]) -> APIRouter:
@@ -60,7 +65,8 @@ def deposit_routes(pipelines: Pipelines, announce: Callable[[int], None]) -> API
         except ValidationError as error:
             return errors_reply(400, tuple(_explain(problem) for problem in error.errors(include_url=False)))
         try:
-            _require_allowed(request.source, registry.settings.ingest.source_folders)
+            if not request.source.startswith("s3://"):
+                require_named_over_http(request.source, registry.settings.ingest.source_folders)
             with registry.sessions.begin() as session:
                 by = f"{caller.namespace} over HTTP"
                 done = submit(session, request, by=by, pipelines=pipelines, clock=registry.clock)
@@ -77,19 +83,6 @@ def deposit_routes(pipelines: Pipelines, announce: Callable[[int], None]) -> API
         return Response(status_code=404) if found is None else json_reply(asdict(found))
 
     return router
-
-
-def _require_allowed(source: str, folders: tuple[Path, ...]) -> None:
-    """Raises DepositRefused for a path outside the folders that HTTP may name, links followed."""
-    if source.startswith("s3://"):
-        return
-    path = Path(source)
-    allowed = path.is_absolute() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
-    if not allowed:
-        raise DepositRefused(
-            f"source {source[:200]!r} is not in a folder that deposits over HTTP may name: put it into one of "
-            "ingest.source_folders, or have it added there"
-        )
 
 
 def _explain(problem: Any) -> str:

@@ -60,9 +60,14 @@ class Outbound:
         else:
             _place(entry, lambda name: os.link(kept, name))
 
+    def offers(self, bag: str, node: str) -> bool:
+        """Whether the bag lies where `node` fetches it."""
+        return (self._folder / node / f"{bag}{SUFFIX}").exists()
+
     def withdraw(self, entry: Entry) -> None:
-        """Takes an entry away; safe to repeat."""
+        """Takes an entry away, and what was to become it; safe to repeat."""
         entry.path.unlink(missing_ok=True)
+        _remove_unfinished(entry.path)
         sync_folder(entry.path.parent)
 
     def entries(self) -> Iterator[Entry]:
@@ -93,6 +98,7 @@ class Outbound:
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                     raise
+                _remove_unfinished(kept)
                 _copy(tar, kept)
         return kept
 
@@ -109,7 +115,7 @@ class Outbound:
 
 def _place(path: Path, make: Callable[[Path], None]) -> None:
     """What `make` makes under a temporary name, under the name `path`, in place of what was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.new.tmp")  # the same for all: what a crash leaves is taken up again
     temporary.unlink(missing_ok=True)
     try:
         make(temporary)
@@ -117,6 +123,12 @@ def _place(path: Path, make: Callable[[Path], None]) -> None:
     finally:
         temporary.unlink(missing_ok=True)  # renaming one hard link over another of the same file leaves both
     sync_folder(path.parent)
+
+
+def _remove_unfinished(path: Path) -> None:
+    """What a process left that was killed while it made `path`."""
+    for unfinished in path.parent.glob(f".{path.name}.*.tmp"):
+        unfinished.unlink(missing_ok=True)
 
 
 def _copy(tar: Path, path: Path) -> None:

@@ -20,16 +20,18 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
-from dpn.bags import BagIdentity, read_identity
+from dpn.bags import BagIdentity, SourceRefused, read_identity
 from dpn.clock import Clock
 from dpn.errors import NotABag, PermanentError
+from dpn.ingest.packaging.description import check_source_name
+from dpn.ingest.packaging.location import s3_location
 from dpn.registry.catalogue import BAGS, MEMBERS, find, find_many
 from dpn.registry.records import BagRecord
 from dpn.registry.wire import parse_uuid
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce
-from models.manifests import DepositFacts, IngestManifest
+from models.manifests import DepositFacts, IngestManifest, read_manifest
 from models.work import Deposit, Status, Task, WorkItem
 
 BagType = Literal["data", "interpretive", "rights"]
@@ -62,6 +64,8 @@ class DepositRequest:
     """The source is a tar that is a DPN bag already: it is taken byte for byte, under its own uuid."""
     key: str | None = None
     """What makes this deposit the same as another, where the depositor wants to say so himself."""
+    named_over_http: bool = False
+    """Whether the source must lie in `ingest.source_folders`, also when it is read."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,21 @@ def _submitted(session: Session, key: str) -> Submitted | None:
     )
 
 
+def require_named_over_http(source: str, folders: Iterable[Path]) -> None:
+    """Raises DepositRefused for a path outside the folders that deposits over HTTP may name, links followed."""
+    path = Path(source)
+    if not path.is_absolute() or not any(is_in(path.resolve(), folder.resolve()) for folder in folders):
+        raise DepositRefused(
+            f"source {source[:200]!r} is not in a folder that deposits over HTTP may name: put it into one of "
+            "ingest.source_folders, or have it added there"
+        )
+
+
+def is_in(path: Path, folder: Path) -> bool:
+    """Whether the path is the folder or below it; both resolved."""
+    return path.is_relative_to(folder)
+
+
 def _make(
     session: Session, request: DepositRequest, facts: DepositFacts, pipelines: Pipelines, clock: Clock
 ) -> Submitted:
@@ -182,6 +201,13 @@ def _checked(request: DepositRequest) -> DepositRequest:
                 f"the {name} {text[:60]!r} is empty, longer than {MAX_TEXT} characters, or has control characters "
                 "or spaces at its ends"
             )
+    try:
+        if "://" in request.source:
+            s3_location(request.source)
+        if request.source_name is not None:
+            check_source_name(request.source_name)
+    except SourceRefused as error:
+        raise DepositRefused(str(error)) from error
     new_version_of = request.new_version_of
     return DepositRequest(
         **{
@@ -219,6 +245,7 @@ def _facts(session: Session, request: DepositRequest, by: str, now: datetime) ->
         bagging_date=date(now.year, now.month, now.day),
         accepted_at=now,
         submitted_by=by,
+        named_over_http=request.named_over_http,
     )
 
 
@@ -250,8 +277,8 @@ def _family_of(session: Session, request: DepositRequest, bag: str, identity: Ba
     if request.new_version_of is None:
         return _Family(bag, 1)
     earlier = find(session, BAGS, request.new_version_of)
-    deposited = session.scalars(select(Deposit).where(Deposit.bag == request.new_version_of)).one_or_none()
-    known: BagRecord | Deposit | None = earlier or deposited
+    deposited = _under_way(session, [request.new_version_of]).get(request.new_version_of)
+    known: BagRecord | DepositFacts | None = earlier or deposited
     if known is None:
         raise DepositRefused(f"--new-version-of {request.new_version_of}: no such bag in our registry")
     if known.member != request.member:
@@ -292,14 +319,28 @@ def _related(session: Session, uuids: Iterable[str], letter: str, option: str) -
     """Those bags, if each is known and of the type that it is named as."""
     wanted = list(uuids)
     known = find_many(session, BAGS, [(uuid,) for uuid in wanted])
-    pending = set(session.scalars(select(Deposit.bag).where(Deposit.bag.in_(wanted)))) if wanted else set()
+    pending = _under_way(session, wanted)
     for uuid in wanted:
-        bag = known.get((uuid,))
-        if bag is None and uuid not in pending:
+        bag = known.get((uuid,)) or pending.get(uuid)
+        if bag is None:
             raise DepositRefused(f"{option} {uuid}: no such bag in our registry: deposit or sync it first")
-        if bag is not None and bag.bag_type != letter:
-            raise DepositRefused(f"{option} {uuid}: that bag is of type {bag.bag_type}, not {letter}")
+        kind = bag.bag_type[:1].upper()
+        if kind != letter:
+            raise DepositRefused(f"{option} {uuid}: that bag is of type {kind}, not {letter}")
     return wanted
+
+
+def _under_way(session: Session, bags: list[str]) -> dict[str, DepositFacts]:
+    """What was deposited as one of these bags, unless it was cancelled."""
+    if not bags:
+        return {}
+    items = select(WorkItem).where(
+        WorkItem.task == Task.INGEST, WorkItem.identifier.in_(bags), WorkItem.status != Status.CANCELLED
+    )
+    manifests = (read_manifest(item.task, item.manifest) for item in session.scalars(items))
+    return {
+        manifest.deposit.bag: manifest.deposit for manifest in manifests if isinstance(manifest, IngestManifest)
+    }
 
 
 def _key(request: DepositRequest) -> str:

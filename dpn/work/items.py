@@ -110,7 +110,10 @@ def new_item(
 
 def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipelines, clock: Clock) -> WorkItem:
     """Makes the item due now, with fresh budgets of attempts and restarts; that it was given up is not told any
-    more, if its owner has not heard it yet. Raises NoSuchItem, NotAllowed."""
+    more, if its owner has not heard it yet; nodes that declined a copy may be asked again.
+
+    Raises NoSuchItem, NotAllowed.
+    """
     item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if item.status == Status.SUCCESS:
         raise NotAllowed(f"item {item_id} has succeeded: there is nothing to retry")
@@ -121,6 +124,8 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()
     if isinstance(item.manifest, dict):
         fresh = {name: 0 for name in BUDGETS if name in item.manifest}
+        if item.task == Task.INGEST:
+            fresh["retries"] = item.manifest.get("retries", 0) + 1
         item.manifest = {**item.manifest, **fresh}
     item.waiting_since = item.completed_at = None
     item.needs_attention = False

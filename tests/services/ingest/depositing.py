@@ -161,7 +161,15 @@ class Depositor:
         policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
         breakers = Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5)
         stages: Mapping[Any, Any] = {
-            PACKAGE: PackageStage("north", self.staging, self.settings.ingest),
+            PACKAGE: PackageStage(
+                "north",
+                self.staging,
+                self.settings.ingest,
+                (
+                    *self.settings.staging.volumes.values(),
+                    *(o.folder for o in self.settings.ingest.outbound.values()),
+                ),
+            ),
             INGEST_STORE: IngestStoreStage("north", Storing(self.staging, self.store, breakers, POLL_SECONDS)),
             INGEST_RECORD: IngestRecordStage(
                 "north",

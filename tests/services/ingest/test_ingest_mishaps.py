@@ -1,0 +1,286 @@
+"""What goes wrong around an ingest: lost disks, swapped links, nodes that go, operators that cancel."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from dpn.database import reading
+from dpn.ingest.submission import DepositRefused
+from dpn.registry.catalogue import INGESTS
+from dpn.work.items import NotAllowed, cancel_item, retry_item
+from models.work import DiskReservation, WorkItem
+from tests.services.ingest.depositing import Depositor, make_depositor
+from workers.pipelines import PIPELINES
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "data.bin").write_bytes(bytes(range(256)) * 400)
+    return folder
+
+
+@pytest.fixture
+def north(tmp_path: Path) -> Depositor:
+    return make_depositor(tmp_path / "north")
+
+
+def retry(north: Depositor, item: int) -> WorkItem:
+    with north.sessions.begin() as session:
+        return retry_item(session, item, operator="somebody", pipelines=PIPELINES, clock=north.clock)
+
+
+def cancel(north: Depositor, item: int) -> WorkItem:
+    with north.sessions.begin() as session:
+        return cancel_item(
+            session, item, reason="a mistake", operator="somebody", pipelines=PIPELINES, clock=north.clock
+        )
+
+
+def reservations(north: Depositor) -> int:
+    with reading(north.sessions) as session:
+        return session.scalar(select(func.count()).select_from(DiskReservation)) or 0
+
+
+def staged_files(north: Depositor) -> list[Path]:
+    return [path for path in (north.settings.staging.volumes["main"] / "items").rglob("*") if path.is_file()]
+
+
+# --- what is offered ---------------------------------------------------------------------------------------------
+
+
+def test_a_bag_whose_disk_was_lost_is_offered_again_where_the_open_transfers_say(
+    north: Depositor, source: Path
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    bag, (first, second) = north.manifest(item).deposit.bag, north.manifest(item).transfers
+    north.peers_store(first.to_node)
+    items = north.settings.staging.volumes["main"] / "items"
+    for path in (*items.iterdir(), *north.settings.ingest.outbound["main"].folder.iterdir()):
+        shutil.rmtree(path)
+    north.next_poll(item)
+    north.next_poll(item)
+    again = north.next_poll(item)
+    assert "2 of 3 copies exist; waiting for" in again.note
+    assert north.offered() == [(bag, None), (bag, second.to_node)]
+    assert len(north.transfers()) == 2
+
+
+def test_a_bag_that_is_packaged_again_on_another_volume_is_offered_where_the_nodes_were_told(
+    north: Depositor, source: Path, tmp_path: Path
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    bag = north.manifest(item).deposit.bag
+    told = north.offered()
+    (tmp_path / "other").mkdir()
+    other = {"folder": str(tmp_path / "other"), "link": "rsync://127.0.0.1:1/other/{node}/{bag}.tar"}
+    outbound = {
+        **north.settings.ingest.model_dump()["outbound"],
+        "main": other,
+        "lost": north.settings.ingest.outbound["main"],
+    }
+    ingest = north.settings.ingest.model_validate({**north.settings.ingest.model_dump(), "outbound": outbound})
+    north.settings = north.settings.model_copy(update={"ingest": ingest})
+    for _, node in told:
+        if node is not None:
+            (tmp_path / "north" / "outbound" / node / f"{bag}.tar").unlink()
+    north.next_poll(item)
+    assert north.offered() == told
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_what_a_killed_copy_left_in_the_outbound_folder_goes_with_the_bag(north: Depositor, source: Path) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    bag = north.manifest(item).deposit.bag
+    kept = north.settings.ingest.outbound["main"].folder / ".bags"
+    (kept / f".{bag}.tar.0123456789abcdef.tmp").write_bytes(b"half")
+    north.peers_store("south", "west", "east")
+    assert north.next_poll(item).status == "success"
+    north.clean_up()
+    assert [path for path in kept.parent.rglob("*") if path.is_file()] == []
+
+
+def test_an_ingest_that_wants_no_other_copy_needs_nobody_and_no_outbound_folder(
+    tmp_path: Path, source: Path
+) -> None:
+    north = make_depositor(tmp_path / "north", replicate_to_count=0)
+    ingest = north.settings.ingest.model_copy(update={"outbound": {}})
+    north.settings = north.settings.model_copy(update={"ingest": ingest})
+    item = north.submit(source)
+    done = north.run_until_it_waits(item)
+    assert (done.status, done.note) == ("success", "1 copies: ours, and at no other node")
+    assert [ingest.replicating_nodes for ingest in north.records(INGESTS)] == [("north",)]
+    assert north.transfers() == []
+    assert reservations(north) == 0
+
+
+# --- other nodes -------------------------------------------------------------------------------------------------
+
+
+def test_who_declined_is_asked_again_once_an_operator_has_it_retried(tmp_path: Path, source: Path) -> None:
+    north = make_depositor(tmp_path / "north", peers=("south", "west"))
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    north.peer_declines("west")
+    stuck = north.next_poll(item)
+    assert stuck.needs_attention
+    assert "`dpn item retry` asks those again that declined" in stuck.note
+    retry(north, item)
+    assert "waiting for south, west" in north.run_until_it_waits(item).note
+    north.peer_declines("west")
+    assert north.next_poll(item).needs_attention, "once, not for ever"
+    retry(north, item)
+    north.run_until_it_waits(item)
+    north.peers_store("south", "west")
+    assert north.next_poll(item).status == "success"
+    assert len(north.transfers()) == 4
+
+
+def test_a_node_that_has_left_the_settings_is_waited_for_and_named(north: Depositor, source: Path) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    gone, other = [planned.to_node for planned in north.manifest(item).transfers]
+    peers = {name: peer for name, peer in north.settings.peers.items() if name != gone}
+    north.settings = north.settings.model_copy(update={"peers": peers})
+    north.peers_store(other)
+    waiting = north.next_poll(item)
+    assert (waiting.status, waiting.note) == ("pending", f"2 of 3 copies exist; waiting for {gone}")
+    assert len(north.transfers()) == 2
+    north.peers_store(gone)
+    assert north.next_poll(item).status == "success"
+
+
+# --- sources -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["staging", "staging/items", "outbound", "."])
+def test_what_lies_in_or_around_our_own_folders_is_not_deposited(
+    north: Depositor, tmp_path: Path, where: str
+) -> None:
+    link = tmp_path / "an innocent name"
+    link.symlink_to(tmp_path / "north" / where)
+    item = north.submit(link)
+    failed = north.run_until_it_waits(item)
+    assert failed.status == "failed"
+    assert "or around it, where bags on their way are kept" in failed.note
+    assert reservations(north) == 0
+
+
+def test_a_link_that_replaces_a_source_named_over_http_leads_nowhere(tmp_path: Path, source: Path) -> None:
+    uploads, secrets = tmp_path / "uploads", tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "token").write_text("hush")
+    (uploads / "mine").mkdir(parents=True)
+    north = make_depositor(tmp_path / "north", source_folders=[uploads])
+    item = north.submit(uploads / "mine", named_over_http=True)
+    (uploads / "mine").rmdir()
+    (uploads / "mine").symlink_to(secrets)
+    failed = north.run_until_it_waits(item)
+    assert failed.status == "failed"
+    assert "ingest.source_folders" in failed.note
+    assert staged_files(north) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"source": "https://example.org/thing"}, "a source is a path, or s3://bucket/prefix/"),
+        ({"source": "s3://bucket"}, "empty prefix"),
+        ({"source_name": "../x"}, "cannot name a folder of tag files"),
+    ],
+)
+def test_what_packaging_would_refuse_by_its_name_alone_is_refused_at_once(
+    north: Depositor, source: Path, fields: dict[str, str], said: str
+) -> None:
+    with pytest.raises(DepositRefused, match=said):
+        north.submit(**{"source": source, **fields})  # type: ignore[arg-type]
+
+
+def test_a_bag_that_is_on_its_way_is_related_only_by_what_it_is(
+    north: Depositor, source: Path, tmp_path: Path
+) -> None:
+    data = north.manifest(north.submit(source, "data")).deposit.bag
+    with pytest.raises(DepositRefused, match="that bag is of type D, not R"):
+        north.submit(tmp_path, "thing", rights=(data,))
+    rights = north.submit(source, "rights", bag_type="rights")
+    cancel(north, rights)
+    with pytest.raises(DepositRefused, match="no such bag"):
+        north.submit(tmp_path, "thing", rights=(north.manifest(rights).deposit.bag,))
+    with pytest.raises(DepositRefused, match="no such bag"):
+        north.submit(tmp_path, "rights", new_version_of=north.manifest(rights).deposit.bag)
+
+
+def test_a_second_version_waits_until_the_first_is_registered(
+    north: Depositor, source: Path, tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
+    first = north.submit(late, "thing")
+    second = north.submit(source, "thing", new_version_of=north.manifest(first).deposit.bag)
+    assert "which it refers to" in north.run_until_it_waits(second).note
+    shutil.copytree(source, late)
+    north.clock.advance(3600)
+    north.run_until_it_waits(first)
+    assert north.next_poll(second).note.startswith("1 of 3 copies exist")
+
+
+# --- operators ---------------------------------------------------------------------------------------------------
+
+
+def test_an_ingest_is_cancelled_before_its_bag_is_stored_and_leaves_nothing(
+    north: Depositor, source: Path
+) -> None:
+    item = north.submit(source)
+    north.run_due()
+    assert north.item(item).stage == "store"
+    cancel(north, item)
+    north.staging.release_orphans()
+    north.staging.sweep_orphans(grace_seconds=-1e9)
+    assert reservations(north) == 0
+    assert staged_files(north) == []
+    assert north.run_due() == []
+    retry(north, item)
+    north.run_until_it_waits(item)
+    assert north.next_poll(item).note.startswith("1 of 3 copies exist")
+
+
+def test_an_ingest_whose_bag_is_stored_cannot_be_cancelled_behind_the_back_of_who_was_asked(
+    north: Depositor, source: Path
+) -> None:
+    item = north.submit(source)
+    for _ in range(2):
+        north.run_due()
+    assert north.item(item).stage == "record"
+    for _ in range(2):
+        with pytest.raises(NotAllowed, match="already has a stored copy"):
+            cancel(north, item)
+        north.run_due()
+    assert len(north.transfers()) == 2
+
+
+def test_on_another_file_system_the_bag_is_copied_once(tmp_path: Path, source: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system here")
+    elsewhere = Path(tempfile.mkdtemp(dir=memory))
+    try:
+        outbound = {"folder": str(elsewhere), "link": "rsync://127.0.0.1:1/outbound/{node}/{bag}.tar"}
+        north = make_depositor(tmp_path / "north", outbound={"main": outbound})
+        item = north.submit(source)
+        north.run_until_it_waits(item)
+        inodes = {path.stat().st_ino for path in elsewhere.rglob("*.tar")}
+        assert len(inodes) == 1
+        north.peers_store("south", "west", "east")
+        assert north.next_poll(item).status == "success"
+        north.clean_up()
+        assert [path for path in elsewhere.rglob("*") if path.is_file()] == []
+    finally:
+        shutil.rmtree(elsewhere)
