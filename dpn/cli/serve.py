@@ -14,7 +14,7 @@ import uvicorn
 from dpn.broker import BrokerUnavailable
 from dpn.cli.node import ConfigOption, Node, open_broker, open_node
 from dpn.errors import Misconfigured
-from dpn.ingest.api import deposit_routes
+from dpn.ingest.api import serve_deposits
 from dpn.registry.catalogue import ensure_nodes
 from dpn.registry.server import create_app
 from dpn.telemetry.readiness import notify_systemd
@@ -70,7 +70,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, node: Node) -> None:
         app = create_app(node.sessions, node.settings, node.clock)
-        app.include_router(deposit_routes(PIPELINES, lambda item: _announce(node, item)))
+        serve_deposits(app, PIPELINES, lambda item: _announce(node, item))
         super().__init__(
             uvicorn.Config(
                 app,

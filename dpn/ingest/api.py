@@ -3,30 +3,36 @@
 POST /deposits takes what `DepositRequest` has, as one JSON object, and answers 201 for a new deposit, 200 for one
 that was submitted before. GET /deposits/{bag} says where it stands. Only with a token of the node itself: whoever
 may deposit can have files of this machine read, so sources must lie in `ingest.source_folders`, or on S3.
+
+GET /deposits/openapi.json describes this, to anyone. It is not part of what other nodes see under /api-v2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from dpn.database import reading
 from dpn.ingest.submission import (
     DepositRefused,
     DepositRequest,
+    Submitted,
     require_named_over_http,
     submit,
     submitted,
 )
 from dpn.registry.server.access import LocalCallerDep, RegistryDep
 from dpn.registry.server.bodies import OurBodyDep
+from dpn.registry.server.openapi import ANSWERS, ERRORS, JSON, SECURITY_SCHEMES, Part, refusals
 from dpn.registry.server.replies import errors_reply, json_reply
-from dpn.registry.wire import UUID
+from dpn.registry.server.serving import READING
+from dpn.registry.wire import UUID, UUID_FORM
 from dpn.work.pipeline import Pipelines
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -54,11 +60,9 @@ class DepositBody(BaseModel):
         return DepositRequest(**fields, named_over_http=True)
 
 
-def deposit_routes(pipelines: Pipelines, announce: Callable[[int], None]) -> APIRouter:
-    """The routes. `announce` is told of each new item once it is committed."""
-    router = APIRouter(prefix="/deposits")
+def serve_deposits(app: FastAPI, pipelines: Pipelines, announce: Callable[[int], None]) -> None:
+    """Adds the routes to the registry server. `announce` is told of each new item once it is committed."""
 
-    @router.post("")
     def create(body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
         try:
             request = DepositBody.model_validate(body).request()
@@ -76,13 +80,61 @@ def deposit_routes(pipelines: Pipelines, announce: Callable[[int], None]) -> API
             announce(done.item)
         return json_reply(asdict(done), 200 if done.repeated else 201)
 
-    @router.get("/{bag}")
+    def description() -> Response:
+        return json_reply(DESCRIPTION)
+
     def show(bag: str, registry: RegistryDep, _caller: LocalCallerDep) -> Response:
         with reading(registry.sessions) as session:
             found = submitted(session, bag.lower()) if UUID.match(bag.lower()) else None
         return Response(status_code=404) if found is None else json_reply(asdict(found))
 
-    return router
+    app.add_api_route("/deposits", create, methods=["POST"])
+    app.add_api_route("/deposits/openapi.json", description, methods=READING)
+    app.add_api_route("/deposits/{bag}", show, methods=READING)
+
+
+def _described() -> Part:
+    """The OpenAPI 3.1 document of these operations; what is refused is refused as the registry does."""
+
+    def standing(says: str) -> Part:
+        return {"description": says, "content": {JSON: {"schema": {"$ref": "#/components/schemas/Submitted"}}}}
+
+    create: Part = {
+        "summary": "Deposit content; the same deposit again makes nothing twice",
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": {"$ref": "#/components/schemas/DepositBody"}}},
+        },
+        "responses": {
+            "201": standing("Accepted: where it stands."),
+            "200": standing("Submitted before: where that stands."),
+            **refusals("BadRecord", "403", "408", "413"),
+        },
+    }
+    bag: Part = {"name": "bag", "in": "path", "required": True, "schema": UUID_FORM.read}
+    show: Part = {
+        "summary": "Where the deposit that makes this bag stands",
+        "parameters": [bag],
+        "responses": {"200": standing("Where it stands."), **refusals("403", "404")},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "DPN deposits", "version": version("dpn"), "description": "For the node's own systems."},
+        "security": [{name: []} for name in SECURITY_SCHEMES],
+        "paths": {"/deposits": {"post": create}, "/deposits/{bag}": {"get": show}},
+        "components": {
+            "schemas": {
+                "DepositBody": DepositBody.model_json_schema(),
+                "Submitted": TypeAdapter(Submitted).json_schema(),
+                "Errors": ERRORS,
+            },
+            "responses": ANSWERS,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+DESCRIPTION = _described()
 
 
 def _explain(problem: Any) -> str:

@@ -39,6 +39,11 @@ AUTHORIZATION = {
     "token": "`token KEY`, as the specification has it.",
 }
 
+SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
+    name: {"type": "apiKey", "in": "header", "name": "Authorization", "description": says}
+    for name, says in AUTHORIZATION.items()
+}
+
 JSON = "application/json"
 TEXT = "text/plain"
 PATH_PART = re.compile(r"\{(\w+)\}")
@@ -61,10 +66,7 @@ def describe(operations: Iterable[Operation], *, api_root: str) -> Part:
             "schemas": _schemas(operations),
             "responses": ANSWERS,
             "parameters": LIST_PARAMETERS,
-            "securitySchemes": {
-                name: {"type": "apiKey", "in": "header", "name": "Authorization", "description": says}
-                for name, says in AUTHORIZATION.items()
-            },
+            "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
@@ -80,17 +82,17 @@ def _operation(operation: Operation) -> tuple[str, Part]:
     match operation:
         case Lists():
             part["parameters"] += _query_parameters(operation)
-            answers = {"200": _page(name), **_common("302", "BadQuery", *absent)}
+            answers = {"200": _page(name), **refusals("302", "BadQuery", *absent)}
             return "get", part | {"responses": answers}
         case Shows():
-            return "get", part | {"responses": {"200": _record(name), **_common("404")}}
+            return "get", part | {"responses": {"200": _record(name), **refusals("404")}}
         case Creates():
             part["requestBody"] = _body(f"New{name}")
-            answers = {"201": _record(name), **_common(*WRITING, *absent)}
+            answers = {"201": _record(name), **refusals(*WRITING, *absent)}
             return "post", part | {"responses": answers}
         case Updates():
             part["requestBody"] = _body(f"Changed{name}")
-            return "put", part | {"responses": {"200": _record(name), **_common(*WRITING, "404")}}
+            return "put", part | {"responses": {"200": _record(name), **refusals(*WRITING, "404")}}
 
 
 def _further_paths() -> dict[str, Part]:
@@ -100,7 +102,7 @@ def _further_paths() -> dict[str, Part]:
     this = {"description": "This description.", "content": {JSON: {"schema": {"type": "object"}}}}
     return {
         "/version": {
-            "get": {"summary": "What runs here", "responses": {"200": answer, **_common()}},
+            "get": {"summary": "What runs here", "responses": {"200": answer, **refusals()}},
         },
         "/openapi.json": {
             "get": {"summary": "This description", "security": [], "responses": {"200": this}},
@@ -199,7 +201,7 @@ STATUS = {"BadQuery": "400", "BadRecord": "400"}
 WRITING = ("BadRecord", "403", "408", "409", "413")
 
 
-def _common(*names: str) -> Part:
+def refusals(*names: str) -> Part:
     """These answers, and those that every operation may give."""
     return {
         STATUS.get(name, name): {"$ref": f"#/components/responses/{name}"}
