@@ -109,7 +109,8 @@ class Outbound:
                 "that the other nodes' rsync uses"
             )
         if not folder.is_dir():
-            folder.mkdir(mode=BROWSABLE, exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(BROWSABLE)  # whatever our umask is: the nodes' accounts are others
             sync_folder(self._folder)
 
 
@@ -136,5 +137,6 @@ def _copy(tar: Path, path: Path) -> None:
     with new_file(path, permissions=READABLE) as (target, temporary), tar.open("rb") as source:
         shutil.copyfileobj(source, target, 1 << 20)
         make_durable(target)
+        temporary.chmod(READABLE)
         temporary.replace(path)
     sync_folder(path.parent)

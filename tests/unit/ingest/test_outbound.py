@@ -120,3 +120,26 @@ def test_what_may_go_is_decided_by_what_the_registry_knows(
     entry: Entry, over: dict[str, bool], under_way: bool, goes: bool
 ) -> None:
     assert is_unneeded(entry, over, under_way) is goes
+
+
+@pytest.mark.parametrize("same_file_system", [True, False])
+def test_under_a_strict_umask_the_nodes_accounts_can_read_it_all_the_same(
+    tmp_path: Path, tar: Path, monkeypatch: pytest.MonkeyPatch, same_file_system: bool
+) -> None:
+    out = outbound(tmp_path / "out")
+    real = os.link
+
+    def link(source: Path, target: Path) -> None:
+        if Path(source) == tar and not same_file_system:
+            raise OSError(errno.EXDEV, "another file system")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    before = os.umask(0o027)
+    try:
+        out.offer(tar, BAG, "south")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "out" / "south", tmp_path / "out" / ".bags"):
+        assert path.stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "out" / "south" / f"{BAG}.tar").stat().st_mode & 0o777 == 0o644
