@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 
 from dpn.database import reading
 from dpn.ingest.submission import DepositRefused
-from dpn.registry.catalogue import INGESTS
+from dpn.registry.catalogue import INGESTS, put_transfer
+from dpn.registry.rules import Accepted, Caller
 from dpn.work.items import NotAllowed, cancel_item, retry_item
 from models.work import DiskReservation, WorkItem
 from tests.services.ingest.depositing import Depositor, make_depositor
@@ -156,6 +157,24 @@ def test_a_node_that_has_left_the_settings_is_waited_for_and_named(north: Deposi
     assert (waiting.status, waiting.note) == ("pending", f"2 of 3 copies exist; waiting for {gone}")
     assert len(north.transfers()) == 2
     north.peers_store(gone)
+    assert north.next_poll(item).status == "success"
+
+
+def test_what_an_operator_takes_back_from_a_node_that_is_gone_is_asked_of_another(
+    north: Depositor, source: Path
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    gone, other = north.transfers()
+    ended = gone.change(cancelled=True, cancel_reason="other", cancel_reason_detail="it is gone")
+    with north.sessions.begin() as session:
+        decision = put_transfer(
+            session, gone.replication_id, ended, caller=Caller("north", "north"), now=north.clock.now(), copies=3
+        )
+    assert isinstance(decision, Accepted)
+    assert not north.next_poll(item).needs_attention
+    (third,) = {transfer.to_node for transfer in north.transfers()} - {gone.to_node, other.to_node}
+    north.peers_store(other.to_node, third)
     assert north.next_poll(item).status == "success"
 
 
