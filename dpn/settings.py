@@ -168,6 +168,7 @@ class StoreSettings(S3Access):
     ] = "STANDARD"
     part_size_bytes: Annotated[int, Field(ge=5 * 1024 * 1024, le=5 * 1024**3)] = 64 * 1024 * 1024
     upload_threads: PositiveInt = 4
+    retrieve_threads: PositiveInt = 4
     abandoned_upload_days: PositiveFloat = 7.0
 
     @field_validator("url")

@@ -15,26 +15,38 @@ from __future__ import annotations
 
 from dpn.clock import Clock
 from dpn.settings import StoreSettings
-from dpn.storage.base import Capabilities, Store, StoredObject
+from dpn.storage.availability import Availability, RestoreRequested, Tier
+from dpn.storage.base import Capabilities, Replaced, Store, StoredObject
 from dpn.storage.errors import (
+    ObjectReplaced,
     ObjectTooLarge,
     SourceChanged,
     StoreCold,
     StoreConflict,
     StoreMissing,
+    TargetBusy,
     UploadLost,
 )
+from dpn.storage.retrieval import Retrieved, discard_partial
 
 __all__ = [
+    "Availability",
     "Capabilities",
+    "ObjectReplaced",
     "ObjectTooLarge",
+    "Replaced",
+    "RestoreRequested",
+    "Retrieved",
     "SourceChanged",
     "Store",
     "StoreCold",
     "StoreConflict",
     "StoreMissing",
     "StoredObject",
+    "TargetBusy",
+    "Tier",
     "UploadLost",
+    "discard_partial",
     "open_store",
 ]
 

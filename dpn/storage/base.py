@@ -7,10 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from dpn.cancellation import Cancellation
 from models.manifests import Receipt, StoreChecksum, UploadState
+
+if TYPE_CHECKING:
+    from dpn.storage.availability import Availability, RestoreRequested, Tier
+    from dpn.storage.retrieval import Retrieved
 
 CONTENT_TYPE = "application/x-tar"
 READ_BYTES = 1024 * 1024
@@ -37,6 +41,10 @@ class StoredObject:
     version_id: str | None = None
     storage_class: str = "STANDARD"
     checksum: StoreChecksum | None = None
+    restore: str | None = None
+    """`x-amz-restore` as the store sent it; what it means, dpn.storage.availability tells."""
+    archive_status: str | None = None
+    """`x-amz-archive-status`: the archive tier of an object in INTELLIGENT_TIERING."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -60,6 +68,8 @@ class Capabilities:
     """The entity tag is the MD5 of the bytes (of the parts' MD5s for several parts)."""
     refuses_overwriting: bool = False
     """`If-None-Match: *` (or the file system's own exclusive naming) holds when an object becomes visible."""
+    replaces_on_condition: bool = False
+    """`If-Match` holds when an object takes another's place: a replaced one is never replaced again unseen."""
     may_delete: bool = False
     """We could remove the probe. A writer that may not is safer, and leaves a tiny object a probe."""
 
@@ -69,6 +79,16 @@ class Capabilities:
         if (self.refuses_wrong_sha256 and self.shows_sha256) or self.shows_crc64nvme:
             return "store-checksums"
         return "etag" if self.etag_is_md5 else "read-back"
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A good copy that took the place of a bad or missing one."""
+
+    receipt: Receipt
+    kept_version: str | None = None
+    """The version of the bad object that the bucket's history keeps, if it keeps one: delete it there by hand, or
+    let a lifecycle rule do so."""
 
 
 class Store(Protocol):
@@ -132,6 +152,90 @@ class Store(Protocol):
 
     def read(self, key: str, *, chunk_size: int = READ_BYTES) -> Iterator[bytes]:
         """The object's bytes. Raises StoreMissing, StoreCold, StoreUnavailable, Misconfigured."""
+        ...
+
+    def availability(self, key: str, *, version_id: str | None = None) -> Availability:
+        """Whether the object can be read now, and if not, what it takes. Costs one question, restores nothing.
+
+        A store that keeps files answers "available" at once. Raises StoreUnavailable, Misconfigured.
+        """
+        ...
+
+    def request_restore(
+        self,
+        key: str,
+        *,
+        tier: Tier,
+        days: int,
+        faster: bool = False,
+        version_id: str | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> RestoreRequested:
+        """Asks for the object to be readable for `days` days from when it is restored.
+
+        Asks first how it stands: nothing is requested twice or without need. A restore under way is left alone,
+        but with `faster` it is asked to go by `tier` (give the `days` that it was begun with, S3 wants them
+        unchanged). One that ends sooner than in `days` days is extended, which costs a request, no retrieval.
+
+        Raises StoreMissing, StoreUnavailable, Misconfigured (access denied), Interrupted.
+        """
+        ...
+
+    def retrieve(
+        self,
+        key: str,
+        target: Path,
+        *,
+        receipt: Receipt | None = None,
+        cancellation: Cancellation,
+        progress: Progress | None = None,
+    ) -> Retrieved:
+        """Fetches the object into `target`, which appears whole, proven and durable, or not at all.
+
+        With a receipt its version is read, and every part must have the receipt's digest; in any case the bytes
+        must have what checksum the store shows. All of them are of one version of the object.
+
+        After any failure, or a crash, the same call goes on with what came: it lies beside `target` until then
+        (`discard_partial` removes it). `progress` gets bytes done, those that were there included, and bytes in
+        all.
+
+        Raises StoreMissing, StoreCold (it was never restored, or that is over; what came is kept),
+        StoreMismatch (with the number of the part that is wrong, when the receipt tells), ObjectReplaced,
+        StoreUnavailable, Misconfigured, NoSpace, TargetBusy, Interrupted; OSError for a failing staging disk.
+        """
+        ...
+
+    def open_in_place(self, key: str) -> Path | None:
+        """The object as a file to read where it is; none if this store has no files: then `retrieve` it.
+
+        Open it for reading only, and once: a repair may put another file under the name at any time.
+        Raises StoreMissing, StoreUnavailable, Misconfigured.
+        """
+        ...
+
+    def replace(
+        self,
+        source: Path,
+        key: str,
+        *,
+        sha256: str,
+        metadata: Mapping[str, str],
+        bad: StoredObject | None,
+        resume: UploadState | None,
+        checkpoint: Checkpoint,
+        cancellation: Cancellation,
+        fence: Fence = lambda: None,
+        progress: Progress | None = None,
+    ) -> Replaced:
+        """Puts a validated good copy in place of one that was found bad or missing: a repair.
+
+        `bad` is what `head` answered before the object was found to be bad; none if there was none. Only that
+        object is replaced: for any other that lies there by now ObjectReplaced is raised, unless it proves to be
+        the bag, read back wherever it can be; then it is answered with its receipt and stays. At no time does
+        nothing lie under the key, and the bad bytes go only once the good ones are proven.
+
+        All else as in `put`, which never replaces anything. Raises the same, and ObjectReplaced.
+        """
         ...
 
     def abort_abandoned_uploads(self, *, older_than: timedelta, keep: Collection[str]) -> int:

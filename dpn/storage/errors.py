@@ -4,6 +4,8 @@ TransientError
 ├── SourceChanged     the staged file is no longer what was validated: fetch it again
 ├── StoreMissing      the store has no such object
 ├── StoreCold         the object must be restored from cold storage before it can be read
+├── ObjectReplaced    it is not, or no longer, the object that was looked at: look again
+├── TargetBusy        another process retrieves into the same file
 └── UploadLost        the store no longer knows our upload: it begins anew
 PermanentError
 ├── StoreConflict     another content lies under the key: an operator must look
@@ -27,6 +29,14 @@ class StoreMissing(TransientError):
 
 class StoreCold(TransientError):
     """The object is in cold storage: ask for its restore first, then read it."""
+
+
+class ObjectReplaced(TransientError):
+    """The object under the key is not, or no longer, the one that was looked at: look at it again."""
+
+
+class TargetBusy(TransientError):
+    """Another process is retrieving into the same file: it ends, or dies with its lease; then ours goes on."""
 
 
 class UploadLost(TransientError):

@@ -7,43 +7,42 @@ does it get its name, which must be free. A full or failing disk is the store's 
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
-import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from stat import S_ISREG
-from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
-from dpn.files import is_temporary, make_durable, new_file, publish_new
+from dpn.files import make_durable, new_file, publish_new
 from dpn.settings import StoreSettings
+from dpn.storage.availability import Availability, RestoreRequested, Tier
 from dpn.storage.base import (
     READ_BYTES,
     Capabilities,
     Checkpoint,
     Fence,
     Progress,
+    Replaced,
     StoredObject,
-    check_key,
 )
-from dpn.storage.digests import Digester, Digests
-from dpn.storage.errors import SourceChanged, SourceUnreadable, StoreConflict, StoreMissing
-from dpn.storage.plan import PartPlan, plan_parts
-from dpn.storage.sidecar import SIDECAR_SUFFIX, read_sidecar, write_sidecar
-from dpn.storage.source import Source, open_source
+from dpn.storage.digests import Digests
+from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreConflict, StoreMissing
+from dpn.storage.fetching import Wanted
+from dpn.storage.folder_disk import PROBE_PREFIX, Disk
+from dpn.storage.folder_files import compare, copy_with_digests, digests_on_disk, take_place
+from dpn.storage.plan import Part, PartPlan, plan_parts
+from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
+from dpn.storage.sidecar import write_sidecar
+from dpn.storage.source import open_source
 from models.manifests import Receipt, UploadState
 
 READ_ONLY = 0o444
-PROBE_PREFIX = ".dpn-probe-"
-FULL = {errno.ENOSPC, errno.EDQUOT}
-WRONG_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOSYS}
 _log = logging.getLogger(__name__)
 
 
@@ -52,15 +51,14 @@ class FolderStore:
 
     def __init__(self, settings: StoreSettings, *, clock: Clock) -> None:
         self.name = settings.name
-        self._service = f"store:{settings.name}"
-        self._folder = Path(unquote(urlsplit(settings.url).path))
+        self._disk = Disk(f"store:{settings.name}", Path(unquote(urlsplit(settings.url).path)))
         self._part_size = settings.part_size_bytes
         self._clock = clock
 
     def probe(self) -> Capabilities:
         """Gives a file a name, then tries to give another the same name."""
-        probe = self._folder / f"{PROBE_PREFIX}{secrets.token_hex(8)}"
-        with self._troubles():
+        probe = self._disk.folder / f"{PROBE_PREFIX}{secrets.token_hex(8)}"
+        with self._disk.troubles():
             try:
                 self._publish_empty(probe)
                 self._publish_empty(probe)
@@ -68,7 +66,9 @@ class FolderStore:
                 return Capabilities(refuses_overwriting=True, may_delete=True)
             finally:
                 probe.unlink(missing_ok=True)
-        raise Misconfigured(f"{self._service}: {self._folder} lets one file take another's name: use another disk")
+        raise Misconfigured(
+            f"{self._disk.service}: {self._disk.folder} lets one file take another's name: use another disk"
+        )
 
     def put(
         self,
@@ -85,52 +85,55 @@ class FolderStore:
     ) -> Receipt:
         if resume:
             checkpoint(None)  # of the time when the settings named another store
-        path = self._path(key)
+        path = self._disk.path(key)
         if self.head(key):
             return self._adopt(path, sha256, cancellation)
-        with open_source(source) as file:
-            plan = plan_parts(file.size, self._part_size)
-            self._refuse_without_room(file.size)
-            with self._troubles(), new_file(path, permissions=READ_ONLY) as (copy, temporary):
-                digests = _copy(file, plan, copy, cancellation, progress)
-                if digests.sha256 != sha256:
-                    raise SourceChanged(
-                        f"{source.name} has SHA-256 {digests.sha256}, it was validated with {sha256}: "
-                        "nothing was stored, the bag is fetched again"
-                    )
-                make_durable(copy)
-                self._compare(temporary, digests, cancellation)
-                write_sidecar(path, metadata, digests)
-                fence()
-                try:
-                    publish_new(temporary, path)
-                except FileExistsError:
-                    return self._adopt(path, sha256, cancellation)
-        return self._receipt(path, digests)
+        write = partial(self._write, source, path, sha256, metadata, cancellation, fence, progress)
+        try:
+            return write(publish_new)
+        except FileExistsError:
+            return self._adopt(path, sha256, cancellation)
+
+    def replace(
+        self,
+        source: Path,
+        key: str,
+        *,
+        sha256: str,
+        metadata: Mapping[str, str],
+        bad: StoredObject | None,
+        resume: UploadState | None,
+        checkpoint: Checkpoint,
+        cancellation: Cancellation,
+        fence: Fence = lambda: None,
+        progress: Progress | None = None,
+    ) -> Replaced:
+        if resume:
+            checkpoint(None)  # of the time when the settings named another store
+        path = self._disk.path(key)
+        if (found := self.head(key)) and (good := self._good_already(path, sha256, cancellation)):
+            return Replaced(good)
+        _refuse_another(path, found, bad)
+        write = partial(self._write, source, path, sha256, metadata, cancellation, fence, progress)
+
+        def exchange(temporary: Path, path: Path) -> None:
+            found = self.head(key)
+            _refuse_another(path, found, bad)
+            (take_place if found else publish_new)(temporary, path)
+
+        try:
+            return Replaced(write(exchange))
+        except FileExistsError as error:
+            raise ObjectReplaced(f"{path.as_uri()} is there again by now: check it") from error
 
     def head(self, key: str) -> StoredObject | None:
-        path = self._path(key)
-        with self._troubles():
-            # Asked first: a disk that is not mounted must not look like an empty store.
-            self._folder.stat()
-            try:
-                found = path.lstat()
-            except FileNotFoundError:
-                return None
-        if not S_ISREG(found.st_mode):
-            raise Misconfigured(f"{self._service}: {path} is not a regular file: move it away")
-        return StoredObject(
-            key=key,
-            size=found.st_size,
-            modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
-            metadata=read_sidecar(path),
-        )
+        return self._disk.head(key)
 
     def confirm(
         self, receipt: Receipt, *, read_back: bool = False, cancellation: Cancellation | None = None
     ) -> Receipt:
         """Always reads every byte: a folder shows no checksums."""
-        path = self._path(receipt.key)
+        path = self._disk.path(receipt.key)
         if path.as_uri() != receipt.url:
             raise Misconfigured(
                 f"{receipt.url} is not in this store ({path.as_uri()} would be): correct store.url"
@@ -146,42 +149,114 @@ class FolderStore:
 
     def read(self, key: str, *, chunk_size: int = READ_BYTES) -> Iterator[bytes]:
         if self.head(key) is None:
-            raise StoreMissing(f"{self._service}: no object {key}")
-        with self._troubles(), self._path(key).open("rb", buffering=0) as file:
+            raise StoreMissing(f"{self._disk.service}: no object {key}")
+        with self._disk.troubles(), self._disk.path(key).open("rb", buffering=0) as file:
             while chunk := file.read(chunk_size):
                 yield chunk
 
+    def availability(self, key: str, *, version_id: str | None = None) -> Availability:
+        stored = self.head(key)
+        if stored is None:
+            return Availability("missing", f"{self._disk.path(key).as_uri()} is not there")
+        return Availability("available", "a file", storage_class=stored.storage_class, stored=stored)
+
+    def request_restore(
+        self,
+        key: str,
+        *,
+        tier: Tier,
+        days: int,
+        faster: bool = False,
+        version_id: str | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> RestoreRequested:
+        found = self.availability(key)
+        if found.stored is None:
+            raise StoreMissing(f"{self._disk.service}: {found.why}")
+        return RestoreRequested("already-available", found.why, found.storage_class)
+
+    def retrieve(
+        self,
+        key: str,
+        target: Path,
+        *,
+        receipt: Receipt | None = None,
+        cancellation: Cancellation,
+        progress: Progress | None = None,
+    ) -> Retrieved:
+        path, stored = self._disk.path(key), self.head(key)
+        if stored is None:
+            raise StoreMissing(f"{path.as_uri()} is not there")
+        refuse_other_size(path.as_uri(), stored, receipt)
+        plan = choose_plan(stored, receipt, self._part_size)
+        with ExitStack() as open_file:
+            with self._disk.reading_objects():
+                source = open_file.enter_context(open_source(path))
+
+            def read(part: Part, position: int, stop: Cancellation) -> Iterator[memoryview]:
+                rest = Part(part.number, part.offset + position, part.size - position)
+                with self._disk.reading_objects():
+                    yield from source.buffers(rest, stop.check)
+
+            wanted = Wanted(path.as_uri(), stored, receipt, plan, threads=1)
+            return retrieve(wanted, read, target, cancellation=cancellation, progress=progress)
+
+    def open_in_place(self, key: str) -> Path | None:
+        if self.head(key) is None:
+            raise StoreMissing(f"{self._disk.path(key).as_uri()} is not there")
+        return self._disk.path(key)
+
     def abort_abandoned_uploads(self, *, older_than: timedelta, keep: Collection[str]) -> int:
         """Removes what crashes left: temporary files and sidecars that never got their object."""
-        removed = 0
-        before = (self._clock.now() - older_than).timestamp()
-        with self._troubles():
-            for path in list(self._folder.iterdir()):
-                if _is_left_over(path) and path.lstat().st_mtime < before:
-                    _log.info("removing %s, left over by a crash", path)
-                    path.unlink(missing_ok=True)
-                    removed += 1
-        return removed
-
-    def _path(self, key: str) -> Path:
-        return self._folder / check_key(key)
+        return self._disk.remove_left_overs(self._clock.now() - older_than)
 
     def _publish_empty(self, path: Path) -> None:
         with new_file(path) as (file, temporary):
             make_durable(file)
             publish_new(temporary, path)
 
-    def _refuse_without_room(self, size: int) -> None:
-        with self._troubles():
-            free = shutil.disk_usage(self._folder).free
-        if free < size:
-            raise StoreUnavailable(
-                self._service, f"{self._folder} has {free} bytes left for a bag of {size}: free or add some"
-            )
+    def _write(
+        self,
+        source: Path,
+        path: Path,
+        sha256: str,
+        metadata: Mapping[str, str],
+        cancellation: Cancellation,
+        fence: Fence,
+        progress: Progress | None,
+        publish: Callable[[Path, Path], None],
+    ) -> Receipt:
+        """Writes, syncs and reads back a copy of `source`, then has it published. Raises FileExistsError, too."""
+        with open_source(source) as file:
+            plan = plan_parts(file.size, self._part_size)
+            self._disk.refuse_without_room(file.size)
+            with self._disk.troubles(), new_file(path, permissions=READ_ONLY) as (copy, temporary):
+                digests = copy_with_digests(file, plan, copy, cancellation, progress)
+                if digests.sha256 != sha256:
+                    raise SourceChanged(
+                        f"{source.name} has SHA-256 {digests.sha256}, it was validated with {sha256}: "
+                        "nothing was stored, the bag is fetched again"
+                    )
+                make_durable(copy)
+                self._compare(temporary, digests, cancellation)
+                write_sidecar(path, metadata, digests)
+                fence()
+                publish(temporary, path)
+        return self._receipt(path, digests)
+
+    def _good_already(self, path: Path, sha256: str, cancellation: Cancellation) -> Receipt | None:
+        """The receipt of what is there, if a repair before us came to its end."""
+        try:
+            digests = self._digest(path, self._part_size, cancellation)
+        except (StoreMismatch, StoreUnavailable) as error:
+            # A bad sector, for one: what cannot be read is not good, and is replaced by what can.
+            _log.warning("%s cannot be read, and is taken for bad: %s", path, error)
+            return None
+        return self._receipt(path, digests) if digests.sha256 == sha256 else None
 
     def _adopt(self, path: Path, sha256: str, cancellation: Cancellation) -> Receipt:
         """The receipt for an object that was there before us, if it proves to be this very bag."""
-        digests = self._digest(path, None, cancellation)
+        digests = self._digest(path, self._part_size, cancellation)
         if digests.sha256 != sha256:
             raise StoreConflict(
                 f"{path.as_uri()} holds another content, of SHA-256 {digests.sha256} instead of {sha256}. "
@@ -190,36 +265,12 @@ class FolderStore:
         return self._receipt(path, digests)
 
     def _compare(self, path: Path, expected: Digests, cancellation: Cancellation) -> None:
-        # In one piece: hashing the parts as well would double the work, and tells only where a mismatch is.
-        in_one_piece = PartPlan(expected.plan.size, max(1, expected.plan.size))
-        found = self._digest(path, in_one_piece, cancellation)
-        if found.sha256 == expected.sha256:
-            return
-        parts = self._digest(path, expected.plan, cancellation).part_sha256
-        wrong = [
-            str(number)
-            for number, (ours, theirs) in enumerate(zip(expected.part_sha256, parts, strict=False), 1)
-            if ours != theirs
-        ]
-        raise StoreMismatch(
-            f"{path}: read back, its SHA-256 is {found.sha256} instead of {expected.sha256}; "
-            f"wrong parts of {expected.plan.part_size} bytes: {', '.join(wrong) or 'none'}"
-        )
+        with self._disk.reading_objects():
+            compare(path, expected, cancellation)
 
-    def _digest(self, path: Path, plan: PartPlan | None, cancellation: Cancellation) -> Digests:
-        """The digests of what is on the disk, in the parts that we would make if no plan is given."""
-        try:
-            with open_source(path) as file:
-                file.leave_cache()
-                plan = plan or plan_parts(file.size, self._part_size)
-                digester = Digester(plan)
-                for part in plan.parts():
-                    digester.digest(part, file.buffers(part, cancellation.check))
-                return digester.digests()
-        except SourceUnreadable as error:
-            raise self._trouble(error) from error
-        except SourceChanged as error:
-            raise StoreMismatch(f"{path} is cut short or no regular file: {error}") from error
+    def _digest(self, path: Path, plan: PartPlan | int, cancellation: Cancellation) -> Digests:
+        with self._disk.reading_objects():
+            return digests_on_disk(path, plan, cancellation)
 
     def _receipt(self, path: Path, digests: Digests) -> Receipt:
         return Receipt(
@@ -234,48 +285,8 @@ class FolderStore:
             confirmed_by="read-back",
         )
 
-    @contextmanager
-    def _troubles(self) -> Iterator[None]:
-        try:
-            yield
-        except SourceUnreadable:
-            raise
-        except OSError as error:
-            raise self._trouble(error) from error
 
-    def _trouble(self, error: OSError) -> Misconfigured | StoreUnavailable:
-        if error.errno in WRONG_FOLDER:
-            return Misconfigured(
-                f"{self._service}: {error}: {self._folder} must be there (mounted?), writable for this user, "
-                "and on a file system with hard links"
-            )
-        remedy = f": free or add space in {self._folder}" if error.errno in FULL else ": look at its disk"
-        return StoreUnavailable(self._service, f"{error}{remedy}")
-
-
-def _copy(
-    source: Source, plan: PartPlan, copy: BinaryIO, cancellation: Cancellation, progress: Progress | None
-) -> Digests:
-    """Writes all of `source`; answers the digests of what was written."""
-    digester = Digester(plan)
-
-    def written(buffers: Iterator[memoryview]) -> Iterator[memoryview]:
-        for buffer in buffers:
-            copy.write(buffer)
-            yield buffer
-
-    for part in plan.parts():
-        digester.digest(part, written(source.buffers(part, cancellation.check)))
-        if progress:
-            progress(part.offset + part.size, plan.size)
-    return digester.digests()
-
-
-def _refers_to_nothing(path: Path) -> bool:
-    return (
-        path.name.endswith(SIDECAR_SUFFIX) and not path.with_name(path.name.removesuffix(SIDECAR_SUFFIX)).exists()
-    )
-
-
-def _is_left_over(path: Path) -> bool:
-    return is_temporary(path.name) or path.name.startswith(PROBE_PREFIX) or _refers_to_nothing(path)
+def _refuse_another(path: Path, found: StoredObject | None, bad: StoredObject | None) -> None:
+    """Raises ObjectReplaced for an object that nobody has found bad."""
+    if found and (bad is None or (found.size, found.modified_at) != (bad.size, bad.modified_at)):
+        raise ObjectReplaced(f"{path.as_uri()} is not the object that was found bad: check it again")

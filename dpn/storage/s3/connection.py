@@ -109,7 +109,7 @@ def _open_client(settings: StoreSettings) -> S3Client:
         # We send a checksum of our own with everything that matters; stores differ in which others they take.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        max_pool_connections=max(10, 4 * settings.upload_threads),
+        max_pool_connections=max(10, 4 * settings.upload_threads, 4 * settings.retrieve_threads),
         tcp_keepalive=True,
         s3={
             # The part's SHA-256 is in a signed header of its own: hashing the body once more proves nothing new.

@@ -6,16 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from botocore.exceptions import BotoCoreError
-
 from dpn.cancellation import Cancellation
-from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
+from dpn.errors import Misconfigured, StoreUnavailable
 from dpn.storage.base import READ_BYTES, StoredObject
 from dpn.storage.errors import StoreMissing
 from dpn.storage.evidence import Differs, Proven
 from dpn.storage.metadata import decode_metadata
 from dpn.storage.s3.connection import Connection
-from dpn.storage.s3.refusals import AlreadyThere, translate
+from dpn.storage.s3.ranges import read_range
 from models.manifests import StoreChecksum
 
 if TYPE_CHECKING:
@@ -73,8 +71,9 @@ def read(
     while position < stored.size:
         before = position
         try:
-            for chunk in _read_from(connection, stored, position, chunk_size, cancellation):
-                cancellation.check()
+            for chunk in read_range(
+                connection, stored, position, stored.size - position, cancellation, chunk_size=chunk_size
+            ):
                 position += len(chunk)
                 yield chunk
         except StoreUnavailable:
@@ -103,37 +102,6 @@ def remove(connection: Connection, key: str, version_id: str | None) -> None:
     )
 
 
-def _read_from(
-    connection: Connection, stored: StoredObject, position: int, chunk_size: int, cancellation: Cancellation
-) -> Iterator[bytes]:
-    doing = f"reading {stored.key}"
-    extra: dict[str, Any] = {"VersionId": stored.version_id} if stored.version_id else {}
-    if stored.etag:
-        extra["IfMatch"] = f'"{stored.etag}"'
-    if position:
-        extra["Range"] = f"bytes={position}-"
-    try:
-        answer = connection.call(
-            doing,
-            lambda: connection.client.get_object(Bucket=connection.bucket, Key=stored.key, **extra),
-            cancellation,
-        )
-    except AlreadyThere as error:
-        raise StoreMismatch(f"{connection.service}: {stored.key} was replaced while it was read") from error
-    if connection.given(answer, "ContentLength") != stored.size - position:
-        raise StoreMismatch(
-            f"{connection.service}: {doing}: of {stored.size} bytes it offers {answer['ContentLength']} "
-            f"from byte {position} on"
-        )
-    body = answer["Body"]
-    try:
-        yield from body.iter_chunks(chunk_size)
-    except BotoCoreError as error:
-        raise translate(error, connection.service, doing) from error
-    finally:
-        body.close()
-
-
 def _stored_object(connection: Connection, key: str, answer: HeadObjectOutputTypeDef) -> StoredObject:
     return StoredObject(
         key=key,
@@ -143,6 +111,8 @@ def _stored_object(connection: Connection, key: str, answer: HeadObjectOutputTyp
         version_id=named_version(answer.get("VersionId")),
         storage_class=answer.get("StorageClass") or "STANDARD",
         checksum=_checksum(answer),
+        restore=answer.get("Restore") or None,
+        archive_status=answer.get("ArchiveStatus") or None,
         metadata=decode_metadata(answer.get("Metadata", {})),
     )
 

@@ -24,6 +24,8 @@ from dpn.storage.s3.refusals import AlreadyThere
 PROBE_PREFIX = ".dpn-probe/"
 CONTENT = b"A probe of what this store checks. It may be removed at any time.\n"
 WRONG_SHA256 = base64_of(hashlib.sha256(b"something else").hexdigest())
+CONDITIONS: tuple[Any, Any] = ({"IfNoneMatch": "*"}, {"IfMatch": '"00000000000000000000000000000000"'})
+"""Conditions that do not hold for the probe: a store that heeds them refuses."""
 REFUSALS = (TransientError, Misconfigured)
 """What stores answer to a request that they do not know, or whose content does not match: it differs by store."""
 
@@ -46,14 +48,16 @@ class _Probe:
     def run(self) -> Capabilities:
         # The plainest write comes first: if it fails, the settings are wrong, not the store's checksums.
         in_one_piece = self._put_plainly()
-        put_refused = self._refuses_to_overwrite()
-        checks_parts, complete_refused, in_parts = self._upload_in_parts()
+        puts = [self._refuses_to_put(condition) for condition in CONDITIONS]
+        checks_parts, completes, in_parts = self._upload_in_parts()
+        refuses_overwriting, replaces_on_condition = (all(both) for both in zip(puts, completes, strict=True))
         return Capabilities(
             refuses_wrong_sha256=checks_parts,
             shows_sha256=_shows(in_parts, "SHA256", composite_sha256([self._digests.sha256])),
             shows_crc64nvme=_shows(in_one_piece, "CRC64NVME", self._digests.crc64nvme),
             etag_is_md5=in_one_piece.etag == self._digests.etag and in_parts.etag == self._etag_in_parts(),
-            refuses_overwriting=put_refused and complete_refused,
+            refuses_overwriting=refuses_overwriting,
+            replaces_on_condition=replaces_on_condition,
             may_delete=self._remove(),
         )
 
@@ -61,10 +65,10 @@ class _Probe:
         self._connection.call("probing", lambda: self._client.put_object(**self._where, Body=CONTENT))
         return self._look()
 
-    def _refuses_to_overwrite(self) -> bool:
+    def _refuses_to_put(self, condition: Any) -> bool:
         try:
             self._connection.once(
-                "probing", lambda: self._client.put_object(**self._where, Body=CONTENT, IfNoneMatch="*")
+                "probing", lambda: self._client.put_object(**self._where, Body=CONTENT, **condition)
             )
         except AlreadyThere:
             return True
@@ -72,14 +76,14 @@ class _Probe:
             return False
         return False
 
-    def _upload_in_parts(self) -> tuple[bool, bool, StoredObject]:
-        """Whether parts are checked, whether a Complete may overwrite, and what the store shows afterwards."""
+    def _upload_in_parts(self) -> tuple[bool, list[bool], StoredObject]:
+        """Whether parts are checked, which conditions a Complete heeds, and what the store shows afterwards."""
         try:
             return self._upload(checksums=True)
         except REFUSALS:
             return self._upload(checksums=False)
 
-    def _upload(self, *, checksums: bool) -> tuple[bool, bool, StoredObject]:
+    def _upload(self, *, checksums: bool) -> tuple[bool, list[bool], StoredObject]:
         algorithm: Any = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
         right: Any = {"ChecksumSHA256": base64_of(self._digests.sha256)} if checksums else {}
         upload = self._connection.call(
@@ -92,11 +96,11 @@ class _Probe:
                 "probing", lambda: self._client.upload_part(**where, PartNumber=1, Body=CONTENT, **right)
             )
             parts = {"Parts": [{"PartNumber": 1, "ETag": self._connection.given(part, "ETag"), **right}]}
-            complete_refused = self._refuses_complete(where, parts)
+            completes_refused = self._refuses_to_complete(where, parts)
         except REFUSALS:
             self._connection.call("probing", lambda: self._client.abort_multipart_upload(**where))
             raise
-        return checks_parts, complete_refused, self._look()
+        return checks_parts, completes_refused, self._look()
 
     def _refuses_part(self, where: Any) -> bool:
         try:
@@ -108,18 +112,23 @@ class _Probe:
             return True
         return False
 
-    def _refuses_complete(self, where: Any, parts: Any) -> bool:
+    def _refuses_to_complete(self, where: Any, parts: Any) -> list[bool]:
         """Completes the upload over the object that is there: first so that the store should refuse."""
         complete = {**where, "MultipartUpload": parts}
-        try:
-            self._connection.once(
-                "probing", lambda: self._client.complete_multipart_upload(**complete, IfNoneMatch="*")
-            )
-            return False
-        except AlreadyThere:
-            refused = True
-        except REFUSALS:
-            refused = False
+        refused: list[bool] = []
+        for condition in CONDITIONS:
+            try:
+                self._connection.once(
+                    "probing",
+                    lambda condition=condition: self._client.complete_multipart_upload(**complete, **condition),  # type: ignore[misc]
+                )
+            except AlreadyThere:
+                refused.append(True)
+            except REFUSALS:
+                refused.append(False)
+            else:
+                # It is complete now, and can be tried no more.
+                return [*refused, *[False] * (len(CONDITIONS) - len(refused))]
         self._connection.call("probing", lambda: self._client.complete_multipart_upload(**complete))
         return refused
 

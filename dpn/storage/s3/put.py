@@ -5,18 +5,15 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dpn.cancellation import Cancellation
-from dpn.clock import Clock
 from dpn.errors import DpnError, Misconfigured, StoreMismatch
-from dpn.settings import StoreSettings
+from dpn.storage.availability import COLD_CLASSES
 from dpn.storage.base import (
     CLAIMED_PART_SIZE,
     CLAIMED_SHA256,
     CONTENT_TYPE,
-    Capabilities,
     Checkpoint,
     Fence,
     Progress,
@@ -28,46 +25,14 @@ from dpn.storage.evidence import Differs, Proven, Unproven, judge
 from dpn.storage.metadata import encode_metadata
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.s3 import objects
-from dpn.storage.s3.connection import Connection
+from dpn.storage.s3.bucket import Bucket
 from dpn.storage.s3.refusals import AlreadyThere
 from dpn.storage.s3.upload import MultipartUpload, Written, body_checksum, digester_for, send_body
 from dpn.storage.source import Source
 from models.manifests import Receipt, UploadState
 
 MAX_OBJECT_BYTES = 5 * 1024**4
-COLD_CLASSES = {"GLACIER", "DEEP_ARCHIVE"}
-"""Storage classes whose objects cannot be read without a restore that takes hours."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """One store as a put needs it."""
-
-    connection: Connection
-    settings: StoreSettings
-    capabilities: Capabilities
-    clock: Clock
-
-    def url(self, key: str) -> str:
-        return f"s3://{self.connection.bucket}/{self.connection.prefix}{key}"
-
-    def receipt(self, key: str, stored: StoredObject, digests: Digests, proven: Proven) -> Receipt:
-        """What is kept for ever of a copy that was just proven."""
-        return Receipt(
-            store=self.settings.name,
-            url=self.url(key),
-            key=key,
-            version_id=stored.version_id,
-            size=stored.size,
-            sha256=digests.sha256,
-            part_size=digests.plan.part_size,
-            part_sha256=list(digests.part_sha256),
-            store_checksum=proven.checksum,
-            etag=stored.etag,
-            confirmed_at=self.clock.now(),
-            confirmed_by=proven.by,
-        )
 
 
 class Put:
@@ -104,14 +69,14 @@ class Put:
 
     def run(self) -> Receipt:
         self._refuse_what_cannot_work()
-        if existing := self._find():
+        if existing := self._existing():
             return self._adopt(existing)
         plan = self._choose_plan()
         try:
             digests, written = self._send_whole(plan) if plan.whole else self._send_in_parts(plan)
         except (AlreadyThere, UploadLost) as error:
             # Another worker was faster, or the answer to a request of ours that made it visible was lost.
-            if existing := self._find():
+            if existing := self._existing():
                 return self._adopt(existing)
             self._abort_upload()
             raise UploadLost(f"{error}; nothing is stored: it is sent anew") from error
@@ -133,6 +98,14 @@ class Put:
         return objects.find(
             self._connection, self._full_key, version_id=version_id, cancellation=self._cancellation
         )
+
+    def _existing(self) -> StoredObject | None:
+        """The object that keeps us from storing ours."""
+        return self._find()
+
+    def _condition(self) -> dict[str, Any]:
+        """On what the store makes our object visible."""
+        return {"IfNoneMatch": "*"} if self._capabilities.refuses_overwriting else {}
 
     def _adopt(self, existing: StoredObject) -> Receipt:
         """The receipt for an object that was there before us, if it proves to be this very bag."""
@@ -166,15 +139,16 @@ class Put:
         check = self._cancellation.check
         digest = digester.digest(part, self._source.buffers(part, check))
         self._refuse_other_content(digester.digests())
-        headers = {**self._headers(plan), **body_checksum(digest, self._capabilities)}
-        if self._capabilities.refuses_overwriting:
-            headers["IfNoneMatch"] = "*"
-
+        headers = {
+            **self._headers(plan),
+            **body_checksum(digest, self._capabilities),
+            **self._condition(),
+        }
         tries = itertools.count()
 
         def request() -> Any:
             # The answer to the try before may be all that was lost.
-            if next(tries) and self._find():
+            if next(tries) and self._existing():
                 raise AlreadyThere(f"{self._full_key} is there by now")
             self._fence()
             return send_body(
@@ -199,7 +173,7 @@ class Put:
             try:
                 return self._send_and_complete(self._upload, plan)
             except UploadLost as error:
-                if self._find():
+                if self._existing():
                     raise
                 _log.warning("%s; the upload begins anew", error)
                 self._forget_upload()
@@ -210,7 +184,7 @@ class Put:
         self._done = 0
         digests = upload.send(self._source, plan, self._cancellation, self._report)
         self._refuse_other_content(digests)
-        written = upload.complete(self._fence, self._cancellation)
+        written = upload.complete(self._condition(), self._fence, self._cancellation)
         self._forget_upload()
         return digests, written
 

@@ -25,7 +25,8 @@ REMEDIES = {
     "NoSuchBucket": "create the bucket or correct store.url",
     "InvalidBucketName": "correct the bucket's name in store.url",
     "AccessDenied": "allow the key s3:PutObject, s3:GetObject, s3:AbortMultipartUpload, "
-    "s3:ListMultipartUploadParts, and s3:ListBucket on the bucket (else a missing object looks forbidden)",
+    "s3:ListMultipartUploadParts, s3:RestoreObject, and s3:ListBucket on the bucket "
+    "(else a missing object looks forbidden)",
     "AllAccessDisabled": "ask the store's operator why the bucket is closed",
     "AccountProblem": "ask the store's operator what is wrong with the account",
     "InvalidAccessKeyId": "correct store.access_key_id",
@@ -64,6 +65,7 @@ OVERLOADED = {
     "QuotaExceeded",
     "XMinioStorageFull",
 }
+RESTORE = "RestoreObject"
 CREDENTIAL_ERRORS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 OUTAGES = (
     BotoConnectionError,
@@ -76,8 +78,37 @@ OUTAGES = (
 )
 
 
+class RestoreUnderWay(TransientError):
+    """A restore was asked for before and goes on, or none that is faster can be had."""
+
+
+class NoExpeditedCapacity(TransientError):
+    """No Expedited restore is to be had now. The store is well otherwise."""
+
+
+class AlreadyActive(TransientError):
+    """There is nothing to restore: the object can be read."""
+
+
+class RestoreRefused(TransientError):
+    """The store will not restore this object in the way that was asked for."""
+
+
 class AlreadyThere(TransientError):
     """The object became visible meanwhile: by another worker, or by a request of ours whose answer was lost."""
+
+
+RESTORE_REFUSALS: dict[str, type[TransientError]] = {
+    "RestoreAlreadyInProgress": RestoreUnderWay,
+    "Conflict": RestoreUnderWay,
+    "409": RestoreUnderWay,
+    "GlacierExpeditedRetrievalNotAvailable": NoExpeditedCapacity,
+    "ObjectAlreadyInActiveTierError": AlreadyActive,
+    "InvalidArgument": RestoreRefused,
+    "InvalidRequest": RestoreRefused,
+    "InvalidTier": RestoreRefused,
+    "MalformedXML": RestoreRefused,
+}
 
 
 def translate(error: ClientError | BotoCoreError | ResponseParserError, service: str, doing: str) -> Exception:
@@ -104,6 +135,8 @@ def _refusal(error: ClientError, service: str, doing: str) -> DpnError:
     status = int(http.get("HTTPStatusCode", 0))
     code = str(details.get("Code", ""))
     text = f"{doing}: {code} {details.get('Message', '')} (HTTP {status})"
+    if error.operation_name == RESTORE and (known := _by_restore(code, status, f"{service}: {text}")):
+        return known
     if known := _by_code(code, f"{service}: {text}"):
         return known
     if code in OVERLOADED or status in (408, 429) or (status >= 500 and status != 501):
@@ -128,6 +161,14 @@ def _by_code(code: str, text: str) -> DpnError | None:
         return ObjectTooLarge(text)
     if code in REMEDIES:
         return Misconfigured(f"{text}: {REMEDIES[code]}")
+    return None
+
+
+def _by_restore(code: str, status: int, text: str) -> DpnError | None:
+    if code in RESTORE_REFUSALS:
+        return RESTORE_REFUSALS[code](text)
+    if code == "AccessDenied" or (status == 403 and code in ("", "403")):
+        return Misconfigured(f"{text}: allow the key s3:RestoreObject on the bucket's objects")
     return None
 
 

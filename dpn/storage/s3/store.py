@@ -12,22 +12,31 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch
 from dpn.settings import StoreSettings
+from dpn.storage.availability import Availability, RestoreRequested, Tier
 from dpn.storage.base import (
     READ_BYTES,
     Capabilities,
     Checkpoint,
     Fence,
     Progress,
+    Replaced,
     StoredObject,
     check_key,
 )
 from dpn.storage.errors import StoreMissing
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
-from dpn.storage.s3 import objects
+from dpn.storage.fetching import Wanted
+from dpn.storage.plan import Part
+from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
+from dpn.storage.s3 import objects, restore
+from dpn.storage.s3.bucket import Bucket
 from dpn.storage.s3.connection import Connection, Retries
+from dpn.storage.s3.crc import combine_crc64nvme, crc64nvme
 from dpn.storage.s3.janitor import abort_abandoned_uploads
 from dpn.storage.s3.probe import probe
-from dpn.storage.s3.put import Bucket, Put
+from dpn.storage.s3.put import Put
+from dpn.storage.s3.ranges import read_range
+from dpn.storage.s3.replace import Replacement
 from dpn.storage.source import open_source
 from models.manifests import Receipt, UploadState
 
@@ -61,15 +70,11 @@ class S3Store:
         fence: Fence = lambda: None,
         progress: Progress | None = None,
     ) -> Receipt:
-        check_key(key)
-        if resume and resume.key != key:
-            raise ValueError(f"the upload to resume is of {resume.key}, not of {key}")
-        bucket = Bucket(self._connection, self._settings, self._known_capabilities(), self._clock)
         with open_source(source) as file:
             return Put(
-                bucket,
+                self._bucket(),
                 file,
-                key,
+                self._resumable(key, resume),
                 sha256=sha256,
                 metadata=metadata,
                 resume=resume,
@@ -78,6 +83,35 @@ class S3Store:
                 cancellation=cancellation,
                 progress=progress,
             ).run()
+
+    def replace(
+        self,
+        source: Path,
+        key: str,
+        *,
+        sha256: str,
+        metadata: Mapping[str, str],
+        bad: StoredObject | None,
+        resume: UploadState | None,
+        checkpoint: Checkpoint,
+        cancellation: Cancellation,
+        fence: Fence = lambda: None,
+        progress: Progress | None = None,
+    ) -> Replaced:
+        with open_source(source) as file:
+            return Replacement(
+                self._bucket(),
+                file,
+                self._resumable(key, resume),
+                sha256=sha256,
+                metadata=metadata,
+                bad=bad,
+                resume=resume,
+                checkpoint=checkpoint,
+                fence=fence,
+                cancellation=cancellation,
+                progress=progress,
+            ).replace()
 
     def head(self, key: str) -> StoredObject | None:
         stored = objects.find(self._connection, self._full_key(key))
@@ -100,23 +134,94 @@ class S3Store:
     def read(self, key: str, *, chunk_size: int = READ_BYTES) -> Iterator[bytes]:
         return objects.read(self._connection, self._full_key(key), chunk_size=chunk_size)
 
+    def availability(self, key: str, *, version_id: str | None = None) -> Availability:
+        return restore.availability(self._connection, self._full_key(key), self._clock, version_id=version_id)
+
+    def request_restore(
+        self,
+        key: str,
+        *,
+        tier: Tier,
+        days: int,
+        faster: bool = False,
+        version_id: str | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> RestoreRequested:
+        return restore.request_restore(
+            self._connection,
+            self._full_key(key),
+            self._clock,
+            tier=tier,
+            days=days,
+            faster=faster,
+            version_id=version_id,
+            cancellation=cancellation or Cancellation(),
+        )
+
+    def retrieve(
+        self,
+        key: str,
+        target: Path,
+        *,
+        receipt: Receipt | None = None,
+        cancellation: Cancellation,
+        progress: Progress | None = None,
+    ) -> Retrieved:
+        if receipt and receipt.key != key:
+            raise ValueError(f"the receipt is of {receipt.key}, not of {key}")
+        stored = self._find_receipted(receipt, cancellation) if receipt else self._find(key, cancellation)
+        refuse_other_size(self._url(key), stored, receipt)
+        wanted = Wanted(
+            where=self._url(key),
+            stored=stored,
+            receipt=receipt,
+            plan=choose_plan(stored, receipt, self._settings.part_size_bytes),
+            threads=self._settings.retrieve_threads,
+            crc=crc64nvme,
+            combine=combine_crc64nvme,
+        )
+
+        def read(part: Part, position: int, stop: Cancellation) -> Iterator[bytes]:
+            start, size = part.offset + position, part.size - position
+            return read_range(self._connection, stored, start, size, stop)
+
+        return retrieve(wanted, read, target, cancellation=cancellation, progress=progress)
+
+    def open_in_place(self, key: str) -> Path | None:
+        check_key(key)
+        return None
+
     def abort_abandoned_uploads(self, *, older_than: timedelta, keep: Collection[str]) -> int:
         return abort_abandoned_uploads(self._connection, begun_before=self._clock.now() - older_than, keep=keep)
 
-    def _known_capabilities(self) -> Capabilities:
+    def _bucket(self) -> Bucket:
         with self._probing:
-            return self._capabilities or self.probe()
+            capabilities = self._capabilities or self.probe()
+        return Bucket(self._connection, self._settings, capabilities, self._clock)
+
+    @staticmethod
+    def _resumable(key: str, resume: UploadState | None) -> str:
+        """Answers the key; raises ValueError for an upload of another one."""
+        if resume and resume.key != key:
+            raise ValueError(f"the upload to resume is of {resume.key}, not of {key}")
+        return check_key(key)
 
     def _find_receipted(self, receipt: Receipt, cancellation: Cancellation) -> StoredObject:
-        full_key = self._full_key(receipt.key)
-        url = f"s3://{self._connection.bucket}/{full_key}"
+        url = self._url(receipt.key)
         if url != receipt.url:
             raise Misconfigured(f"{receipt.url} is not in this store ({url} would be): correct store.url")
-        stored = objects.find(self._connection, full_key, version_id=receipt.version_id, cancellation=cancellation)
+        return self._find(receipt.key, cancellation, receipt.version_id)
+
+    def _find(self, key: str, cancellation: Cancellation, version_id: str | None = None) -> StoredObject:
+        full_key = self._full_key(key)
+        stored = objects.find(self._connection, full_key, version_id=version_id, cancellation=cancellation)
         if stored is None:
             objects.check_bucket(self._connection)
-            raise StoreMissing(f"{url} is not there any more")
+            raise StoreMissing(f"{self._url(key)} is not there{' any more' if version_id else ''}")
         return stored
+
+    def _url(self, key: str) -> str:
+        return f"s3://{self._connection.bucket}/{self._full_key(key)}"
 
     def _full_key(self, key: str) -> str:
         return self._connection.prefix + check_key(key)

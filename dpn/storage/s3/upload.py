@@ -99,9 +99,8 @@ class MultipartUpload:
                 stop.cancel(Interrupted("the upload was broken off"))
         return digester.digests()
 
-    def complete(self, fence: Fence, cancellation: Cancellation) -> Written:
-        """Makes the object visible, unless one is there. Raises AlreadyThere, UploadLost, what `fence` raises."""
-        condition: Any = {"IfNoneMatch": "*"} if self._capabilities.refuses_overwriting else {}
+    def complete(self, condition: Any, fence: Fence, cancellation: Cancellation) -> Written:
+        """Makes the object visible on a condition. Raises AlreadyThere, UploadLost, what `fence` raises."""
         parts = [self._sent[number] for number in sorted(self._sent)]
 
         def request() -> Any:

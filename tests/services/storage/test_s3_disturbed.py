@@ -12,7 +12,7 @@ import pytest
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreUnavailable
-from dpn.storage import SourceChanged, StoreMissing
+from dpn.storage import ObjectReplaced, SourceChanged, StoreMissing
 from dpn.storage.s3.connection import Retries
 from dpn.storage.s3.store import S3Store
 from tests.services.storage.conftest import PART_BYTES, StagedBag, s3_settings, s3_store
@@ -300,7 +300,7 @@ def test_an_object_replaced_while_it_is_read_is_not_mixed_with_the_new_one(
 
     s3_bucket.client().put_object(Bucket=s3_bucket.name, Key=f"bags/{bag.key}", Body=bytes(3 * PART_BYTES))
 
-    with pytest.raises(StoreMismatch, match="replaced while it was read"):
+    with pytest.raises(ObjectReplaced, match="replaced while it was read"):
         b"".join(chunks)
 
 

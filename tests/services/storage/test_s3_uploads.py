@@ -237,6 +237,7 @@ class TestProbe:
             shows_crc64nvme=True,
             etag_is_md5=True,
             refuses_overwriting=True,
+            replaces_on_condition=True,
             may_delete=True,
         )
 

@@ -23,7 +23,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
 from dpn.settings import StoreSettings
-from dpn.storage import Store, StoreMissing, folder, open_store
+from dpn.storage import Store, StoreMissing, folder, folder_disk, open_store
 from models.manifests import Receipt, UploadState
 
 KEY = "0f4d9f7c-8f0b-4c4b-8b5f-3f8f6f1d2c3b.tar"
@@ -172,7 +172,7 @@ def test_a_bag_larger_than_the_room_left_is_not_begun(
     store: Store, root: Path, bag: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(root)._replace(free=bag.stat().st_size - 1)
-    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(folder_disk.shutil, "disk_usage", lambda _: usage)
 
     with pytest.raises(StoreUnavailable, match="bytes left"):
         put(store, bag)
