@@ -39,32 +39,43 @@ class OutboundCleanup:
     log: Log
 
     def run(self) -> None:
-        """Withdraws what nobody needs. Raises OSError."""
+        """Withdraws what nobody needs. Raises OSError, of what could not be withdrawn, after all others were."""
+        failed: list[OSError] = []
         for outbound in self.outbounds:
             entries = outbound.entries()
             while batch := list(islice(entries, BATCH)):
-                self._withdraw(outbound, batch)
+                failed += self._withdraw(outbound, batch)
+        if failed:
+            raise failed[0]
 
-    def _withdraw(self, outbound: Outbound, batch: list[Entry]) -> None:
+    def _withdraw(self, outbound: Outbound, batch: list[Entry]) -> list[OSError]:
         bags = sorted({entry.bag for entry in batch})
         with reading(self.sessions) as session:
             busy = _under_way(session, bags)
             transfers = _transfers(session, bags, self.node)
-        unneeded = [
-            entry for entry in batch if is_unneeded(entry, transfers.get(entry.bag, {}), entry.bag in busy)
-        ]
-        for entry in unneeded:
-            outbound.withdraw(entry)
+        withdrawn: list[Entry] = []
+        failed: list[OSError] = []
+        for entry in batch:
+            if not is_unneeded(entry, transfers.get(entry.bag, {}), entry.bag in busy):
+                continue
+            try:
+                outbound.withdraw(entry)
+            except OSError as error:
+                self.log.error("a bag could not be withdrawn", path=str(entry.path), error=str(error))
+                failed.append(error)
+                continue
+            withdrawn.append(entry)
             self.log.info("bag withdrawn", bag=entry.bag, offered_to=entry.node, path=str(entry.path))
         for bag in bags:
             if bag not in transfers and bag not in busy:
                 self.log.warning("offered, but without a transfer in our registry: left alone", bag=bag)
         events = [
             Event(EventType.DELETION, entry.bag, "success", {"path": str(entry.path), "offered_to": entry.node})
-            for entry in unneeded
+            for entry in withdrawn
         ]
         with self.sessions.begin() as session:
             record(session, events, agent=f"dpn_cleanup of {self.node}", at=self.clock.now())
+        return failed
 
 
 def is_unneeded(entry: Entry, over: Mapping[str, bool], under_way: bool) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
@@ -259,7 +259,13 @@ def _identity(request: DepositRequest) -> BagIdentity:
         raise DepositRefused(
             f"{request.source} says that its local id is {identity.local_id!r}, not {request.local_id!r}"
         )
-    return identity
+    try:  # what it says becomes the name of files
+        bag, first = parse_uuid(identity.uuid), parse_uuid(identity.first_version_uuid)
+    except ValueError as error:
+        raise DepositRefused(
+            f"{request.source} says that it or its first version has an id that is {error}"
+        ) from error
+    return replace(identity, uuid=bag, first_version_uuid=first)
 
 
 def _type_of(identity: BagIdentity) -> BagType:

@@ -10,11 +10,14 @@ import pytest
 from sqlalchemy import func, select
 
 from dpn.database import reading
+from dpn.ingest.outbound import Entry, Outbound
 from dpn.ingest.submission import DepositRefused
 from dpn.registry.catalogue import INGESTS, put_transfer
 from dpn.registry.rules import Accepted, Caller
 from dpn.work.items import NotAllowed, cancel_item, retry_item
 from models.work import DiskReservation, WorkItem
+from tests.fixtures.made_bags import UUID, bag_files, dpn_info, tar_bag
+from tests.fixtures.records import uuid
 from tests.services.ingest.depositing import Depositor, make_depositor
 from workers.pipelines import PIPELINES
 
@@ -108,6 +111,29 @@ def test_what_a_killed_copy_left_in_the_outbound_folder_goes_with_the_bag(north:
     assert north.next_poll(item).status == "success"
     north.clean_up()
     assert [path for path in kept.parent.rglob("*") if path.is_file()] == []
+
+
+def test_a_bag_that_cannot_be_withdrawn_keeps_no_other_from_being_withdrawn(
+    north: Depositor, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bags = []
+    for name in ("one", "two"):
+        item = north.submit(source, name, key=name)
+        north.run_until_it_waits(item)
+        bags.append(north.manifest(item).deposit.bag)
+        north.peers_store("south", "west", "east")
+        assert north.next_poll(item).status == "success"
+    stuck, whole = min(bags), Outbound.withdraw
+
+    def withdraw(outbound: Outbound, entry: Entry) -> None:
+        if entry.bag == stuck:
+            raise PermissionError(f"{entry.path} is immutable")
+        whole(outbound, entry)
+
+    monkeypatch.setattr(Outbound, "withdraw", withdraw)
+    with pytest.raises(PermissionError):
+        north.clean_up()
+    assert {bag for bag, _ in north.offered()} == {stuck}
 
 
 def test_an_ingest_that_wants_no_other_copy_needs_nobody_and_no_outbound_folder(
@@ -249,6 +275,19 @@ def test_a_second_version_waits_until_the_first_is_registered(
     north.clock.advance(3600)
     north.run_until_it_waits(first)
     assert north.next_poll(second).note.startswith("1 of 3 copies exist")
+
+
+@pytest.mark.parametrize("label", ["DPN-Object-ID", "First-Version-Object-ID"])
+def test_a_bag_that_is_taken_as_it_is_cannot_name_files_of_ours(
+    north: Depositor, tmp_path: Path, label: str
+) -> None:
+    stored = tmp_path / "north" / "store" / f"{uuid(5)}.tar"
+    stored.write_bytes(b"a copy of years ago")
+    info = dpn_info().replace(f"{label}: {UUID}".encode(), f"{label}: ../../../../store/{uuid(5)}".encode())
+    hostile = tar_bag(tmp_path, bag_files(changes={"dpn-tags/dpn-info.txt": info}))
+    with pytest.raises(DepositRefused, match="not a hyphenated UUID"):
+        north.run_until_it_waits(north.submit(hostile, "inst.example/thing-1", as_is=True))
+    assert stored.exists()
 
 
 # --- operators ---------------------------------------------------------------------------------------------------
