@@ -1,11 +1,12 @@
-"""The copies that this node keeps, and when each was last proven: what fixity checks are planned from."""
+"""The copies that this node keeps, and when each was last proven: what fixity checks are planned from, and how
+much of them was begun lately."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, String, Text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Float, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, RowId, UtcDateTime, Uuid
@@ -20,8 +21,9 @@ class StoredCopy(Base):
     __tablename__ = "stored_copies"
     __table_args__ = (
         CheckConstraint("outcome IN ('unchecked', 'good', 'bad')", name="outcome"),
-        Index("ix_stored_copies_due_at", "due_at", "bag"),
-        Index("ix_stored_copies_outcome", "outcome", "bag"),
+        # What is planned and reported is read in indexes alone: receipts make rows long.
+        Index("ix_stored_copies_due_at", "due_at", "bag", "size"),
+        Index("ix_stored_copies_bag", "bag", "outcome", "checked_at", "due_at", "size"),
     )
 
     bag: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -38,3 +40,31 @@ class StoredCopy(Base):
     checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     outcome: Mapped[str] = mapped_column(String(16), default="unchecked")
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    begun_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When its last check began."""
+    check_item: Mapped[int | None] = mapped_column(RowId)
+    """The item of that check."""
+
+
+class FixityPace(Base):
+    """How much may begin now, one row: whoever makes checks holds its lock, so that two never begin the same."""
+
+    __tablename__ = "fixity_pace"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    credit: Mapped[float] = mapped_column(Float, default=0.0)
+    """Work (see `dpn.fixity.schedule`) that may begin; what was begun beyond it is owed, and negative."""
+    paced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """Up to when work has been credited."""
+    items_taken_in: Mapped[int] = mapped_column(RowId, default=0)
+    """Up to which item copies were entered that were stored before this table was there."""
+
+
+class FixityHour(Base):
+    """How many checks began in an hour; kept for a month, for the limits."""
+
+    __tablename__ = "fixity_hours"
+
+    hour: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    checks: Mapped[int] = mapped_column(Integer)
+    bytes: Mapped[int] = mapped_column(BigInteger)

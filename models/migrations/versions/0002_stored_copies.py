@@ -29,9 +29,28 @@ def upgrade() -> None:
         sa.Column("checked_at", models.base.UtcDateTime(timezone=True), nullable=True),
         sa.Column("outcome", sa.String(length=16), nullable=False),
         sa.Column("due_at", models.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("begun_at", models.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("check_item", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.CheckConstraint("outcome IN ('unchecked', 'good', 'bad')", name=op.f("ck_stored_copies_outcome")),
         sa.PrimaryKeyConstraint("bag", name=op.f("pk_stored_copies")),
     )
     with op.batch_alter_table("stored_copies", schema=None) as batch_op:
-        batch_op.create_index("ix_stored_copies_due_at", ["due_at", "bag"], unique=False)
-        batch_op.create_index("ix_stored_copies_outcome", ["outcome", "bag"], unique=False)
+        batch_op.create_index("ix_stored_copies_due_at", ["due_at", "bag", "size"], unique=False)
+        batch_op.create_index(
+            "ix_stored_copies_bag", ["bag", "outcome", "checked_at", "due_at", "size"], unique=False
+        )
+    op.create_table(
+        "fixity_pace",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("credit", sa.Float(), nullable=False),
+        sa.Column("paced_at", models.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("items_taken_in", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fixity_pace")),
+    )
+    op.create_table(
+        "fixity_hours",
+        sa.Column("hour", models.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("checks", sa.Integer(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("hour", name=op.f("pk_fixity_hours")),
+    )
