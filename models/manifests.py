@@ -254,10 +254,25 @@ class CheckManifest(BagManifest):
     """When what was restored from cold storage goes cold again."""
     in_place: bool = False
     """Whether the copy is read where it lies."""
+    began_at: datetime | None = None
+    """When the reading began that the verdict comes from."""
     found: str | None = None
     """What is wrong with the copy; none while nothing is known to be."""
+    judged: bool = False
+    """Whether the verdict stands: bad if anything was found. It is not taken again."""
     recorded: bool = False
     """Whether the FixityCheck record is in our registry."""
+
+    @property
+    def needs_no_staging(self) -> bool:
+        """Whether all that is left to do is to say what was found."""
+        return self.judged
+
+    def forget_staged(self) -> None:
+        """What was staged is gone. A verdict outlives the bytes that it was taken from."""
+        self.staged = None
+        if not self.judged:
+            self.validation = None
 
 
 class NoticeManifest(Manifest):

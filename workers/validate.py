@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
-from dpn.bags import Profile, Report, validate
-from dpn.errors import NotABag
+from dpn.bags import Profile
 from dpn.settings import ValidationSettings
 from dpn.staging import Staging
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation
 from models.manifests import ReplicationManifest, StagedFile, TransferFacts, ValidationResult
+from workers.judging import judge
 from workers.stage import Job
 
 
@@ -37,7 +37,7 @@ class ValidateStage:
             job.manifest.forget_staged()
             return StartOver("copy", f"the staged bag is gone from volume {staged.volume}")
         job.save(f"validating {staged.size} bytes")
-        judged = self._judge(job, staged)
+        judged = judge(self.staging.path_of(staged), self.profile, self.settings, job.cancellation)
         if judged.tag_manifest_sha256 not in ("", staged.tag_manifest_sha256):
             job.manifest.forget_staged()
             return StartOver(
@@ -57,28 +57,6 @@ class ValidateStage:
             return self._refuse(job, facts, staged, judged)
         return Done(f"the bag is valid: {judged.files} files, {judged.bytes} bytes, {judged.warnings} warnings")
 
-    def _judge(self, job: Job[ReplicationManifest], staged: StagedFile) -> ValidationResult:
-        try:
-            report = validate(
-                self.staging.path_of(staged),
-                profile=self.profile,
-                whole_file_sha256=True,
-                threads=self.settings.threads,
-                cancellation=job.cancellation,
-            )
-        except NotABag as error:
-            return ValidationResult(
-                valid=False,
-                profile=self.settings.profile,
-                files=0,
-                bytes=0,
-                tag_manifest_sha256="",
-                sha256="",
-                errors=1,
-                first_error=f"not readable as a bag: {error}",
-            )
-        return _result(report)
-
     def _refuse(
         self, job: Job[ReplicationManifest], facts: TransferFacts, staged: StagedFile, judged: ValidationResult
     ) -> Outcome:
@@ -89,18 +67,3 @@ class ValidateStage:
         job.add_event(EventType.QUARANTINE, facts.bag, "success", volume=staged.volume, path=kept)
         reason = f"the bag is invalid: {judged.first_error}"
         return Fail(reason, TransferCancellation(CancelReason.BAG_INVALID, judged.first_error or "invalid"))
-
-
-def _result(report: Report) -> ValidationResult:
-    first = report.first_error
-    return ValidationResult(
-        valid=report.valid,
-        profile=report.profile or "none",
-        files=report.files,
-        bytes=report.bytes,
-        tag_manifest_sha256=report.tag_manifest_sha256 or "",
-        sha256=report.sha256 or "",
-        errors=report.errors,
-        warnings=report.warnings,
-        first_error=None if first is None else ": ".join(part for part in (first.path, first.message) if part),
-    )

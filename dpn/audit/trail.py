@@ -26,10 +26,12 @@ class EventType(StrEnum):
     IDENTIFIER_ASSIGNMENT = "identifier assignment"
     INGESTION = "ingestion"
     PACKING = "packing"
+    FIXITY_CHECK = "fixity check"
 
     ITEM_CREATED = "item created"
     STAGE_ENDED = "stage ended"
     STAGED_COPY_LOST = "staged copy lost"
+    RESTORE_REQUESTED = "restore requested"
     ITEM_REOPENED = "item reopened"
     ITEM_CLOSED = "item closed"
     RECORD_CORRECTED = "record corrected"

@@ -26,6 +26,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.bags": set(),
     "dpn.broker": set(),
     "dpn.console": {"dpn.registry", "dpn.work"},
+    "dpn.fixity": {"dpn.audit", "dpn.registry", "dpn.work"},
     "dpn.ingest": {"dpn.audit", "dpn.bags", "dpn.registry", "dpn.work"},
     "dpn.registry": set(),
     "dpn.staging": set(),
@@ -52,8 +53,8 @@ STAGES = {
     "workers.copy", "workers.validate", "workers.store", "workers.package", "workers.ingest_store",
     "workers.ingest_record", "workers.tell",
 }  # fmt: skip
-SHARED_BY_STAGES = {"workers.stage", "workers.owners", "workers.storing"}
-"""The contract that stages fulfil, how they speak with other nodes, and how they store a bag."""
+SHARED_BY_STAGES = {"workers.stage", "workers.owners", "workers.storing", "workers.judging"}
+"""The contract that stages fulfil, how they speak with other nodes, how they store a bag or judge one."""
 
 Import = tuple[str, str]
 
