@@ -227,8 +227,9 @@ def _facts(session: Session, request: DepositRequest, by: str, now: datetime) ->
     _refuse_taken_local_id(session, request, family)
     if find(session, BAGS, bag) is not None:
         raise DepositRefused(f"bag {bag} is in our registry already: it is not deposited twice")
-    rights = _related(session, request.rights, "R", "--rights")
-    interpretive = _related(session, request.interpretive, "I", "--interpretive")
+    says = identity or request
+    rights = _related(session, says.rights, "R", "--rights")
+    interpretive = _related(session, says.interpretive, "I", "--interpretive")
     return DepositFacts(
         bag=bag,
         source=_absolute(request.source),
@@ -250,7 +251,12 @@ def _facts(session: Session, request: DepositRequest, by: str, now: datetime) ->
 
 
 def _identity(request: DepositRequest) -> BagIdentity:
-    """Who the tar says that it is. Raises DepositRefused unless that is what the depositor says."""
+    """Who the tar says that it is, and what it refers to. Raises DepositRefused unless that is what the depositor
+    says."""
+    if request.rights or request.interpretive or request.new_version_of:
+        raise DepositRefused(
+            f"{request.source} is taken as it is: it says itself which bags it refers to, and its version"
+        )
     try:
         identity = read_identity(Path(request.source))
     except (NotABag, OSError) as error:
@@ -265,7 +271,13 @@ def _identity(request: DepositRequest) -> BagIdentity:
         raise DepositRefused(
             f"{request.source} says that it or its first version has an id that is {error}"
         ) from error
-    return replace(identity, uuid=bag, first_version_uuid=first)
+    return replace(
+        identity,
+        uuid=bag,
+        first_version_uuid=first,
+        rights=tuple(sorted({_uuid(uuid, "Rights-Object-ID") for uuid in identity.rights})),
+        interpretive=tuple(sorted({_uuid(uuid, "Interpretive-Object-ID") for uuid in identity.interpretive})),
+    )
 
 
 def _type_of(identity: BagIdentity) -> BagType:
@@ -279,6 +291,12 @@ def _type_of(identity: BagIdentity) -> BagType:
 
 def _family_of(session: Session, request: DepositRequest, bag: str, identity: BagIdentity | None) -> _Family:
     if identity is not None:
+        first_version = find(session, BAGS, identity.first_version_uuid)
+        if first_version is not None and first_version.member != request.member:
+            raise DepositRefused(
+                f"{request.source} says that it is a version of {first_version.uuid}: that bag is of member "
+                f"{first_version.member}"
+            )
         return _Family(identity.first_version_uuid, identity.version)
     if request.new_version_of is None:
         return _Family(bag, 1)

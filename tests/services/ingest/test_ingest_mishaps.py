@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,12 +13,13 @@ from sqlalchemy import func, select
 from dpn.database import reading
 from dpn.ingest.outbound import Entry, Outbound
 from dpn.ingest.submission import DepositRefused
-from dpn.registry.catalogue import INGESTS, put_transfer
+from dpn.registry.catalogue import BAGS, INGESTS, put_transfer
+from dpn.registry.catalogue.saving import save
 from dpn.registry.rules import Accepted, Caller
 from dpn.work.items import NotAllowed, cancel_item, retry_item
 from models.work import DiskReservation, WorkItem
 from tests.fixtures.made_bags import UUID, bag_files, dpn_info, tar_bag
-from tests.fixtures.records import uuid
+from tests.fixtures.records import a_bag, uuid
 from tests.services.ingest.depositing import Depositor, make_depositor
 from workers.pipelines import PIPELINES
 
@@ -288,6 +290,41 @@ def test_a_bag_that_is_taken_as_it_is_cannot_name_files_of_ours(
     with pytest.raises(DepositRefused, match="not a hyphenated UUID"):
         north.run_until_it_waits(north.submit(hostile, "inst.example/thing-1", as_is=True))
     assert stored.exists()
+
+
+def as_it_is(folder: Path, **tags: str) -> Path:
+    """A DPN bag in a tar whose dpn-info.txt says these, by label with `_` for `-`."""
+    info = dpn_info().decode()
+    for label, value in tags.items():
+        info = re.sub(rf"^{label.replace('_', '-')}: .*$", f"{label.replace('_', '-')}: {value}", info, flags=re.M)
+    return tar_bag(folder, bag_files(changes={"dpn-tags/dpn-info.txt": info.encode()}))
+
+
+def test_a_bag_that_is_taken_as_it_is_says_itself_what_it_refers_to(
+    north: Depositor, source: Path, tmp_path: Path
+) -> None:
+    rights = north.manifest(north.submit(source, "rights", bag_type="rights")).deposit.bag
+    local_id = "inst.example/thing-1"
+    tar = as_it_is(tmp_path, Rights_Object_ID=rights.upper())
+    with pytest.raises(DepositRefused, match="it says itself"):
+        north.submit(tar, local_id, as_is=True, rights=(rights,))
+    with pytest.raises(DepositRefused, match="no such bag in our registry"):
+        north.submit(as_it_is(tmp_path, Rights_Object_ID=uuid(77)), local_id, as_is=True)
+    tar = as_it_is(tmp_path, Rights_Object_ID=rights.upper())
+    item = north.submit(tar, local_id, as_is=True)
+    north.run_until_it_waits(item)
+    north.next_poll(item)
+    recorded = north.bag(item)
+    assert recorded is not None, north.item(item).note
+    assert recorded.rights == (rights,)
+
+
+def test_a_bag_that_is_taken_as_it_is_joins_no_other_members_family(north: Depositor, tmp_path: Path) -> None:
+    with north.sessions.begin() as session:
+        save(session, BAGS, [a_bag(1, member=uuid(3))])
+    tar = as_it_is(tmp_path, First_Version_Object_ID=uuid(1), Version_Number="2")
+    with pytest.raises(DepositRefused, match="that bag is of member"):
+        north.submit(tar, "inst.example/thing-1", as_is=True)
 
 
 # --- operators ---------------------------------------------------------------------------------------------------
