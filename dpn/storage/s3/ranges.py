@@ -9,10 +9,13 @@ from botocore.exceptions import BotoCoreError
 
 from dpn.cancellation import Cancellation
 from dpn.errors import StoreMismatch, StoreUnavailable
-from dpn.storage.base import READ_BYTES, StoredObject
+from dpn.storage.base import StoredObject
 from dpn.storage.errors import ObjectReplaced
 from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.refusals import AlreadyThere, translate
+
+RECEIVE_BYTES = 256 * 1024
+"""How much is taken from the socket at a time: larger buffers come fresh from the kernel each, zeroed."""
 
 
 def read_range(
@@ -22,7 +25,7 @@ def read_range(
     size: int,
     cancellation: Cancellation,
     *,
-    chunk_size: int = READ_BYTES,
+    chunk_size: int = RECEIVE_BYTES,
 ) -> Iterator[bytes]:
     """The object's `size` bytes from `start` on; at least one byte.
 

@@ -37,6 +37,11 @@ class Request:
         return self.method == "POST" and "uploadId" in self.query
 
     @property
+    def restores(self) -> bool:
+        """Whether this asks for the restore of an archived object."""
+        return self.method == "POST" and "restore" in self.query
+
+    @property
     def puts_whole(self) -> bool:
         return self.method == "PUT" and not self.query
 
@@ -61,6 +66,8 @@ class Fault:
     """How slowly the body is taken: this long for each 64 KiB."""
     break_answer_after_bytes: int | None = None
     """Resets the connection once that much of the answer has gone."""
+    swap_answer_byte: bool = False
+    """Changes the first byte of the answer's body."""
     edit_headers: Callable[[list[tuple[str, str]]], list[tuple[str, str]]] | None = None
     """Changes the headers of the answer."""
 
@@ -72,6 +79,8 @@ class Proxy:
     endpoint: str
     faults: list[Fault] = field(default_factory=list)
     seen: list[Request] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    """Of the requests for a restore, in order."""
     sent_bytes: int = 0
     """Of the bodies of PUT requests that reached the store in full."""
     parts_stored: list[int] = field(default_factory=list)
@@ -93,6 +102,7 @@ class Proxy:
             self.seen.clear()
             self.parts_stored.clear()
             self.completed.clear()
+            self.bodies.clear()
             self.sent_bytes = 0
 
     def fault_for(self, request: Request) -> Fault | None:
@@ -153,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.proxy.fault_for(request) or Fault(lambda _: False)
         try:
             if fault.answer:
-                self._refuse(*fault.answer)
+                self._refuse(request, *fault.answer)
             else:
                 self._pass_on(request, fault)
         except (_HungUp, OSError):
@@ -209,6 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP]
         if fault.edit_headers:
             headers = fault.edit_headers(headers)
+        if fault.swap_answer_byte and content:
+            content = bytes([content[0] ^ 1]) + content[1:]
         self.send_response_only(answer.status, answer.reason)
         for name, value in headers:
             self.send_header(name, value)
@@ -220,11 +232,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         self.wfile.write(content)
 
-    def _refuse(self, status: int, code: str, headers: dict[str, str]) -> None:
+    def _refuse(self, request: Request, status: int, code: str, headers: dict[str, str]) -> None:
         left = int(self.headers.get("Content-Length", 0))
+        if request.restores:
+            self.proxy.bodies.append(self.rfile.read(left))
+            left = 0
         while left:
             left -= len(self.rfile.read(min(BUFFER_BYTES, left)) or b"x" * left)
         content = f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode()
+        if request.restores and not code:
+            content = b""
         self.send_response_only(status)
         for name, value in {
             **headers,
