@@ -1,0 +1,129 @@
+"""restore-init: has our copy of a bag brought back from cold storage, and waits until it can be read.
+
+What can be read goes on at once. Waiting is no attempt and takes up no worker. However often this runs, a restore
+is asked for once, and again only if it has expired. A copy that is not there goes on, too: that is what was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dpn.audit.trail import EventType
+from dpn.clock import Clock
+from dpn.settings import FixitySettings
+from dpn.storage import StoreMissing
+from dpn.storage.availability import Availability, RestoreRequested
+from dpn.work.outcomes import Done, Outcome, Wait
+from models.manifests import CheckManifest, RestoreRequest
+from workers.our_copy import OurCopies
+from workers.stage import Job
+
+SHORTEST_TIME = timedelta(hours=6)
+"""What can be read for less than this is asked for longer: it may have to wait for room, then for its download."""
+
+
+@dataclass(frozen=True)
+class RestoreInitStage:
+    """See the module's docstring."""
+
+    copies: OurCopies
+    settings: FixitySettings
+    clock: Clock
+    name: str = "restore-init"
+
+    def run(self, job: Job[CheckManifest]) -> Outcome:
+        manifest, copied = job.manifest, job.manifest.copied
+        if manifest.judged:
+            return Done("judged already")
+        manifest.found = manifest.readable_until = None
+        try:
+            with self.copies.reach(copied) as store:
+                found = store.availability(copied.key, version_id=copied.receipt.version_id)
+            if found.state == "missing":
+                return self._missing(job, found.why)
+            if found.state == "restoring":
+                return self._wait(job, found.why)
+            if found.state == "available" and self._lasts(found.until):
+                return _readable(job, found.why, found.until)
+            return self._ask(job, found)
+        except StoreMissing as error:
+            return self._missing(job, str(error))
+
+    def _lasts(self, until: datetime | None) -> bool:
+        return until is None or until - self.clock.now() >= SHORTEST_TIME
+
+    def _ask(self, job: Job[CheckManifest], found: Availability) -> Outcome:
+        """Asks for the copy to be readable, or to stay so for longer."""
+        manifest, copied, settings = job.manifest, job.manifest.copied, self.settings
+        before = manifest.restore
+        if found.state == "cold":
+            # Saved first: a request that is billed shall not be forgotten, whatever dies.
+            manifest.restore = RestoreRequest(
+                tier=settings.retrieval_tier, days=settings.keep_restored_days, requested_at=self.clock.now()
+            )
+        job.save(f"asking for its restore: {found.why}")
+        with self.copies.reach(copied) as store:
+            asked = store.request_restore(
+                copied.key,
+                tier=settings.retrieval_tier,
+                days=settings.keep_restored_days,
+                version_id=copied.receipt.version_id,
+                cancellation=job.cancellation,
+            )
+        self._note(job, asked)
+        match asked.outcome:
+            case "already-available":
+                # The store says that it can be read; where our clock says that this is over, the store is right.
+                until = asked.until if asked.until and asked.until > self.clock.now() else None
+                return _readable(job, asked.why, until)
+            case "accepted" | "faster" | "under-way":
+                return self._wait(job, asked.why)
+            case "no-capacity":
+                manifest.restore = before
+                reason = (
+                    f"the store has no {settings.retrieval_tier} restore to give now: {asked.why}. Asked again; "
+                    "or set fixity.retrieval_tier to Standard"
+                )
+                return Wait(settings.look_again_seconds, reason)
+            case "refused":
+                manifest.restore = before
+                reason = (
+                    f"the store refuses a {settings.retrieval_tier} restore of {copied.receipt.url}: {asked.why}. "
+                    "Set another fixity.retrieval_tier"
+                )
+                return Wait(settings.look_again_seconds, reason, needs_attention=True)
+
+    def _note(self, job: Job[CheckManifest], asked: RestoreRequested) -> None:
+        """Each request that may be billed is in the audit trail."""
+        if asked.asked:
+            job.add_event(
+                EventType.RESTORE_REQUESTED,
+                job.manifest.copied.bag,
+                asked.outcome,
+                url=job.manifest.copied.receipt.url,
+                storage_class=asked.storage_class,
+                tier=self.settings.retrieval_tier,
+                days=self.settings.keep_restored_days,
+                size=job.manifest.copied.size,
+            )
+
+    def _wait(self, job: Job[CheckManifest], why: str) -> Wait:
+        asked = job.manifest.restore
+        ours = (
+            "which we did not ask for"
+            if asked is None
+            else f"asked for on {asked.requested_at:%Y-%m-%d %H:%M} UTC ({asked.tier}, for {asked.days} days)"
+        )
+        return Wait(self.settings.look_again_seconds, f"waiting for its restore from cold storage, {ours}: {why}")
+
+    def _missing(self, job: Job[CheckManifest], why: str) -> Outcome:
+        self.copies.require_mounted()
+        job.manifest.began_at = self.clock.now()
+        job.manifest.found = f"it is not there: {why}"
+        return Done(f"our copy is not there: {why}")
+
+
+def _readable(job: Job[CheckManifest], why: str, until: datetime | None) -> Done:
+    job.manifest.readable_until = until
+    return Done(f"our copy can be read: {why}")
