@@ -81,6 +81,7 @@ class Fetching:
         self._cancellation = cancellation
         self._progress = progress
         self._stop = Cancellation()
+        self._under_way: deque[Future[_Fetched]] = deque()
         self._counting = threading.Lock()
         self._arrived = 0
         self._told = -1
@@ -99,8 +100,7 @@ class Fetching:
                     for buffer in self._written(fetched.part, self._cancellation.check):
                         whole.update(buffer)
         finally:
-            self._stop.cancel(Interrupted("the retrieval was broken off"))
-            pool.shutdown(cancel_futures=True)
+            self._end(pool)
         self._report()
         return Digests(
             plan=self._plan,
@@ -111,10 +111,20 @@ class Fetching:
 
     def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[_Fetched]:
         parts = self._plan.parts()
-        under_way = deque(pool.submit(self._obtain, part) for part in islice(parts, AHEAD * self._wanted.threads))
+        under_way = self._under_way
+        under_way.extend(pool.submit(self._obtain, part) for part in islice(parts, AHEAD * self._wanted.threads))
         while under_way:
             yield self._first(under_way)
             under_way.extend(pool.submit(self._obtain, part) for part in islice(parts, 1))
+
+    def _end(self, pool: ThreadPoolExecutor) -> None:
+        """After a failure, parts that are on their way may arrive: they were paid for. A stop waits for none."""
+        pool.shutdown(wait=False, cancel_futures=True)
+        pending = {future for future in self._under_way if not future.done()}
+        while pending and not self._cancellation.requested:
+            pending = wait(pending, timeout=POLL_SECONDS).not_done
+        self._stop.cancel(Interrupted("the retrieval was broken off"))
+        pool.shutdown()
 
     def _first(self, under_way: deque[Future[_Fetched]]) -> _Fetched:
         """Waits for the first of the parts under way; raises what stopped any of them."""

@@ -97,6 +97,7 @@ def s3_settings(bucket: Any, **changes: Any) -> StoreSettings:
         "secret_access_key": bucket.secret_key,
         "part_size_bytes": PART_BYTES,
         "upload_threads": 2,
+        "retrieve_threads": 2,
         "connect_timeout_seconds": 2,
         "read_timeout_seconds": 1,
     }
