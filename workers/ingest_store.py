@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpn.fixity.copies import Copies
 from dpn.work.outcomes import Done, Outcome, StartOver
-from models.manifests import DepositFacts, IngestManifest
+from models.manifests import DepositFacts, IngestManifest, Receipt, ValidationResult
 from workers.owners import Unwanted
 from workers.stage import Job
 from workers.storing import Storing
@@ -20,6 +21,8 @@ class IngestStoreStage:
 
     node: str
     storing: Storing
+    copies: Copies | None = None
+    """Where it is noted that we keep this bag, so that it is checked in time."""
     name: str = "store"
 
     def run(self, job: Job[IngestManifest]) -> Outcome:
@@ -29,6 +32,7 @@ class IngestStoreStage:
             manifest.forget_staged()
             return StartOver("package", "the packaged bag is gone")
         if manifest.receipt is not None and manifest.receipt.sha256 == judged.sha256:
+            self._remember(job, manifest.receipt, judged)
             return Done(f"stored already at {manifest.receipt.url}")
         try:
             receipt = self.storing.put(
@@ -37,7 +41,17 @@ class IngestStoreStage:
         except Unwanted as unwanted:
             return unwanted.outcome
         manifest.receipt = receipt
+        self._remember(job, receipt, judged)
         return Done(f"stored at {receipt.url}")
+
+    def _remember(self, job: Job[IngestManifest], receipt: Receipt, judged: ValidationResult) -> None:
+        if self.copies is not None:
+            self.copies.remember(
+                receipt,
+                bag=job.manifest.deposit.bag,
+                tag_manifest_sha256=judged.tag_manifest_sha256,
+                item_id=job.claim.item_id,
+            )
 
 
 def _metadata(deposit: DepositFacts, node: str) -> dict[str, str]:

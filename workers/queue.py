@@ -1,4 +1,5 @@
-"""dpn_queue: makes work items of the registry's open transfers, closes those of ended ones, announces what is due.
+"""dpn_queue: makes items of open transfers and of fixity checks whose time has come, closes those of transfers
+that have ended, announces what is due.
 
 Safe to run as often as one likes and at the same time as anything else: an item exists once a transfer, and an
 announcement may be repeated. Nothing is left out because of its age unless `--hours` asks for that.
@@ -17,7 +18,10 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.broker import Broker, BrokerUnavailable
 from dpn.clock import Clock
 from dpn.database import Sessions, inserted_missing
+from dpn.fixity.beginning import begin_checks
+from dpn.fixity.copies import take_in
 from dpn.registry.catalogue import TRANSFERS, find_many
+from dpn.settings import FixitySettings
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import new_item
@@ -43,6 +47,10 @@ class QueueResult:
     created: int = 0
     closed: int = 0
     """Items whose transfers have ended at their owners, as our registry has heard."""
+    checks_begun: int = 0
+    """Fixity checks that became items."""
+    copies_entered: int = 0
+    """Copies of items that had succeeded before copies were remembered."""
     announced: int = 0
     published: int = 0
     unknown_peers: dict[str, int] = field(default_factory=dict)
@@ -56,7 +64,7 @@ class QueueResult:
 
 @dataclass(frozen=True)
 class Queue:
-    """See the module's docstring."""
+    """See the module's docstring. Without `fixity`, no checks begin."""
 
     node: str
     peers: frozenset[str]
@@ -65,12 +73,14 @@ class Queue:
     pipelines: Pipelines
     clock: Clock
     log: Log
+    fixity: FixitySettings | None = None
 
     def run(self, *, hours: float | None = None) -> QueueResult:
         """One round over everything, in batches; `hours`: only transfers changed since then become new items."""
         result = QueueResult()
         self._make_items(result, hours)
         self._close_items(result)
+        self._begin_checks(result)
         self._announce(result)
         try:
             result.published = publish_intents(self.sessions, self.broker)
@@ -81,6 +91,8 @@ class Queue:
             "queue run",
             created=result.created,
             closed=result.closed,
+            checks_begun=result.checks_begun,
+            copies_entered=result.copies_entered,
             announced=result.announced,
             published=result.published,
             unknown_peers=result.unknown_peers,
@@ -123,6 +135,19 @@ class Queue:
             if len(batch) < BATCH:
                 return
             last_id = batch[-1][0]
+
+    def _begin_checks(self, result: QueueResult) -> None:
+        """Enters copies from before there were checks, then makes items of the checks that begin now."""
+        if self.fixity is None or Task.FIXITY not in self.pipelines.stages:
+            return
+        agent = f"dpn_queue of {self.node}"
+        with self.sessions.begin() as session:
+            now = session.execute(select(self.clock.in_database())).scalar_one()
+            result.copies_entered = take_in(session, every_days=self.fixity.every_days, now=now)
+        with self.sessions.begin() as session:
+            result.checks_begun = begin_checks(
+                session, self.fixity, agent=agent, pipelines=self.pipelines, clock=self.clock, now=now
+            )
 
     def _items_of_ended_transfers(self, session: Session, after: int) -> list[tuple[int, int]]:
         """A batch of open items, with their tokens, whose transfers have ended in our registry."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.errors import ServiceUnavailable, StoreMismatch, TransientError
+from dpn.fixity.copies import Copies
 from dpn.registry.records import ReplicationRecord
 from dpn.staging import Staging
 from dpn.storage import Store, StoreMissing
@@ -33,6 +34,8 @@ class StoreStage:
     breakers: Breakers
     clock: Clock
     verdict_poll_seconds: float
+    copies: Copies | None = None
+    """Where it is noted that we keep this bag, so that it is checked in time."""
     name: str = "store"
 
     def run(self, job: Job[ReplicationManifest]) -> Outcome:
@@ -49,6 +52,7 @@ class StoreStage:
                     return refused
                 manifest.receipt = self._store(job, facts, owner)
                 job.save("stored and proven; telling " + owner.peer)
+            self._remember(job, facts, manifest.receipt)
             return self._tell_stored(job, facts, owner, manifest.receipt)
         except Unwanted as unwanted:
             return unwanted.outcome
@@ -86,6 +90,17 @@ class StoreStage:
 
         storing = Storing(self.staging, self.store, self.breakers, self.verdict_poll_seconds)
         return storing.put(job, facts.bag, metadata=_metadata(facts), fence=still_wanted, staged_by="copy")
+
+    def _remember(self, job: Job[ReplicationManifest], facts: TransferFacts, receipt: Receipt) -> None:
+        """Before anybody is told, and whatever the owner says then: what is in the store is ours to check."""
+        judged = job.manifest.validation
+        if self.copies is not None and judged is not None:
+            self.copies.remember(
+                receipt,
+                bag=facts.bag,
+                tag_manifest_sha256=judged.tag_manifest_sha256,
+                item_id=job.claim.item_id,
+            )
 
     def _tell_stored(
         self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Owner, receipt: Receipt

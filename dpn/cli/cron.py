@@ -87,7 +87,7 @@ def queue(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make work items of the registry's open transfers and announce whatever is due."""
+    """Make work items of open transfers and of fixity checks whose time has come; announce whatever is due."""
     with open_node(context, config, "dpn_queue") as node:
         result = _queue(node).run(hours=hours)
         if as_json:
@@ -102,13 +102,14 @@ def _queue(node: Node) -> Queue:
     from workers.queue import Queue
 
     peers = frozenset(node.settings.peers)
-    return Queue(node.namespace, peers, node.sessions, open_broker(node), PIPELINES, node.clock, node.log)
+    fixity = node.settings.fixity
+    return Queue(node.namespace, peers, node.sessions, open_broker(node), PIPELINES, node.clock, node.log, fixity)
 
 
 def _queue_summary(result: QueueResult) -> str:
     return (
-        f"{result.created} items made, {result.closed} closed, {result.announced} due items announced, "
-        f"{result.published} messages published."
+        f"{result.created} items made, {result.closed} closed, {result.checks_begun} fixity checks begun, "
+        f"{result.announced} due items announced, {result.published} messages published."
     )
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "cleanup": "dpn.cli.cron:cleanup",
     "ingest": "dpn.cli.ingest:app",
     "member": "dpn.cli.member:app",
+    "fixity": "dpn.cli.fixity:app",
     "items": "dpn.cli.items:list_all",
     "item": "dpn.cli.items:item_app",
 }

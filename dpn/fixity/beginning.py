@@ -1,0 +1,187 @@
+"""Makes a work item of every check that begins now; two that run at once make none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from dpn.audit.trail import Event, EventType, record
+from dpn.clock import Clock
+from dpn.database import insert_missing, inserted_missing
+from dpn.fixity.copies import lock_pace
+from dpn.fixity.schedule import (
+    COST_WINDOW_DAYS,
+    DAY,
+    Credit,
+    DueCopy,
+    DueDay,
+    Lately,
+    Limits,
+    Load,
+    choose,
+    credited,
+    pace_of,
+)
+from dpn.settings import FixitySettings
+from dpn.work.items import new_item
+from dpn.work.pipeline import Pipelines
+from models.manifests import CheckManifest, CopyFacts
+from models.preservation import FixityHour, StoredCopy
+from models.work import Status, Task, WorkItem
+
+NOT_AGAIN_DAYS = 7.0
+"""A check that ended without a verdict (cancelled, given up) is not begun again sooner: it may end so again."""
+
+YOUNGEST_DAYS = 1.0
+"""A copy that was proven less than this ago is not read again yet."""
+
+PART_OF_SHORT_PROMISE = 0.1
+"""Where checks are promised every few days, the two above are so much of that time at most."""
+
+
+def limits_of(settings: FixitySettings) -> Limits:
+    """The operator's limits; 0 in the settings is none."""
+    return Limits(
+        settings.max_checks_per_run,
+        settings.max_bytes_per_day or None,
+        settings.max_retrieval_cost_per_month or None,
+        settings.retrieval_cost_per_gb,
+    )
+
+
+def begin_checks(
+    session: Session, settings: FixitySettings, *, agent: str, pipelines: Pipelines, clock: Clock, now: datetime
+) -> int:
+    """Makes the items of the checks that begin now, each with its event in the audit trail; answers how many."""
+    state = lock_pace(session)
+    pace = pace_of(demand(session), now, settings.every_days)
+    credit = credited(Credit(state.credit, state.paced_at), pace, now)
+    limits = limits_of(settings)
+    chosen, credit = choose(
+        _due_copies(session, settings, limits, now), credit, pace, limits, lately(session, now)
+    )
+    state.credit, state.paced_at = credit.work, credit.at
+    if chosen:
+        _make_items(session, [copy.bag for copy in chosen], agent, pipelines, clock, now)
+        _count(session, Load(len(chosen), sum(copy.size for copy in chosen)), now)
+    return len(chosen)
+
+
+def demand(session: Session) -> list[DueDay]:
+    """What is due on each day, all copies together; read in an index alone, a row a day."""
+    day = _due_day(session)
+    rows = session.execute(select(day, func.count(), func.sum(StoredCopy.size)).group_by(day).order_by(day))
+    return [
+        DueDay(datetime.fromisoformat(text).replace(tzinfo=UTC), Load(checks, int(size)))
+        for text, checks, size in rows
+    ]
+
+
+def lately(session: Session, now: datetime) -> Lately:
+    """What has begun in the last day and month, by the hour, and how many checks have not ended."""
+    sums = []
+    for days in (1, COST_WINDOW_DAYS):
+        began = FixityHour.hour > now - days * DAY
+        checks, size = session.execute(
+            select(func.sum(FixityHour.checks), func.sum(FixityHour.bytes)).where(began)
+        ).one()
+        sums.append(Load(int(checks or 0), int(size or 0)))
+    unfinished = session.execute(
+        select(func.count()).where(
+            WorkItem.task == Task.FIXITY, WorkItem.status.in_((Status.PENDING, Status.RUNNING))
+        )
+    ).scalar_one()
+    return Lately(sums[0], sums[1], unfinished)
+
+
+def _due_day(session: Session) -> ColumnElement[str]:
+    """The UTC day on which a copy is due, as `2026-01-31`."""
+    if session.get_bind().dialect.name == "postgresql":
+        return func.to_char(func.timezone("UTC", StoredCopy.due_at), "YYYY-MM-DD")
+    return func.date(StoredCopy.due_at)
+
+
+def _due_copies(session: Session, settings: FixitySettings, limits: Limits, now: datetime) -> Sequence[DueCopy]:
+    """As many as may begin in one run, oldest due first; none that is being checked, or was proven just now."""
+    short = settings.every_days * PART_OF_SHORT_PROMISE
+    latest_due = now + timedelta(days=settings.every_days - min(YOUNGEST_DAYS, short))
+    not_since = now - timedelta(days=min(NOT_AGAIN_DAYS, short))
+    is_running = (
+        select(WorkItem.id)
+        .where(WorkItem.id == StoredCopy.check_item, WorkItem.status.in_((Status.PENDING, Status.RUNNING)))
+        .exists()
+    )
+    statement = (
+        select(StoredCopy.bag, StoredCopy.size, StoredCopy.due_at)
+        .where(
+            StoredCopy.due_at <= latest_due,
+            or_(
+                StoredCopy.begun_at.is_(None),
+                StoredCopy.begun_at <= StoredCopy.checked_at,
+                StoredCopy.begun_at <= not_since,
+            ),
+            ~is_running,
+        )
+        .order_by(StoredCopy.due_at, StoredCopy.bag)
+        .limit(settings.max_checks_per_run)
+    )
+    if limits.largest_copy is not None:
+        statement = statement.where(StoredCopy.size <= limits.largest_copy)
+    return [DueCopy(bag, size, due_at) for bag, size, due_at in session.execute(statement)]
+
+
+def _make_items(
+    session: Session, bags: Sequence[str], agent: str, pipelines: Pipelines, clock: Clock, now: datetime
+) -> None:
+    copies = session.scalars(select(StoredCopy).where(StoredCopy.bag.in_(bags))).all()
+    by_identifier = {str(uuid4()): copy for copy in copies}
+    rows = [
+        new_item(
+            task=Task.FIXITY,
+            identifier=identifier,
+            remote_node=None,
+            note=f"to be checked by {copy.due_at:%Y-%m-%d}",
+            manifest=_manifest(copy),
+            pipelines=pipelines,
+            clock=clock,
+            now=now,
+        )
+        for identifier, copy in by_identifier.items()
+    ]
+    made = inserted_missing(session, WorkItem, rows, WorkItem.id, WorkItem.identifier)
+    begun = [{"bag": by_identifier[row.identifier].bag, "begun_at": now, "check_item": row.id} for row in made]
+    session.execute(update(StoredCopy), begun)
+    events = [
+        Event(
+            EventType.ITEM_CREATED,
+            row.identifier,
+            "pending",
+            {"task": Task.FIXITY.value, "bag": by_identifier[row.identifier].bag},
+            row.id,
+        )
+        for row in made
+    ]
+    record(session, events, agent=agent, at=now)
+
+
+def _manifest(copy: StoredCopy) -> dict[str, Any]:
+    names = set(CopyFacts.model_fields)
+    facts = CopyFacts.model_validate({name: getattr(copy, name) for name in names})
+    return CheckManifest(copied=facts).model_dump(mode="json")
+
+
+def _count(session: Session, load: Load, now: datetime) -> None:
+    """Adds what begins now to its hour, and forgets hours that no limit asks about any more."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    insert_missing(session, FixityHour, [{"hour": hour, "checks": 0, "bytes": 0}])
+    session.execute(
+        update(FixityHour)
+        .where(FixityHour.hour == hour)
+        .values(checks=FixityHour.checks + load.checks, bytes=FixityHour.bytes + load.bytes)
+    )
+    session.execute(delete(FixityHour).where(FixityHour.hour < now - (COST_WINDOW_DAYS + 1) * DAY))

@@ -1,0 +1,116 @@
+"""How well copies are proven, ours and other nodes': counted by the database, a row a node and member."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Subquery, and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from models.preservation import StoredCopy
+from models.registry import Bag, BagReplica, FixityCheck, Member
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """A node's copies of a member's bags: all, and those of which more can be said."""
+
+    node: str
+    member: str | None
+    name: str | None
+    copies: int
+    bytes: int
+    checked: int
+    """Found good within the days asked about."""
+    overdue: int
+    failed: int
+    """Whose last check found them bad."""
+    never: int
+
+
+def of_ours(session: Session, node: str, *, now: datetime, days: float) -> list[Coverage]:
+    """Our copies, by member: as we know them, and as our records in the registry say where those are newer."""
+    last = _last_checks(node)
+    good_at = _later(case((StoredCopy.outcome == "good", StoredCopy.checked_at)), last.c.good_at)
+    bad_at = _later(case((StoredCopy.outcome == "bad", StoredCopy.checked_at)), last.c.bad_at)
+    statement = (
+        select(
+            Bag.member,
+            Member.name,
+            func.count(),
+            func.sum(StoredCopy.size),
+            _count(good_at >= now - timedelta(days=days)),
+            _count(StoredCopy.due_at < now),
+            _count(and_(bad_at.is_not(None), or_(good_at.is_(None), bad_at > good_at))),
+            _count(and_(good_at.is_(None), bad_at.is_(None))),
+        )
+        .select_from(StoredCopy)
+        .outerjoin(Bag, Bag.uuid == StoredCopy.bag)
+        .outerjoin(Member, Member.member_id == Bag.member)
+        .outerjoin(last, last.c.bag == StoredCopy.bag)
+        .group_by(Bag.member, Member.name)
+        .order_by(Member.name, Bag.member)
+    )
+    return [_coverage(node, *row) for row in session.execute(statement)]
+
+
+def of_others(session: Session, node: str, *, now: datetime, days: float) -> list[Coverage]:
+    """Other nodes' copies, by node and member, as their records in our registry say.
+
+    Overdue: no good check within `days` that we know of, and the bag is known for longer than that.
+    """
+    last, since = _last_checks(None), now - timedelta(days=days)
+    good_at, bad_at = last.c.good_at, last.c.bad_at
+    statement = (
+        select(
+            BagReplica.node,
+            Bag.member,
+            Member.name,
+            func.count(),
+            func.sum(Bag.size),
+            _count(good_at >= since),
+            _count(and_(Bag.created_at < since, or_(good_at.is_(None), good_at < since))),
+            _count(and_(bad_at.is_not(None), or_(good_at.is_(None), bad_at > good_at))),
+            _count(and_(good_at.is_(None), bad_at.is_(None))),
+        )
+        .select_from(BagReplica)
+        .join(Bag, Bag.uuid == BagReplica.bag)
+        .outerjoin(Member, Member.member_id == Bag.member)
+        .outerjoin(last, and_(last.c.bag == BagReplica.bag, last.c.node == BagReplica.node))
+        .where(BagReplica.node != node)
+        .group_by(BagReplica.node, Bag.member, Member.name)
+        .order_by(BagReplica.node, Member.name, Bag.member)
+    )
+    return [_coverage(*row) for row in session.execute(statement)]
+
+
+def not_known_here(session: Session, node: str) -> int:
+    """How many bags the registry says we keep, of which we know no copy."""
+    known = select(StoredCopy.bag).where(StoredCopy.bag == BagReplica.bag).exists()
+    return session.execute(select(func.count()).where(BagReplica.node == node, ~known)).scalar_one()
+
+
+def _last_checks(node: str | None) -> Subquery:
+    """When each copy was last found good, and bad."""
+    at = FixityCheck.fixity_at
+    statement = select(
+        FixityCheck.bag,
+        FixityCheck.node,
+        func.max(case((FixityCheck.success.is_(True), at))).label("good_at"),
+        func.max(case((FixityCheck.success.is_(False), at))).label("bad_at"),
+    ).group_by(FixityCheck.bag, FixityCheck.node)
+    return (statement if node is None else statement.where(FixityCheck.node == node)).subquery()
+
+
+def _later(a: ColumnElement[Any], b: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((or_(a.is_(None), b > a), b), else_=a)
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
+def _coverage(node: str, member: str | None, name: str | None, *counts: Any) -> Coverage:
+    return Coverage(node, member, name, *(int(count) for count in counts))
