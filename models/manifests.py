@@ -243,6 +243,8 @@ class RestoreRequest(Manifest):
     tier: str
     days: int
     requested_at: datetime
+    taken: bool = False
+    """Whether the store is known to have taken the request."""
 
 
 class CheckManifest(BagManifest):

@@ -13,6 +13,11 @@ STORE = StageSpec(
 PACKAGE = StageSpec(Task.INGEST, "package", worker="package", topic="dpn_package_topic", stages=True)
 INGEST_STORE = StageSpec(Task.INGEST, "store", worker="ingest-store", topic="dpn_ingest_store_topic", staged=True)
 INGEST_RECORD = StageSpec(Task.INGEST, "record", worker="ingest-record", topic="dpn_record_topic", staged=True)
+RESTORE_INIT = StageSpec(
+    Task.FIXITY, "restore-init", worker="glacier-restore-init", topic="dpn_glacier_restore_topic"
+)
+RETRIEVE = StageSpec(Task.FIXITY, "retrieve", worker="s3-retriever", topic="dpn_s3_download_topic", stages=True)
+CHECK = StageSpec(Task.FIXITY, "check", worker="fixity-checker", topic="dpn_fixity_topic", staged=True)
 TELL = StageSpec(Task.NOTICE, "tell", worker="tell", topic="dpn_tell_topic")
 """Every worker runs it beside its own stage: what we owe a peer needs no worker of its own."""
 
@@ -20,6 +25,7 @@ PIPELINES = Pipelines(
     {
         Task.REPLICATION: (COPY, VALIDATE, STORE),
         Task.INGEST: (PACKAGE, INGEST_STORE, INGEST_RECORD),
+        Task.FIXITY: (RESTORE_INIT, RETRIEVE, CHECK),
         Task.NOTICE: (TELL,),
     }
 )

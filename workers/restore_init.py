@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.settings import FixitySettings
-from dpn.storage import StoreMissing
-from dpn.storage.availability import Availability, RestoreRequested
+from dpn.storage import Availability, StoreMissing
 from dpn.work.outcomes import Done, Outcome, Wait
 from models.manifests import CheckManifest, RestoreRequest
 from workers.our_copy import OurCopies
@@ -42,6 +41,8 @@ class RestoreInitStage:
                 found = store.availability(copied.key, version_id=copied.receipt.version_id)
             if found.state == "missing":
                 return self._missing(job, found.why)
+            if found.state != "cold":
+                self._taken(job, found.storage_class, "accepted")  # by a worker that died before it could say so
             if found.state == "restoring":
                 return self._wait(job, found.why)
             if found.state == "available" and self._lasts(found.until):
@@ -71,13 +72,13 @@ class RestoreInitStage:
                 version_id=copied.receipt.version_id,
                 cancellation=job.cancellation,
             )
-        self._note(job, asked)
         match asked.outcome:
             case "already-available":
                 # The store says that it can be read; where our clock says that this is over, the store is right.
                 until = asked.until if asked.until and asked.until > self.clock.now() else None
                 return _readable(job, asked.why, until)
             case "accepted" | "faster" | "under-way":
+                self._taken(job, asked.storage_class, asked.outcome)
                 return self._wait(job, asked.why)
             case "no-capacity":
                 manifest.restore = before
@@ -94,19 +95,21 @@ class RestoreInitStage:
                 )
                 return Wait(settings.look_again_seconds, reason, needs_attention=True)
 
-    def _note(self, job: Job[CheckManifest], asked: RestoreRequested) -> None:
-        """Each request that may be billed is in the audit trail."""
-        if asked.asked:
-            job.add_event(
-                EventType.RESTORE_REQUESTED,
-                job.manifest.copied.bag,
-                asked.outcome,
-                url=job.manifest.copied.receipt.url,
-                storage_class=asked.storage_class,
-                tier=self.settings.retrieval_tier,
-                days=self.settings.keep_restored_days,
-                size=job.manifest.copied.size,
-            )
+    def _taken(self, job: Job[CheckManifest], storage_class: str | None, outcome: str) -> None:
+        """Each restore of ours that the store has taken is in the audit trail, once: it is billed."""
+        asked, copied = job.manifest.restore, job.manifest.copied
+        if asked is None or asked.taken:
+            return
+        job.manifest.restore = asked.model_copy(update={"taken": True})
+        job.add_event(
+            EventType.RESTORE_REQUESTED,
+            copied.bag,
+            outcome,
+            url=copied.receipt.url,
+            storage_class=storage_class,
+            size=copied.size,
+            **asked.model_dump(mode="json", exclude={"taken"}),
+        )
 
     def _wait(self, job: Job[CheckManifest], why: str) -> Wait:
         asked = job.manifest.restore

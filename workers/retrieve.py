@@ -75,10 +75,10 @@ class RetrieveStage:
             try:
                 got = store.retrieve(copied.key, target, receipt=copied.receipt, cancellation=job.cancellation)
             except StoreMismatch as error:
-                manifest.found = f"it is not what was stored: {error}"
-                job.save(f"our copy is bad: {manifest.found}")
+                # Noted only once its bytes are here, if they can be had: a crash before that begins anew.
                 self._take_as_it_is(job, store, target)
                 manifest.staged = self._staged(copied, volume, target) if target.is_file() else None
+                manifest.found = f"it is not what was stored: {error}"
                 return Done(f"our copy is bad: {manifest.found}")
             manifest.staged = self._staged(copied, volume, target)
         job.add_event(

@@ -44,6 +44,9 @@ DATABASE_RETRY_SECONDS = 1.0
 
 MAX_ERROR_CHARACTERS = 2000
 
+LONG_LISTS: Any = {"receipt": {"part_sha256"}, "copied": {"receipt": {"part_sha256"}}}
+"""What a log line leaves out of a manifest: a digest for each part of a large bag."""
+
 T = TypeVar("T")
 
 
@@ -203,9 +206,7 @@ class StageRunner:
             delay_seconds=round(change.delay_seconds, 1),
             needs_attention=change.needs_attention,
             note=change.note,
-            manifest=None
-            if job is None
-            else job.manifest.model_dump(mode="json", exclude={"receipt": {"part_sha256"}}),
+            manifest=None if job is None else job.manifest.model_dump(mode="json", exclude=LONG_LISTS),
         )
         if job is not None and change.status.is_final:
             self._tell_ended(claim, job.manifest, change, log)

@@ -18,15 +18,30 @@ from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.lifecycle import Policy
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
-from workers.pipelines import COPY, INGEST_RECORD, INGEST_STORE, PACKAGE, PIPELINES, STORE, TELL, VALIDATE
+from workers.pipelines import (
+    CHECK,
+    COPY,
+    INGEST_RECORD,
+    INGEST_STORE,
+    PACKAGE,
+    PIPELINES,
+    RESTORE_INIT,
+    RETRIEVE,
+    STORE,
+    TELL,
+    VALIDATE,
+)
 
 if TYPE_CHECKING:
+    from dpn.fixity.copies import Copies
     from dpn.staging import Staging
     from dpn.storage import Store
+    from workers.our_copy import OurCopies
     from workers.owners import OwnerClient, Owners
     from workers.stage import Stage
 
 ALL = "all"
+NEED_STORE = {STORE, INGEST_STORE, RESTORE_INIT, RETRIEVE, CHECK}
 METRICS_HOST = "127.0.0.1"
 
 
@@ -74,8 +89,7 @@ async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int)
     staging = Staging(node.sessions, settings.staging, clock=node.clock)
     staging.mount()
     breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
-    stores = STORE in specs or INGEST_STORE in specs
-    store = await asyncio.to_thread(_open_store, node) if stores else None
+    store = await asyncio.to_thread(_open_store, node) if NEED_STORE.intersection(specs) else None
     broker = open_broker(node)
     runner = StageRunner(
         stages=_stages(node, specs, staging, store, breakers),
@@ -183,7 +197,8 @@ def _stage(
     if spec == STORE and store is not None:
         from workers.store import StoreStage
 
-        return StoreStage(owners, staging, store, breakers, node.clock, settings.work.verdict_poll_seconds)
+        poll_seconds = settings.work.verdict_poll_seconds
+        return StoreStage(owners, staging, store, breakers, node.clock, poll_seconds, _copies(node))
     if spec == PACKAGE:
         from workers.package import PackageStage
 
@@ -194,9 +209,8 @@ def _stage(
         from workers.ingest_store import IngestStoreStage
         from workers.storing import Storing
 
-        return IngestStoreStage(
-            node.namespace, Storing(staging, store, breakers, settings.work.verdict_poll_seconds)
-        )
+        storing = Storing(staging, store, breakers, settings.work.verdict_poll_seconds)
+        return IngestStoreStage(node.namespace, storing, _copies(node))
     if spec == INGEST_RECORD:
         from workers.ingest_record import IngestRecordStage
 
@@ -209,9 +223,45 @@ def _stage(
             node.clock,
             settings.work.verdict_poll_seconds,
         )
+    if spec in NEED_STORE and store is not None:
+        from workers.our_copy import OurCopies
+
+        return _reading_stage(spec, node, OurCopies(store, settings.store, breakers), staging)
     from workers.tell import TellStage
 
     return TellStage(owners)
+
+
+def _reading_stage(spec: StageSpec, node: Node, copies: OurCopies, staging: Staging) -> Stage:
+    """A stage that reads our own copies."""
+    settings = node.settings
+    if spec == RESTORE_INIT:
+        from workers.restore_init import RestoreInitStage
+
+        return RestoreInitStage(copies, settings.fixity, node.clock)
+    if spec == RETRIEVE:
+        from workers.retrieve import RetrieveStage
+
+        return RetrieveStage(copies, staging, settings.fixity, node.clock)
+    from dpn.bags import load_profile
+    from workers.check import CheckStage
+
+    return CheckStage(
+        node.namespace,
+        node.sessions,
+        copies,
+        staging,
+        load_profile(settings.validation.profile),
+        settings.validation,
+        settings.fixity,
+        node.clock,
+    )
+
+
+def _copies(node: Node) -> Copies:
+    from dpn.fixity.copies import Copies
+
+    return Copies(node.sessions, node.settings.fixity.every_days)
 
 
 def _clients(node: Node) -> Mapping[str, OwnerClient]:

@@ -69,7 +69,7 @@ def test_a_worker_has_the_time_to_finish_and_its_children_are_left_alone_meanwhi
 
 def test_the_instances_that_the_worker_unit_names_are_stages() -> None:
     text = (CONFIG / "systemd" / "dpn-worker@.service").read_text()
-    instances = set(re.findall(r"dpn-worker@([a-z-]+)", text))
+    instances = set(re.findall(r"dpn-worker@([a-z0-9-]+)", text))
     assert instances == {spec.worker for spec in PIPELINES.all_specs()} - {"tell"}, "every worker tells"
 
 

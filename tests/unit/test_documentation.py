@@ -102,7 +102,7 @@ def test_a_command_and_its_options_exist(named: Named) -> None:
 
 
 def test_a_stage_that_a_worker_command_names_exists() -> None:
-    named = {found for page in PAGES for found in re.findall(r"dpn worker ([a-z-]+)", page.read_text())}
+    named = {found for page in PAGES for found in re.findall(r"dpn worker ([a-z0-9-]+)", page.read_text())}
     assert named <= {spec.worker for spec in PIPELINES.all_specs()} | {"all"}
 
 
@@ -192,7 +192,7 @@ def test_a_unit_exists() -> None:
     for page in PAGES:
         for name in re.findall(r"\bdpn(?:-[a-z]+)?(?:@[a-z…-]+)?\.(?:service|timer|target)\b", page.read_text()):
             assert re.sub(r"@[^.]*|(?<=worker)….", "@", name) in ours, f"{page.name}: {name}"
-        for stage in re.findall(r"\bdpn-worker@([a-z-]+)", page.read_text()):
+        for stage in re.findall(r"\bdpn-worker@([a-z0-9-]+)", page.read_text()):
             assert stage in {spec.worker for spec in PIPELINES.all_specs()}
 
 

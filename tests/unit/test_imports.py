@@ -51,10 +51,12 @@ FOUNDATIONS: dict[str, set[str]] = {
 
 STAGES = {
     "workers.copy", "workers.validate", "workers.store", "workers.package", "workers.ingest_store",
-    "workers.ingest_record", "workers.tell",
+    "workers.ingest_record", "workers.restore_init", "workers.retrieve", "workers.check", "workers.tell",
 }  # fmt: skip
-SHARED_BY_STAGES = {"workers.stage", "workers.owners", "workers.storing", "workers.judging"}
-"""The contract that stages fulfil, how they speak with other nodes, how they store a bag or judge one."""
+SHARED_BY_STAGES = {
+    "workers.stage", "workers.owners", "workers.storing", "workers.judging", "workers.our_copy",
+}  # fmt: skip
+"""The contract that stages fulfil, how they speak with other nodes, how they store, read or judge a bag."""
 
 Import = tuple[str, str]
 
