@@ -13,6 +13,7 @@ from dpn.broker.embedded import EmbeddedBroker
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, reading, upgrade
+from dpn.fixity.copies import Copies
 from dpn.ingest.outbound import Outbound
 from dpn.ingest.submission import DepositRequest, submit
 from dpn.registry.catalogue import BAGS, DIGESTS, MEMBERS, NODES, TRANSFERS, batches, ensure_nodes, find
@@ -170,7 +171,11 @@ class Depositor:
                     *(o.folder for o in self.settings.ingest.outbound.values()),
                 ),
             ),
-            INGEST_STORE: IngestStoreStage("north", Storing(self.staging, self.store, breakers, POLL_SECONDS)),
+            INGEST_STORE: IngestStoreStage(
+                "north",
+                Storing(self.staging, self.store, breakers, POLL_SECONDS),
+                Copies(self.sessions, self.settings.fixity.every_days),
+            ),
             INGEST_RECORD: IngestRecordStage(
                 "north",
                 frozenset(self.settings.peers),

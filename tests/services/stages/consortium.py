@@ -23,6 +23,7 @@ from dpn.broker.embedded import EmbeddedBroker
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock, ManualClock, SystemClock
 from dpn.database import Sessions, open_engine, open_sessions, reading, upgrade
+from dpn.fixity.copies import Copies
 from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, TRANSFERS, add_bag, add_digest, add_transfer, ensure_nodes, find
 from dpn.registry.client import RegistryClient
@@ -242,7 +243,15 @@ class South:
                 verdict_poll_seconds=work.verdict_poll_seconds,
             ),
             VALIDATE: ValidateStage(self.staging, load_profile("dpn"), self.settings.validation),
-            STORE: StoreStage(owners, self.staging, self.store, breakers, self.clock, work.verdict_poll_seconds),
+            STORE: StoreStage(
+                owners,
+                self.staging,
+                self.store,
+                breakers,
+                self.clock,
+                work.verdict_poll_seconds,
+                Copies(self.sessions, self.settings.fixity.every_days),
+            ),
             TELL: TellStage(owners),
         }
         log = structlog.stdlib.get_logger()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dpn.cancellation import Cancellation
 from dpn.database import reading
 from dpn.errors import LeaseLost
 from dpn.registry.catalogue import BAGS, find
+from models.preservation import StoredCopy
 from models.work import AuditEvent, DiskReservation, Status
 from tests.services.stages.consortium import North, South
 
@@ -49,6 +51,16 @@ def test_the_receipt_says_what_the_store_holds_and_how_that_was_confirmed(
     assert receipt.sha256 == hashlib.sha256(bag.read_bytes()).hexdigest()
     assert receipt.size == bag.stat().st_size
     assert receipt.confirmed_by == "read-back"
+
+
+def test_a_stored_bag_is_remembered_to_be_checked_in_time(north: North, south: South, bag: Path) -> None:
+    item = south.settle(south.request(north.deposit(bag)))
+    receipt = south.manifest(item.id).receipt
+    assert receipt is not None
+    with reading(south.sessions) as session:
+        copy = session.get_one(StoredCopy, bag.stem)
+    assert (copy.item_id, copy.sha256, copy.outcome) == (item.id, receipt.sha256, "unchecked")
+    assert copy.due_at == receipt.confirmed_at + timedelta(days=south.settings.fixity.every_days)
 
 
 def test_nothing_stays_staged_or_reserved_after_success(north: North, south: South, bag: Path) -> None:
