@@ -88,15 +88,20 @@ class Fetching:
         self.resumed_bytes = 0
 
     def run(self) -> Digests:
-        """Answers the digests of what is in the file once all of it is there."""
+        """Answers the digests of what is in the file once all of it is there.
+
+        The whole's is the receipt's where each part was found to have the receipt's.
+        """
         pool = ThreadPoolExecutor(self._wanted.threads, thread_name_prefix="retrieve")
-        whole, crc, part_sha256 = hashlib.sha256(), 0, []
+        known = self._plan.whole or self._parts_prove_the_whole
+        part_sha256: list[str] = []
+        whole, crc = hashlib.sha256(), 0
         try:
             for fetched in self._in_order(pool):
                 part_sha256.append(fetched.sha256)
                 if self._wanted.combine:
                     crc = self._wanted.combine(crc, fetched.crc, fetched.part.size)
-                if not self._plan.whole:
+                if not known:
                     for buffer in self._written(fetched.part, self._cancellation.check):
                         whole.update(buffer)
         finally:
@@ -104,7 +109,7 @@ class Fetching:
         self._report()
         return Digests(
             plan=self._plan,
-            sha256=part_sha256[0] if self._plan.whole else whole.hexdigest(),
+            sha256=self._whole_sha256(part_sha256) if known else whole.hexdigest(),
             part_sha256=tuple(part_sha256),
             crc64nvme=base64_of(f"{crc:016x}") if self._wanted.combine else None,
         )
@@ -204,9 +209,23 @@ class Fetching:
     def _expected(self, part: Part) -> str | None:
         """The part's digest by the receipt, if it was made in these parts."""
         receipt = self._wanted.receipt
-        if receipt and receipt.part_size == self._plan.part_size and len(receipt.part_sha256) == self._plan.count:
-            return receipt.part_sha256[part.number - 1]
-        return None
+        return receipt.part_sha256[part.number - 1] if receipt and self._parts_prove_the_whole else None
+
+    @property
+    def _parts_prove_the_whole(self) -> bool:
+        """Whether the receipt tells each part's digest. It took them and the whole's from the same bytes: parts
+        that have theirs are the whole, and to hash everything once more would prove nothing new.
+        """
+        receipt = self._wanted.receipt
+        return (
+            receipt is not None
+            and receipt.part_size == self._plan.part_size
+            and len(receipt.part_sha256) == self._plan.count
+        )
+
+    def _whole_sha256(self, part_sha256: list[str]) -> str:
+        receipt = self._wanted.receipt
+        return part_sha256[0] if self._plan.whole or receipt is None else receipt.sha256
 
     def _report(self) -> None:
         if self._progress and self._arrived > self._told:

@@ -42,7 +42,8 @@ class Retrieved:
     path: Path
     size: int
     sha256: str
-    """Of the whole file, lower-case hex, taken from what was written."""
+    """Of the whole file, lower-case hex: taken from what was written, or the receipt's when every part has been
+    found to have the digest that the receipt gives it."""
     verified_by: tuple[Verified, ...]
     """Empty if there was no receipt and the store shows no checksum: then only the caller can judge `sha256`."""
     resumed_bytes: int
