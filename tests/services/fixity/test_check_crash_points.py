@@ -129,3 +129,30 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
                 name: (value, expected[name]) for name, value in left.items() if value != expected[name]
             }
     assert not differs
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_copy_that_changes_after_its_check_was_recorded_does_not_change_what_the_check_says(
+    tmp_path: Path, migrated_sqlite: Path, good: bool
+) -> None:
+    north = make(tmp_path / "north", migrated_sqlite, "in place", None if good else FLIP)
+    item = north.begin()
+
+    def dies_once_it_is_recorded(_session: Any) -> None:
+        if north.records():
+            raise Killed("right after the record")
+
+    event.listen(north.sessions, "after_commit", dies_once_it_is_recorded)
+    with pytest.raises(Killed):
+        _to_the_end(north, item)
+    event.remove(north.sessions, "after_commit", dies_once_it_is_recorded)
+    stored, whole = Path(north.receipt.url.removeprefix("file://")), north.tar.read_bytes()
+    stored.unlink()
+    stored.write_bytes((damage(whole, FLIP) or b"") if good else whole)
+    north.clock.advance(LEASE_SECONDS + 1)
+    _to_the_end(north, item)
+    left = _what_is_left(north, item)
+    assert left["item"] == ("success" if good else "failed", "check", not good)
+    assert left["records"] == [(True, good)]
+    assert left["told"] == ["success" if good else "failure"]
+    assert left["copy"] == ("good" if good else "bad")

@@ -84,6 +84,15 @@ def test_whatever_happens_to_a_copy_is_found_and_recorded(north: Checker, how: s
     assert (copy.outcome, copy.due_at) == ("bad", north.clock.now() + timedelta(days=30))
 
 
+def test_checks_are_recorded_on_postgresql_too(tmp_path: Path, migrated_url: str) -> None:
+    north = make_checker(tmp_path, database_url=migrated_url)
+    assert north.check().status == "success"
+    spoil(north, "truncated")
+    assert north.check().status == "failed"
+    assert sorted(check.success for check in north.records()) == [False, True]
+    north.sessions.kw["bind"].dispose()
+
+
 def test_the_digest_in_our_registry_counts_whatever_we_remember(make: MakeChecker) -> None:
     north = make(registered="ab" * 32)
     item = north.check()
