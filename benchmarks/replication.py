@@ -168,6 +168,8 @@ def _make_bag(folder: Path, size: int, number: int) -> OfferedBag:
     return OfferedBag(
         tar=built.path,
         source=str(source),
+        uuid=built.uuid,
+        local_id=source.name,
         size=built.size,
         record=_record(built.uuid, built.size, source.name),
         sha256=built.sha256 or "",

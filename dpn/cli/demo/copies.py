@@ -33,7 +33,7 @@ class Copy:
     def verified(self) -> bool:
         """Whether the copy is the deposited tar, to the byte."""
         deposit = self.request.deposit
-        return self.sha256 == deposit.sha256 and self.bytes == deposit.size
+        return self.sha256 is not None and self.sha256 == deposit.sha256 and self.bytes == deposit.size
 
 
 def read_back(

@@ -16,7 +16,7 @@ from dpn.clock import Clock
 from dpn.database import reading
 from dpn.ingest.submission import DepositRefused, submit
 from dpn.registry.catalogue import BAGS, TRANSFERS, add_member, find, find_many
-from dpn.registry.records import BagRecord, MemberRecord
+from dpn.registry.records import MemberRecord
 from dpn.registry.rules import Caller
 from dpn.registry.wire import utc_second
 from models.manifests import IngestManifest, read_manifest
@@ -29,14 +29,12 @@ class Deposit:
     """A bag that is to be replicated. `sha256` is of the whole tar, `size` its bytes."""
 
     source: str
+    uuid: str
+    local_id: str
     size: int
-    sha256: str
-    tag_manifest_sha256: str
-    record: BagRecord
-
-    @property
-    def uuid(self) -> str:
-        return self.record.uuid
+    sha256: str | None
+    """None while it is not packaged."""
+    tag_manifest_sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,13 @@ class Ingest:
     def is_offered(self) -> bool:
         """Whether there is nothing more to wait for before the other nodes do their part."""
         return bool(self.requests) or self.is_final
+
+    def requests_to(self, nodes: Sequence[str]) -> list[Request]:
+        """A request for each of `nodes`, in their order; for a bag that was not offered, as it would have been."""
+        asked = {request.to_node: request for request in self.requests}
+        said = self.source.request
+        planned = Deposit(self.source.given, self.bag, said.local_id, self.source.size, None, None)
+        return [asked.get(node) or Request(planned, node, f"{self.bag} to {node}") for node in nodes]
 
 
 class Ingests:
@@ -119,5 +124,5 @@ def _requests(session: Session, source: Source, manifest: IngestManifest) -> tup
     )
     if bag is None or staged is None or judged is None or not planned or len(known) < len(planned):
         return ()
-    deposit = Deposit(source.given, staged.size, judged.sha256, staged.tag_manifest_sha256, bag)
+    deposit = Deposit(source.given, bag.uuid, bag.local_id, staged.size, judged.sha256, staged.tag_manifest_sha256)
     return tuple(Request(deposit, one.to_node, one.replication_id) for one in planned)

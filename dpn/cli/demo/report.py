@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from dpn.cli.demo.copies import Copy
-from dpn.cli.demo.deposit import Ingest
 from dpn.cli.demo.errors import Unusable
 from dpn.cli.demo.node import Node
 from dpn.cli.demo.place import Place
@@ -35,29 +34,21 @@ class Result:
     seconds: float
     positions: Sequence[Position]
     copies: Sequence[Copy]
-    ingests: Sequence[Ingest] = ()
 
     @property
     def ok(self) -> bool:
         """Whether every bag has a verified copy on every other node."""
-        return all(copy.verified for copy in self.copies) and not self.not_offered
-
-    @property
-    def not_offered(self) -> list[Ingest]:
-        """The deposits that never became a bag which others could copy."""
-        return [ingest for ingest in self.ingests if not ingest.requests]
+        return all(copy.verified for copy in self.copies)
 
     def to_json(self) -> dict[str, Any]:
         """In the form of `bin/demo --json`. `unfinished` is there only if an item has not ended."""
-        items = count_outcomes(self.positions)
-        items["failed"] += len(self.not_offered)
         return {
             "seconds": round(self.seconds, 1),
-            "items": dict(items),
+            "items": dict(count_outcomes(self.positions)),
             "bags": [
                 {
                     "uuid": deposit.uuid,
-                    "local_id": deposit.record.local_id,
+                    "local_id": deposit.local_id,
                     "size": deposit.size,
                     "tag_manifest_sha256": deposit.tag_manifest_sha256,
                     "source": deposit.source,
@@ -98,14 +89,6 @@ def print_result(result: Result, nodes: Mapping[str, Node], console: Console) ->
             console.out(_line(copy), highlight=False)
     good = sum(copy.verified for copy in result.copies)
     console.out(f"{good} of {len(result.copies)} copies verified, in {result.seconds:.1f} s", highlight=False)
-    for ingest in result.not_offered:
-        console.out(
-            one_line(
-                f"{ingest.source.given} was not deposited: item {ingest.item_id}, {ingest.stage} {ingest.status}: "
-                f"{ingest.note}"
-            ),
-            highlight=False,
-        )
     why = {position.request.replication_id: position for position in result.positions}
     for copy in result.copies:
         if not copy.verified:

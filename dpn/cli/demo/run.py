@@ -133,14 +133,21 @@ class _Run:
         )
         ingests = Ingests(self.cluster.nodes[owner], sources, clock=SystemClock())
         seen = self._watch_ingests(ingests, deadline)
-        requests = [request for ingest in seen for request in ingest.requests]
-        positions = self._watch(requests, deadline) if requests else []
+        offered = [request for ingest in seen if ingest.requests for request in ingest.requests_to(others)]
+        positions = self._watch(offered, deadline) if offered else []
         if positions and all(position.succeeded for position in positions):
-            seen = self._await_ends(ingests, deadline)
+            self._await_ends(ingests, deadline)
+        positions += [
+            Position(request, ingest.stage, ingest.status, ingest.note, item_id=ingest.item_id)
+            for ingest in seen
+            if not ingest.requests
+            for request in ingest.requests_to(others)
+        ]
         self.progress.say("reading the copies back")
         self.cluster.stop_nodes()
+        requests = [position.request for position in positions]
         copies = read_back(self.cluster.nodes, requests, self.cluster.backends, cancellation=self.cancellation)
-        return Result(time.monotonic() - self.started, positions, copies, seen)
+        return Result(time.monotonic() - self.started, positions, copies)
 
     def _judge(self) -> list[Source]:
         owner, *others = self.order.names
