@@ -3,10 +3,10 @@
     python -m benchmarks.retrieval [--mebibytes 1024] [--repeat 5] [--threads 4] [--workdir DIR] [--json FILE]
 
 The server is versitygw on this machine, which has the object in the page cache, so that the network and its disk
-cost nothing and the clients are what is compared. `dpn` compares each part's SHA-256 and the whole file's with the
-receipt, the CRC64NVME with the store's, waits for the disk and renames; boto3 writes what comes. "and SHA-256"
-reads boto3's file again to have its digest, which is the least that a check would need. Contenders take turns,
-each in a process of its own, timed within it from the first request on; the best run of each counts.
+cost nothing and the clients are what is compared. `dpn` compares each part's SHA-256 with the receipt, waits for
+the disk and renames; boto3 writes what comes. "and SHA-256" reads boto3's file again to have its digest, the least
+that a check would need. Contenders take turns, each in a process of its own, timed within it from the first
+request on; the best run of each counts.
 """
 
 from __future__ import annotations
