@@ -23,7 +23,7 @@ class Coverage:
     copies: int
     bytes: int
     checked: int
-    """Found good within the days asked about."""
+    """Found good within the days asked about, and not bad since."""
     overdue: int
     failed: int
     """Whose last check found them bad."""
@@ -41,9 +41,9 @@ def of_ours(session: Session, node: str, *, now: datetime, days: float) -> list[
             Member.name,
             func.count(),
             func.sum(StoredCopy.size),
-            _count(good_at >= now - timedelta(days=days)),
+            _count(and_(good_at >= now - timedelta(days=days), ~_is_bad(good_at, bad_at))),
             _count(StoredCopy.due_at < now),
-            _count(and_(bad_at.is_not(None), or_(good_at.is_(None), bad_at > good_at))),
+            _count(_is_bad(good_at, bad_at)),
             _count(and_(good_at.is_(None), bad_at.is_(None))),
         )
         .select_from(StoredCopy)
@@ -70,9 +70,9 @@ def of_others(session: Session, node: str, *, now: datetime, days: float) -> lis
             Member.name,
             func.count(),
             func.sum(Bag.size),
-            _count(good_at >= since),
+            _count(and_(good_at >= since, ~_is_bad(good_at, bad_at))),
             _count(and_(Bag.created_at < since, or_(good_at.is_(None), good_at < since))),
-            _count(and_(bad_at.is_not(None), or_(good_at.is_(None), bad_at > good_at))),
+            _count(_is_bad(good_at, bad_at)),
             _count(and_(good_at.is_(None), bad_at.is_(None))),
         )
         .select_from(BagReplica)
@@ -102,6 +102,11 @@ def _last_checks(node: str | None) -> Subquery:
         func.max(case((FixityCheck.success.is_(False), at))).label("bad_at"),
     ).group_by(FixityCheck.bag, FixityCheck.node)
     return (statement if node is None else statement.where(FixityCheck.node == node)).subquery()
+
+
+def _is_bad(good_at: ColumnElement[Any], bad_at: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the last check found the copy bad."""
+    return and_(bad_at.is_not(None), or_(good_at.is_(None), bad_at > good_at))
 
 
 def _later(a: ColumnElement[Any], b: ColumnElement[Any]) -> ColumnElement[Any]:

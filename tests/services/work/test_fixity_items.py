@@ -243,7 +243,13 @@ def counted(bench: Bench) -> Bench:
         session.flush()
         session.add_all(BagReplica(bag=bag_id(number), node="us") for number in (1, 6))
         session.add_all(BagReplica(bag=bag_id(number), node="north") for number in (1, 2, 3))
-        checks = [("us", 5, True, 3), ("north", 1, False, 9), ("north", 1, True, 5), ("north", 2, False, 2)]
+        checks = [
+            ("us", 5, True, 3),
+            ("us", 2, True, 4),
+            ("north", 1, False, 9),
+            ("north", 1, True, 5),
+            ("north", 2, False, 2),
+        ]
         for number, (node, bag, success, days) in enumerate(checks):
             at = now - timedelta(days)
             session.add(
