@@ -29,7 +29,7 @@ PAUSES_SECONDS = (0, 1, 20 * 60, 3 * AN_HOUR)
 STEPS = range(10, 30)
 
 BOUNDED = settings(
-    max_examples=4, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate), print_blob=True
+    max_examples=2, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate), print_blob=True
 )
 """An example is some thirty syncs, a few seconds. What fails is not shrunk: that would run it over and over."""
 

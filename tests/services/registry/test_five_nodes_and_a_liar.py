@@ -22,7 +22,7 @@ from tests.fixtures.seed import NODES, Seed
 LIAR = "liar"
 ONE_DAY = timedelta(days=1)
 MOST_LIES = 60
-EXAMPLES = 3
+EXAMPLES = 1
 
 LIES: dict[str, tuple[Mapping[str, Any], ...]] = {
     "node": ({"name": "Liar"}, {"ssh_pubkey": "ssh-ed25519 liar"}, {"api_root": "http://liar.example.org"}),

@@ -40,10 +40,10 @@ def asking(*, examples: int, everything: bool, **more: Any) -> Any:
     return schemathesis.openapi.from_dict(DOCUMENT, config=SchemathesisConfig.from_dict(config | more))
 
 
-anything = asking(examples=5, everything=True)
+anything = asking(examples=3, everything=True)
 THERE = {"uuid": uuid(1), "namespace": "south", "algorithm": "sha256"}
 A_PAGE = {"query.page": 1, "query.page_size": 25}
-what_is_there = asking(examples=5, everything=False, parameters=THERE | A_PAGE)
+what_is_there = asking(examples=3, everything=False, parameters=THERE | A_PAGE)
 a_little = asking(examples=2, everything=False, parameters=THERE)
 
 
