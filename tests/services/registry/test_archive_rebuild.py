@@ -152,7 +152,16 @@ def without_times_and_address(node: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name not in ("api_root", "created_at", "updated_at")}
 
 
-@pytest.mark.parametrize("sources", [("export",), ("west", "south"), ("export", "south", "west")])
+@pytest.mark.parametrize(
+    ("databases", "sources"),
+    [
+        ("sqlite", ("export",)),
+        ("sqlite", ("west", "south")),
+        ("sqlite", ("export", "south", "west")),
+        ("postgresql", ("export", "south", "west")),
+    ],
+    indirect=["databases"],
+)
 def test_a_lost_registry_comes_back_as_far_as_anybody_knows_it(
     network: Network, databases: tuple[str, str], sources: tuple[str, ...]
 ) -> None:
