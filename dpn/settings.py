@@ -291,6 +291,22 @@ class FixitySettings(Section):
     download_retry_seconds: PositiveFloat = 180.0
 
 
+class RestoreSettings(Section):
+    """Which bags we hand back to other nodes that ask for them."""
+
+    refuse: tuple[NamespaceName, ...] = ()
+    max_bytes: Annotated[int, Field(ge=0)] = 0
+    keep_offered_days: PositiveFloat = 30.0
+
+
+class RecoverySettings(Section):
+    """How we get good copies of bags from other nodes."""
+
+    repair: bool = False
+    prefer: tuple[NamespaceName, ...] = ()
+    answer_days: PositiveFloat = 7.0
+
+
 class ServerSettings(Section):
     """Our registry server."""
 
@@ -367,6 +383,8 @@ class Settings(Section):
     work: WorkSettings = WorkSettings()
     ingest: IngestSettings = IngestSettings()
     fixity: FixitySettings = FixitySettings()
+    restore: RestoreSettings = RestoreSettings()
+    recovery: RecoverySettings = RecoverySettings()
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     peers: dict[NamespaceName, PeerSettings] = Field(default_factory=dict)

@@ -68,3 +68,20 @@ class FixityHour(Base):
     hour: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
     checks: Mapped[int] = mapped_column(Integer)
     bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class DrilledBag(Base):
+    """A bag that a restore drill brings back: the item that does it says how it goes."""
+
+    __tablename__ = "drilled_bags"
+    __table_args__ = (Index("ix_drilled_bags_reported_at", "reported_at", "drill_id"),)
+
+    item_id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    drill_id: Mapped[str] = mapped_column(Uuid)
+    """The same for all bags of one drill."""
+    source: Mapped[str] = mapped_column(String(64))
+    """`store:<name>` for our own copy, `peer:<namespace>` for another node's."""
+    bag: Mapped[str] = mapped_column(Uuid)
+    begun_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    reported_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When a report first told how it ended; none while it has not."""

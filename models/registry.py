@@ -298,6 +298,22 @@ class ListState(Base):
     state: Mapped[str] = mapped_column(String(64))
 
 
+class ListTotal(Base):
+    """A number of records, and their bytes, that share the columns lists are filtered by: the rows of one kind and
+    `facets` together tell how many there are. Each commit adds rows of what it changed, negative where records
+    left; now and then they are added up (see `dpn.registry.catalogue.totals`)."""
+
+    __tablename__ = "list_totals"
+    __table_args__ = (Index("ix_list_totals_kind", "kind", "facets", "records", "bytes"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    facets: Mapped[str] = mapped_column(Text)
+    """The columns' values as JSON, in the order of the kind's facets."""
+    records: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
 class SetAsideRecord(Base):
     """A record of a peer's that could not be taken over, with the reason; tried again with every sync."""
 

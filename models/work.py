@@ -31,6 +31,11 @@ class Task(StrEnum):
     """A deposit that becomes a bag with as many copies as are wanted."""
     FIXITY = "fixity"
     """A check of our copy of a bag; the item's identifier is the id that its FixityCheck record gets."""
+    RESTORE = "restore"
+    """Our copy of a bag, asked back by another node; the identifier is that of its restore transfer."""
+    RECOVERY = "recovery"
+    """A good copy of a bag that we ask another node for: a repair, its identifier that of the check that found our
+    copy bad, or a drill."""
     NOTICE = "notice"
     """Something we owe another node (a cancellation): kept until that node has heard it."""
 

@@ -120,7 +120,7 @@ class CheckStage:
         good, now = manifest.found is None, self.clock.now()
         began_at = manifest.began_at or now
         check = FixityCheckRecord(
-            fixity_check_id=job.claim.identifier,
+            fixity_check_id=manifest.check_id or job.claim.identifier,
             bag=copied.bag,
             node=self.node,
             success=good,
@@ -154,7 +154,7 @@ class CheckStage:
             EventType.FIXITY_CHECK,
             copied.bag,
             "success" if manifest.found is None else "failure",
-            fixity_check=job.claim.identifier,
+            fixity_check=manifest.check_id or job.claim.identifier,
             url=copied.receipt.url,
             read="in place" if manifest.in_place else "retrieved" if manifest.staged else "not at all",
             began_at=began_at.isoformat(),

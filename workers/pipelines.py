@@ -18,6 +18,20 @@ RESTORE_INIT = StageSpec(
 )
 RETRIEVE = StageSpec(Task.FIXITY, "retrieve", worker="s3-retriever", topic="dpn_s3_download_topic", stages=True)
 CHECK = StageSpec(Task.FIXITY, "check", worker="fixity-checker", topic="dpn_fixity_topic", staged=True)
+RESTORE_READY = StageSpec(Task.RESTORE, "restore-init", worker="glacier-restore-init", topic="dpn_restore_topic")
+RESTORE_RETRIEVE = StageSpec(
+    Task.RESTORE, "retrieve", worker="s3-retriever", topic="dpn_restore_download_topic", stages=True
+)
+RESTORE_CHECK = StageSpec(
+    Task.RESTORE, "check", worker="fixity-checker", topic="dpn_restore_check_topic", staged=True
+)
+DELIVER = StageSpec(
+    Task.RESTORE, "deliver", worker="restore-deliver", topic="dpn_restore_deliver_topic", staged=True
+)
+ASK = StageSpec(Task.RECOVERY, "ask", worker="recovery", topic="dpn_recovery_topic")
+FETCH = StageSpec(Task.RECOVERY, "fetch", worker="recovery", topic="dpn_recovery_fetch_topic", stages=True)
+JUDGE = StageSpec(Task.RECOVERY, "judge", worker="recovery", topic="dpn_recovery_judge_topic", staged=True)
+SETTLE = StageSpec(Task.RECOVERY, "settle", worker="recovery", topic="dpn_recovery_settle_topic", staged=True)
 TELL = StageSpec(Task.NOTICE, "tell", worker="tell", topic="dpn_tell_topic")
 """Every worker runs it beside its own stage: what we owe a peer needs no worker of its own."""
 

@@ -61,7 +61,7 @@ class RetrieveStage:
     def _is_in_place(self, manifest: CheckManifest) -> bool:
         manifest.began_at = self.clock.now()
         with self.copies.reach(manifest.copied) as store:
-            manifest.in_place = store.open_in_place(manifest.copied.key) is not None
+            manifest.in_place = not manifest.away and store.open_in_place(manifest.copied.key) is not None
         return manifest.in_place
 
     def _retrieve(self, job: Job[CheckManifest]) -> Outcome:

@@ -1,0 +1,54 @@
+"""What carries a good copy of a bag from another node to us: to mend ours, or to see that it can be had."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from models.manifests.base import BagManifest, Manifest
+from models.manifests.reading import CopyFacts
+
+
+class AskedNode(Manifest):
+    """A node that was asked for its copy, under a restore transfer of ours; kept before the transfer is made."""
+
+    node: str
+    restore_id: str
+    asked_at: datetime
+    ended: str | None = None
+    """Why nothing came of it; none while it may still come."""
+
+
+class RecoveryManifest(BagManifest):
+    """A recovery's state: which bag, why, who was asked, what came. A repair's receipt is of the new object."""
+
+    bag: str
+    size: int
+    tag_manifest_sha256: str
+    """The digest that what comes must have: the registered one."""
+    purpose: Literal["repair", "drill"]
+    bad: CopyFacts | None = None
+    """A repair's: our copy that was found bad."""
+    found: str | None = None
+    """A repair's: what was found wrong with it, in the words of the check."""
+    only_node: str | None = None
+    """A drill's: the node that is tried; no other one is asked."""
+    asked: list[AskedNode] = Field(default_factory=list)
+    replaced: bool = False
+    """A repair's: whether the new object is in our books."""
+    check_item: int | None = None
+    """A repair's: the item that checks the new object."""
+    finished: bool = False
+    """Whether the node that gave the bag knows that we have it."""
+
+    @property
+    def asking(self) -> AskedNode | None:
+        """The node that is asked at present."""
+        return self.asked[-1] if self.asked and self.asked[-1].ended is None else None
+
+    @property
+    def needs_no_staging(self) -> bool:
+        """Whether what came has been put where it belongs."""
+        return self.receipt is not None
