@@ -29,6 +29,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.fixity": {"dpn.audit", "dpn.registry", "dpn.work"},
     "dpn.ingest": {"dpn.audit", "dpn.bags", "dpn.registry", "dpn.work"},
     "dpn.registry": set(),
+    "dpn.restoration": {"dpn.audit", "dpn.bags", "dpn.fixity", "dpn.registry", "dpn.transfer", "dpn.work"},
     "dpn.staging": set(),
     "dpn.storage": set(),
     "dpn.telemetry": set(),

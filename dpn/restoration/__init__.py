@@ -1,0 +1,24 @@
+"""Getting bags back from other nodes: whom to ask, the request in our registry, the bag received and judged.
+
+A request is a restore transfer of ours: we own it, the node that holds the bag accepts it and sets its link, we
+fetch from there and say that we have it (see dpn.registry.rules.restores).
+"""
+
+from dpn.restoration.choosing import candidates
+from dpn.restoration.errors import NotOffered, RequestRefused
+from dpn.restoration.receiving import Judged, judge_received, receive
+from dpn.restoration.requests import finish, give_up, open_request, open_requests, request_of
+
+__all__ = [
+    "Judged",
+    "NotOffered",
+    "RequestRefused",
+    "candidates",
+    "finish",
+    "give_up",
+    "judge_received",
+    "open_request",
+    "open_requests",
+    "receive",
+    "request_of",
+]
