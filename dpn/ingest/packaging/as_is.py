@@ -37,7 +37,7 @@ def take_as_it_is(
         raise NotTheBag(f"{description.source} is no DPN bag: {error}") from error
     if other is not None:
         raise NotTheBag(f"{description.source} is another bag than was deposited: {other}")
-    final = folder / f"{description.bag}.tar"
+    final = folder / description.tar_name()
     with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder) as scratch:
         path = Path(scratch) / final.name
         _copy(location.path, path, progress, cancellation)

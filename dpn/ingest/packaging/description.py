@@ -12,6 +12,7 @@ from dpn.bags import DpnMetadata, Report, SourceRefused
 DEFAULT_SOURCE_NAME = "source"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 _TAKEN_SOURCE_NAMES = {"dpn"}
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,12 @@ class Description:
     node_address: str = ""
     contact_name: str = ""
     contact_email: str = ""
+
+    def tar_name(self) -> str:
+        """`<uuid>.tar`; what else has this name in a working folder is removed. Raises SourceRefused."""
+        if not _UUID.match(self.bag):
+            raise SourceRefused(f"{self.bag[:60]!r} is no bag's uuid in lower case: the deposit must be made anew")
+        return f"{self.bag}.tar"
 
     def metadata(self) -> DpnMetadata:
         """As it stands in the bag; the title as RFC 8493's External-Description (§2.2.2)."""

@@ -17,8 +17,11 @@ Told = Callable[[int, int], None]
 def finished(
     description: Description, folder: Path, progress: Told | None, cancellation: Cancellation
 ) -> Packaged | None:
-    """The bag, if it is there, valid, and the one that is described. What else has its name is removed."""
-    path = folder / f"{description.bag}.tar"
+    """The bag, if it is there, valid, and the one that is described. What else has its name is removed.
+
+    Raises SourceRefused if that name is not a bag's: then nothing is looked at.
+    """
+    path = folder / description.tar_name()
     if not path.exists():
         return None
     try:

@@ -114,6 +114,17 @@ def test_what_lies_under_the_name_and_is_not_the_bag_is_replaced(source: Path, w
     assert made(described(source), work).sha256 == right.sha256
 
 
+@pytest.mark.parametrize("bag", ["../precious", "precious", "", BAG.upper(), f"{BAG}/../precious", f"{BAG}\n"])
+def test_only_what_has_a_bags_name_is_ever_removed(source: Path, work: Path, bag: str) -> None:
+    precious = [work.parent / "precious.tar", work / "precious.tar", work / ".tar"]
+    for path in precious:
+        path.write_bytes(b"of somebody else")
+    for as_is in (False, True):
+        with pytest.raises(SourceRefused, match="uuid"):
+            made(described(source, bag=bag, as_is=as_is), work)
+    assert all(path.read_bytes() == b"of somebody else" for path in precious)
+
+
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
