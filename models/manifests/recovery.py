@@ -17,6 +17,8 @@ class AskedNode(Manifest):
     node: str
     restore_id: str
     asked_at: datetime
+    round: int = 0
+    """Of which round of asking it is: see `RecoveryManifest.retries`."""
     ended: str | None = None
     """Why nothing came of it; none while it may still come."""
 
@@ -35,7 +37,15 @@ class RecoveryManifest(BagManifest):
     """A repair's: what was found wrong with it, in the words of the check."""
     only_node: str | None = None
     """A drill's: the node that is tried; no other one is asked."""
+    found_at: datetime | None = None
+    """A repair's: when the reading began that found it. What lies there since a later time is not what was read."""
     asked: list[AskedNode] = Field(default_factory=list)
+    retries: int = 0
+    """How often an operator had the item tried again: each time, those that gave nothing may be asked anew."""
+    good_again: bool = False
+    """A repair's: whether our copy was good by itself when it was to be replaced, and was left as it is."""
+    kept_version: str | None = None
+    """A repair's: the version of the bad object that the bucket's history keeps."""
     replaced: bool = False
     """A repair's: whether the new object is in our books."""
     check_item: int | None = None
@@ -47,6 +57,11 @@ class RecoveryManifest(BagManifest):
     def asking(self) -> AskedNode | None:
         """The node that is asked at present."""
         return self.asked[-1] if self.asked and self.asked[-1].ended is None else None
+
+    @property
+    def tried(self) -> list[AskedNode]:
+        """Who has been asked in this round."""
+        return [one for one in self.asked if one.round == self.retries]
 
     @property
     def needs_no_staging(self) -> bool:
