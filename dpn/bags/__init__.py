@@ -14,6 +14,7 @@ from dpn.bags.report import Report
 from dpn.bags.source_bag import SourceBag, is_bag, open_source_bag, root_tag_files
 from dpn.bags.sources import folder_entries, refuse_unfit_name
 from dpn.bags.tar_size import TarSize
+from dpn.bags.unpacking import unpack
 from dpn.bags.validation import validate
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "refuse_unfit_name",
     "root_tag_files",
     "tag_manifest_sha256",
+    "unpack",
     "validate",
 ]

@@ -6,12 +6,16 @@ fetch from there and say that we have it (see dpn.registry.rules.restores).
 
 from dpn.restoration.choosing import candidates
 from dpn.restoration.errors import NotOffered, RequestRefused
+from dpn.restoration.landing import Busy, Landing, Occupied
 from dpn.restoration.receiving import Judged, judge_received, receive
 from dpn.restoration.requests import finish, give_up, open_request, open_requests, request_of
 
 __all__ = [
+    "Busy",
     "Judged",
+    "Landing",
     "NotOffered",
+    "Occupied",
     "RequestRefused",
     "candidates",
     "finish",
