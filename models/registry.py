@@ -311,7 +311,8 @@ class ListTotal(Base):
     facets: Mapped[str] = mapped_column(Text)
     """The columns' values as JSON, in the order of the kind's facets."""
     records: Mapped[int] = mapped_column(BigInteger)
-    bytes: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[str] = mapped_column(String(64))
+    """In digits: a peer may claim sizes whose sum no integer column holds."""
 
 
 class SetAsideRecord(Base):

@@ -114,6 +114,25 @@ def import_registry(
         raise typer.Exit(EXIT_FAILED)
 
 
+@app.command("recount")
+def recount_lists(context: typer.Context, config: ConfigOption = None) -> None:
+    """Count all records anew, and correct what lists say that they hold.
+
+    Needed after the database was changed by hand: what the node itself writes is counted as it goes. Others who
+    write to the registry wait meanwhile.
+    """
+    from dpn.registry.catalogue import totals
+
+    with open_node(context, config, "dpn-registry") as node:
+        with node.sessions.begin() as session:
+            wrong = totals.recount(session)
+        node.log.info("registry recounted", corrected=wrong)
+    table = Table("records", "totals corrected")
+    for kind, number in wrong.items():
+        table.add_row(kind, str(number))
+    Console().print(table)
+
+
 @app.command("aside")
 def list_aside(
     context: typer.Context,

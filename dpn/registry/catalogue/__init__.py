@@ -28,7 +28,8 @@ from dpn.registry.catalogue.kinds import (
     Kind,
 )
 from dpn.registry.catalogue.members import add_member, put_member
-from dpn.registry.catalogue.paging import PageMemory, Reader, list_page
+from dpn.registry.catalogue.page_memory import PageMemory
+from dpn.registry.catalogue.paging import Reader, list_page
 from dpn.registry.catalogue.reading import Listing, Query, batches, find, find_many
 from dpn.registry.catalogue.restores import add_restore, put_restore
 from dpn.registry.catalogue.statements import add_fixity_check, add_ingest

@@ -39,6 +39,8 @@ class Kind(Generic[R]):
     """Columns that lists may be filtered by, each equal to a value."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     """Filters that are more than that."""
+    facets: tuple[str, ...] | None = None
+    """Of `filters`, the columns with few values: the number of records with each is kept (see `totals`)."""
     one_of_each: tuple[str, ...] = ()
     """The columns for each of whose values the latest record may be asked for; none where all records are."""
     columns: Callable[[R], dict[str, Any]] = lambda record: _plain(vars(record))
@@ -116,6 +118,7 @@ BAGS = Kind(
     BagRecord,
     _table(rows.Bag),
     filters=("bag_type", "admin_node", "ingest_node", "member", "first_version_uuid"),
+    facets=("bag_type", "admin_node", "ingest_node"),
     conditions={
         "replicated_by": _held_by,
         "replicating_nodes": _held_by,
@@ -123,13 +126,14 @@ BAGS = Kind(
     columns=_bag_columns,
 )
 
-DIGESTS = Kind("digest", DigestRecord, _table(rows.MessageDigest), filters=("bag", "node"))
+DIGESTS = Kind("digest", DigestRecord, _table(rows.MessageDigest), filters=("bag", "node"), facets=("node",))
 
 TRANSFERS = Kind(
     "replicate",
     ReplicationRecord,
     _table(rows.ReplicationTransfer),
     filters=("bag", "from_node", "to_node", "store_requested", "stored", "cancelled", "cancel_reason"),
+    facets=("from_node", "to_node", "store_requested", "stored", "cancelled"),
 )
 
 RESTORES = Kind(
@@ -137,6 +141,7 @@ RESTORES = Kind(
     RestoreRecord,
     _table(rows.RestoreTransfer),
     filters=("bag", "from_node", "to_node", "accepted", "finished", "cancelled", "cancel_reason"),
+    facets=("from_node", "to_node", "accepted", "finished", "cancelled"),
 )
 
 FIXITY_CHECKS = Kind(
@@ -144,10 +149,18 @@ FIXITY_CHECKS = Kind(
     FixityCheckRecord,
     _table(rows.FixityCheck),
     filters=("bag", "node", "success"),
+    facets=("node", "success"),
     one_of_each=("bag", "node"),
 )
 
-INGESTS = Kind("ingest", IngestRecord, _table(rows.Ingest), filters=("bag", "ingested"), one_of_each=("bag",))
+INGESTS = Kind(
+    "ingest",
+    IngestRecord,
+    _table(rows.Ingest),
+    filters=("bag", "ingested"),
+    facets=("ingested",),
+    one_of_each=("bag",),
+)
 
 KINDS: tuple[Kind[Any], ...] = (
     NODES,

@@ -1,7 +1,8 @@
 """Lists records page by page, each page at the cost of a page, however deep it lies and however long the list is.
 
-Without a memory a page costs a count of its list and a walk over the index to where it begins. A server keeps a
-`PageMemory`, and only the first page of a list costs that:
+What a list holds is known from `totals` where its filters are among the kind's facets and its times leave out few
+records; else it is counted. Without a memory a page costs that, and a walk over the index to where it begins. A
+server keeps a `PageMemory`, and only the first page of a list costs as much:
 
 - what was counted holds as long as the kind's state is the same (see `states`); of a list that ends at another
   time (`before`), only the difference is counted;
@@ -16,22 +17,21 @@ list. Whether there is a next page is never taken from such a count.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import Kind
+from dpn.registry.catalogue.page_memory import Counted, PageMemory, Trail
 from dpn.registry.catalogue.reading import Listing, Query, conditions_of, order_of, records_of
+from dpn.registry.catalogue.totals import size_of, size_sums, total, whole_size
 from dpn.registry.records import Record
 
 R = TypeVar("R", bound=Record)
-T = TypeVar("T")
 
 DEAR_SECONDS = 0.02
 """A count that took longer may be repeated for a while."""
@@ -39,67 +39,15 @@ DEAR_SECONDS = 0.02
 DEAR_ROWS = 10_000
 """A list of fewer records is counted anew after every change; a reader no deeper is shown exactly the page."""
 
+FEW = 1000
+"""So many records beyond the ends of a list are counted, to be taken from what its filters find in all."""
+
 STALE_SECONDS = 5.0
 TRAIL_SECONDS = 60.0
 """How long after a page its reader may ask for the next one and still go on behind it, whatever changed."""
 
 LAST_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """Later than any that a record may have."""
-
-MAX_COUNTS = 1000
-MAX_TRAILS = 5000
-"""Some 5 MB at the most."""
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What a list up to `before` holds, as it was counted `at` that moment in this state.
-
-    `is_dear` says that it took long.
-    """
-
-    count: int
-    size: int
-    before: datetime | None
-    state: str
-    at: float
-    is_dear: bool
-
-
-@dataclass(frozen=True)
-class Trail:
-    """The sort key of the last record of a page as a reader was shown it; `state` is none if something had changed
-    under its reader."""
-
-    end: tuple[Any, ...]
-    state: str | None
-    at: float
-
-
-class PageMemory:
-    """What one server process remembers of the lists it has shown. Bounded; any number of threads may use it."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self.monotonic = monotonic
-        self._lock = threading.Lock()
-        self._counts: OrderedDict[Hashable, Counted] = OrderedDict()
-        self._trails: OrderedDict[Hashable, Trail] = OrderedDict()
-
-    def counted(self, of: Hashable) -> Counted | None:
-        with self._lock:
-            return self._counts.get(of)
-
-    def keep_count(self, of: Hashable, counted: Counted) -> None:
-        with self._lock:
-            _keep(self._counts, of, counted, MAX_COUNTS)
-
-    def trail(self, of: Hashable) -> Trail | None:
-        with self._lock:
-            return self._trails.get(of)
-
-    def keep_trail(self, of: Hashable, trail: Trail) -> None:
-        with self._lock:
-            _keep(self._trails, of, trail, MAX_TRAILS)
 
 
 @dataclass(frozen=True)
@@ -167,15 +115,29 @@ class _Page(Generic[R]):
     def listing(self, count: int, total: int, records: list[R], has_next: bool) -> Listing[R]:
         return Listing(count, total if self._has_sizes else None, records, has_next)
 
-    def count(self, *, later_than: datetime | None = None, until: datetime | None = None) -> tuple[int, int]:
-        """How many records the list holds, and their bytes; with times, only of what it holds between them."""
+    def count(self) -> tuple[int, int]:
+        """How many records the list holds, and their bytes."""
+        known = None if self.query.latest else total(self.session, self.kind, self.query.where)
+        if known is None:
+            return self.count_between()
+        for beyond in self._ends():
+            left_out, size = self._count_few(beyond)
+            if left_out > FEW:
+                return self.count_between()
+            known = (max(0, known[0] - left_out), max(0, known[1] - size))
+        return known
+
+    def count_between(
+        self, *, later_than: datetime | None = None, until: datetime | None = None
+    ) -> tuple[int, int]:
+        """The same, counted; with times, only of what the list holds between them."""
         conditions = conditions_of(self.kind, replace(self.query, before=until or self.query.before))
         if later_than is not None:
             conditions.append(self.kind.stamp > later_than)
-        size = func.coalesce(func.sum(self.kind.table.c.size), 0) if self._has_sizes else literal(0)
-        statement = select(func.count(), size).select_from(self.kind.table).where(*conditions)
-        count, total = self.session.execute(statement).one()
-        return count, int(total)
+        sizes = size_sums(self.kind.table.c.size) if self._has_sizes else ()
+        statement = select(func.count(), *sizes).select_from(self.kind.table).where(*conditions)
+        count, *halves = self.session.execute(statement).one()
+        return count, whole_size(*halves) if halves else 0
 
     def rows(self, count: int | None, behind: tuple[Any, ...] | None) -> tuple[list[R], bool]:
         """The records of the page, and whether any follow it: those `behind` this sort key, or else where counting
@@ -195,6 +157,21 @@ class _Page(Generic[R]):
         else:
             found = self._skipping(self.skipped, self.size + 1, conditions, newest_first)
         return found[: self.size], len(found) > self.size
+
+    def _ends(self) -> list[ColumnElement[bool]]:
+        """What lies before the time that the list begins with, and after the one that it ends with."""
+        stamp, query = self.kind.stamp, self.query
+        early = [] if query.after is None else [stamp < query.after]
+        return early if query.before is None else [*early, stamp > query.before]
+
+    def _count_few(self, beyond: ColumnElement[bool]) -> tuple[int, int]:
+        """How many records the filters find there, and their bytes; no more than one above FEW."""
+        conditions = conditions_of(self.kind, Query(self.query.where))
+        few = select(size_of(self.kind).label("size")).where(*conditions, beyond).limit(FEW + 1).subquery()
+        count, high, low = self.session.execute(
+            select(func.count(), *size_sums(few.c.size)).select_from(few)
+        ).one()
+        return count, whole_size(high, low)
 
     @property
     def _has_sizes(self) -> bool:
@@ -256,10 +233,10 @@ def _with_difference(page: _Page[R], known: Counted) -> Counted:
     """`known`, ending where this list ends: only the records between the two ends are counted."""
     before = page.query.before
     if known.before is None or (before is not None and before < known.before):
-        count, size = page.count(later_than=before, until=known.before or LAST_TIME)
+        count, size = page.count_between(later_than=before, until=known.before or LAST_TIME)
         sign = -1
     else:
-        count, size = page.count(later_than=known.before, until=before or LAST_TIME)
+        count, size = page.count_between(later_than=known.before, until=before or LAST_TIME)
         sign = 1
     return replace(
         known, before=before, count=max(0, known.count + sign * count), size=max(0, known.size + sign * size)
@@ -273,10 +250,3 @@ def _trail_to(page: _Page[R], reader: Reader) -> Trail | None:
         return trail
     is_fresh = reader.memory.monotonic() - trail.at < TRAIL_SECONDS
     return trail if is_fresh and page.skipped >= DEAR_ROWS else None
-
-
-def _keep(entries: OrderedDict[Hashable, T], key: Hashable, entry: T, limit: int) -> None:
-    entries[key] = entry
-    entries.move_to_end(key)
-    if len(entries) > limit:
-        entries.popitem(last=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import ARRAY, Table, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from dpn.registry.catalogue import totals
 from dpn.registry.catalogue.kinds import BAGS, REPLICAS, Kind
 from dpn.registry.catalogue.reading import replicas_of
 from dpn.registry.catalogue.states import note_change
@@ -23,6 +24,7 @@ def insert_new(session: Session, kind: Kind[R], record: R) -> bool:
     if session.execute(statement, kind.columns(record)).one_or_none() is None:
         return False
     note_change(session, kind)
+    totals.note(session, kind, [record])
     _save_replicas(session, [record])
     return True
 
@@ -39,12 +41,28 @@ def save_new(session: Session, kind: Kind[R], records: Sequence[R]) -> set[tuple
     added = {tuple(row) for row in _execute(session, kind.table, statement.returning(*kind.key), rows)}
     if added:
         note_change(session, kind)
-        _save_replicas(session, [record for record in records if record.key in added])
+        joined = [record for record in records if record.key in added]
+        totals.note(session, kind, joined)
+        _save_replicas(session, joined)
     return added
 
 
 def save(session: Session, kind: Kind[R], records: Sequence[R]) -> None:
     """Inserts or overwrites all of `records`; no key may stand twice. Raises SQLAlchemy's IntegrityError."""
+    if not records:
+        return
+    before = totals.facets_before(session, kind, records)
+    new = [record for record in records if record.key not in before]
+    added = save_new(session, kind, new)
+    _overwrite(session, kind, [record for record in records if record.key in before], before)
+    # What somebody else has added meanwhile is there now, to be overwritten.
+    save(session, kind, [record for record in new if record.key not in added])
+
+
+def _overwrite(
+    session: Session, kind: Kind[R], records: Sequence[R], before: Mapping[tuple[str, ...], totals.Facets]
+) -> None:
+    """Gives rows that are there, and ours until the transaction ends, the values of `records`."""
     if not records:
         return
     statement = _insert(session, kind.table)
@@ -54,6 +72,7 @@ def save(session: Session, kind: Kind[R], records: Sequence[R]) -> None:
     )
     _execute(session, kind.table, statement, [kind.columns(record) for record in records])
     note_change(session, kind)
+    totals.note(session, kind, records, [before[record.key] for record in records])
     if kind.table is BAGS.table:
         _save_replicas(session, records)
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import Kind
+from dpn.registry.catalogue.totals import add_up_crowded
 from models.registry import ListState
 
 STATE_BYTES = 16
@@ -53,3 +54,4 @@ def _write_states(session: Session) -> None:
     )
     for row in rows:
         session.execute(statement, row)
+    add_up_crowded(session)

@@ -201,7 +201,7 @@ class TestWhatPeersTell:
         for _ in range(2):
             with counted_statements(engine) as statements:
                 adopt(sessions, "north", *records)
-            assert len(statements) < 30, statements
+            assert len(statements) < 40, statements
 
 
 class TestLists:

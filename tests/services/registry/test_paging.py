@@ -25,9 +25,11 @@ from dpn.registry.catalogue import (
     ensure_nodes,
     find,
     list_page,
+    page_memory,
     paging,
     put_transfer,
     state_of,
+    totals,
 )
 from dpn.registry.catalogue.saving import save
 from dpn.registry.records import BagRecord, ReplicationRecord
@@ -107,6 +109,7 @@ def test_pages_from_a_server_that_remembers_are_those_of_one_that_does_not(
     memory = PageMemory(ManualClock().monotonic)
     with sessions.begin() as session:
         session.execute(delete(BAGS.table))
+        totals.recount(session)
     for step in [*(a_bag(n, updated_at=TIMES[n % 3]) for n in range(1, 10)), *steps]:
         if isinstance(step, BagRecord):
             keep(sessions, step)
@@ -127,6 +130,7 @@ def test_who_walks_through_a_list_that_is_written_to_sees_all_that_stays_in_it(
     query = Query({"admin_node": "north"}, order_by=("updated_at",))
     with sessions.begin() as session:
         session.execute(delete(BAGS.table))
+        totals.recount(session)
     keep(sessions, *(a_bag(n, updated_at=TIMES[n % 4]) for n in range(1, 13)))
     changed = {bag.uuid for batch in writes for bag in batch}
     seen: set[str] = set()
@@ -175,8 +179,8 @@ def test_a_reader_does_not_go_on_where_another_one_was(sessions: Sessions, all_i
 
 
 def test_what_is_remembered_is_bounded(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "MAX_TRAILS", 3)
-    monkeypatch.setattr(paging, "MAX_COUNTS", 2)
+    monkeypatch.setattr(page_memory, "MAX_TRAILS", 3)
+    monkeypatch.setattr(page_memory, "MAX_COUNTS", 2)
     memory = PageMemory(ManualClock().monotonic)
     keep(sessions, *(a_bag(n) for n in range(1, 10)))
     for name in "abcde":
