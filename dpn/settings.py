@@ -296,6 +296,7 @@ class RestoreSettings(Section):
 
     refuse: tuple[NamespaceName, ...] = ()
     max_bytes: Annotated[int, Field(ge=0)] = 0
+    max_open_per_node: PositiveInt = 20
     keep_offered_days: PositiveFloat = 30.0
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpn.clock import Clock
-from dpn.registry.records import ReplicationRecord
+from dpn.registry.records import ReplicationRecord, RestoreRecord
 from dpn.work.lifecycle import Change, Policy, Position, decide
 from dpn.work.outcomes import Done, Fail, Outcome
 from dpn.work.pipeline import Pipelines
 from models.work import WorkItem
-from workers.owners import Unwanted, require_live
+from workers.owners import Unwanted, require_live, require_wanted
 
 NO_POLICY = Policy(attempts=1, backoff_first_seconds=0, backoff_max_seconds=0, attention_after_seconds=0)
 """For outcomes that end an item: none of it matters there."""
@@ -19,15 +19,23 @@ NO_POLICY = Policy(attempts=1, backoff_first_seconds=0, backoff_max_seconds=0, a
 
 def ending(item: WorkItem, theirs: ReplicationRecord, pipelines: Pipelines, clock: Clock) -> Change:
     """What becomes of an open item now that its owner's record, `theirs`, is stored or cancelled."""
-    position = Position(item.task, item.stage, item.attempts, item.waiting_since)
-    outcome = _outcome(theirs, receipt_of(item))
-    return decide(position, outcome, pipelines=pipelines, policy=NO_POLICY, now=clock.now(), jitter=0.0)
+    return _change(item, _outcome(theirs, receipt_of(item)), pipelines, clock)
+
+
+def ending_restore(item: WorkItem, theirs: RestoreRecord, pipelines: Pipelines, clock: Clock) -> Change:
+    """What becomes of an open item now that its requester's record, `theirs`, is finished or cancelled."""
+    return _change(item, _outcome_of_restore(theirs, _was_delivered(item)), pipelines, clock)
 
 
 def receipt_of(item: WorkItem | None) -> Mapping[str, Any] | None:
     """The receipt in the item's manifest, which may be damaged."""
     receipt = item.manifest.get("receipt") if item is not None and isinstance(item.manifest, dict) else None
     return receipt if isinstance(receipt, dict) else None
+
+
+def _change(item: WorkItem, outcome: Outcome, pipelines: Pipelines, clock: Clock) -> Change:
+    position = Position(item.task, item.stage, item.attempts, item.waiting_since)
+    return decide(position, outcome, pipelines=pipelines, policy=NO_POLICY, now=clock.now(), jitter=0.0)
 
 
 def _outcome(theirs: ReplicationRecord, receipt: Mapping[str, Any] | None) -> Outcome:
@@ -44,3 +52,17 @@ def _outcome(theirs: ReplicationRecord, receipt: Mapping[str, Any] | None) -> Ou
     except Unwanted as unwanted:
         return unwanted.outcome
     raise ValueError("a transfer that has not ended ends no item")
+
+
+def _outcome_of_restore(theirs: RestoreRecord, was_delivered: bool) -> Outcome:
+    if theirs.finished and was_delivered:
+        return Done(f"{theirs.to_node} has the bag", ends_item=True)
+    try:
+        require_wanted(theirs, None, None)
+    except Unwanted as unwanted:
+        return unwanted.outcome
+    raise ValueError("a transfer that has not ended ends no item")
+
+
+def _was_delivered(item: WorkItem) -> bool:
+    return isinstance(item.manifest, dict) and item.manifest.get("delivered_at") is not None

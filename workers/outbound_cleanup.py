@@ -2,10 +2,12 @@
 
 | entry | goes when |
 | --- | --- |
-| a bag offered to a node | there are transfers of the bag to that node, and all are stored or cancelled |
+| a bag offered to a node | there are transfers of the bag to that node, and all are over |
 | the bag that the offers point to | there are transfers of it, none is open, and no ingest of it is under way |
 
-A bag that our registry does not know stays: that something is not there is no reason to remove a copy.
+A replication is over once it is stored or cancelled. A restore is over once our item of it is: what comes of the
+transfer after that is not what we offer. A bag that our registry does not know stays: that something is not there
+is no reason to remove a copy.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -22,7 +24,7 @@ from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.ingest.outbound import Entry, Outbound
 from dpn.telemetry.logs import Log
-from models.registry import ReplicationTransfer
+from models.registry import ReplicationTransfer, RestoreTransfer
 from models.work import Status, Task, WorkItem
 
 BATCH = 500
@@ -48,18 +50,28 @@ class OutboundCleanup:
         if failed:
             raise failed[0]
 
-    def _withdraw(self, outbound: Outbound, batch: list[Entry]) -> list[OSError]:
+    def withdraw(self, bag: str, node: str, *, over: str) -> None:
+        """Withdraws the bag from the node, for whose restore `over` it lay there, unless there is another reason.
+
+        Raises OSError.
+        """
+        for outbound in self.outbounds:
+            if failed := self._withdraw(outbound, outbound.entries_of(bag, node), over):
+                raise failed[0]
+
+    def _withdraw(self, outbound: Outbound, batch: list[Entry], restore_over: str | None = None) -> list[OSError]:
         bags = sorted({entry.bag for entry in batch})
         with reading(self.sessions) as session:
             busy = _under_way(session, bags)
-            transfers = _transfers(session, bags, self.node)
+            transfers = _transfers(session, bags, self.node, restore_over)
         withdrawn: list[Entry] = []
         failed: list[OSError] = []
         for entry in batch:
             if not is_unneeded(entry, transfers.get(entry.bag, {}), entry.bag in busy):
                 continue
             try:
-                outbound.withdraw(entry)
+                if not outbound.withdraw(entry):
+                    continue
             except OSError as error:
                 self.log.error("a bag could not be withdrawn", path=str(entry.path), error=str(error))
                 failed.append(error)
@@ -79,21 +91,33 @@ class OutboundCleanup:
 
 
 def is_unneeded(entry: Entry, over: Mapping[str, bool], under_way: bool) -> bool:
-    """Whether the entry may go. `over`: for each node that was asked to keep the bag, whether all of its transfers
-    are stored or cancelled; `under_way`: whether an ingest of the bag is."""
+    """Whether the entry may go. `over`: for each node that was asked to keep the bag, or asked for it, whether all
+    of its transfers are over; `under_way`: whether an ingest of the bag is."""
     if entry.node is not None:
         return over.get(entry.node, False)
     return bool(over) and all(over.values()) and not under_way
 
 
-def _transfers(session: Session, bags: list[str], us: str) -> dict[str, dict[str, bool]]:
+def _transfers(session: Session, bags: list[str], us: str, restore_over: str | None) -> dict[str, dict[str, bool]]:
     """For each bag, by node: whether all of our transfers of it to that node are over."""
     found: dict[str, dict[str, bool]] = {}
-    columns = ReplicationTransfer
-    statement = select(columns.bag, columns.to_node, columns.stored, columns.cancelled)
-    for row in session.execute(statement.where(columns.bag.in_(bags), columns.from_node == us)):
-        of_bag = found.setdefault(row.bag, {})
-        of_bag[row.to_node] = of_bag.get(row.to_node, True) and (row.stored or row.cancelled)
+    copies, restores = ReplicationTransfer, RestoreTransfer
+    asked = select(copies.bag, copies.to_node, or_(copies.stored, copies.cancelled)).where(
+        copies.bag.in_(bags), copies.from_node == us
+    )
+    item = and_(
+        WorkItem.task == Task.RESTORE,
+        WorkItem.identifier == restores.restore_id,
+        WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
+    )
+    asking = (
+        select(restores.bag, restores.to_node, or_(WorkItem.id.is_(None), restores.restore_id == restore_over))
+        .outerjoin(WorkItem, item)
+        .where(restores.bag.in_(bags), restores.from_node == us)
+    )
+    for bag, node, is_over in (*session.execute(asked), *session.execute(asking)):
+        of_bag = found.setdefault(bag, {})
+        of_bag[node] = of_bag.get(node, True) and bool(is_over)
     return found
 
 

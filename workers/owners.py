@@ -1,17 +1,18 @@
-"""Speaking with the owner of a transfer (its from_node): every call behind the peer's breaker, every answer held
-against what we accepted. A change of what must not change stops the item instead of being followed."""
+"""Speaking with the owner of a transfer (a replication's from_node, a restore's to_node): every call behind the
+peer's breaker, every answer held against what we accepted. A change of what must not change stops the item instead
+of being followed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dpn.errors import DpnError, Misconfigured, PeerRefused, TransientError
-from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord
+from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord, RestoreRecord
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Fail, Outcome, Stopped, TransferCancellation
-from models.manifests import TransferFacts
+from models.manifests import RestoreFacts, TransferFacts
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ class OwnerClient(Protocol):
 
     def get_transfer(self, replication_id: str) -> ReplicationRecord: ...
     def put_transfer(self, record: ReplicationRecord) -> ReplicationRecord: ...
+    def get_restore(self, restore_id: str) -> RestoreRecord: ...
+    def put_restore(self, record: RestoreRecord) -> RestoreRecord: ...
     def get_bag(self, uuid: str) -> BagRecord: ...
     def get_digest(self, bag: str, algorithm: str) -> DigestRecord | None: ...
 
@@ -63,22 +66,22 @@ class Owner:
 
     def transfer(self, replication_id: str) -> ReplicationRecord:
         """The transfer as its owner has it now. Raises Unwanted if the owner does not know it."""
-        try:
-            return self._ask(lambda: self.client.get_transfer(replication_id))
-        except PeerRefused as error:
-            if error.status == HTTP_NOT_FOUND:
-                raise Unwanted(Fail(f"{self.peer} does not know transfer {replication_id} any more")) from error
-            raise _not_shown(error) from error
+        return self._known(lambda: self.client.get_transfer(replication_id), replication_id)
+
+    def restore(self, restore_id: str) -> RestoreRecord:
+        """The restore transfer as its owner has it now. Raises Unwanted if the owner does not know it."""
+        return self._known(lambda: self.client.get_restore(restore_id), restore_id)
 
     def put(self, record: ReplicationRecord) -> ReplicationRecord:
         """Writes our part of the transfer; answers the record with the owner's verdict in it.
 
         Raises TransientError if the owner refuses: it may have moved on meanwhile, so get it and think again.
         """
-        try:
-            return self._ask(lambda: self.client.put_transfer(record))
-        except PeerRefused as error:
-            raise TransientError(f"{self.peer} did not take our update of the transfer: {error}") from error
+        return self._taken(lambda: self.client.put_transfer(record))
+
+    def put_restore(self, record: RestoreRecord) -> RestoreRecord:
+        """As `put`, for a restore transfer."""
+        return self._taken(lambda: self.client.put_restore(record))
 
     def bag(self, uuid: str) -> BagRecord:
         """Raises TransientError if the owner does not show it: it may be restoring its registry."""
@@ -93,6 +96,20 @@ class Owner:
             return self._ask(lambda: self.client.get_digest(bag, algorithm))
         except PeerRefused as error:
             raise _not_shown(error) from error
+
+    def _known(self, call: Callable[[], T], transfer_id: str) -> T:
+        try:
+            return self._ask(call)
+        except PeerRefused as error:
+            if error.status == HTTP_NOT_FOUND:
+                raise Unwanted(Fail(f"{self.peer} does not know transfer {transfer_id} any more")) from error
+            raise _not_shown(error) from error
+
+    def _taken(self, call: Callable[[], T]) -> T:
+        try:
+            return self._ask(call)
+        except PeerRefused as error:
+            raise TransientError(f"{self.peer} did not take our update of the transfer: {error}") from error
 
     def _ask(self, call: Callable[[], T]) -> T:
         try:
@@ -113,17 +130,33 @@ def _not_shown(error: PeerRefused) -> TransientError:
 def require_live(record: ReplicationRecord, facts: TransferFacts | None) -> None:
     """Raises Unwanted if the owner refused the fixity, cancelled the transfer or changed what was accepted."""
     if facts is not None:
-        changed = [name for name in PINNED if getattr(record, name) != getattr(facts, name)]
-        if changed:
-            what = ", ".join(
-                f"{name} from {getattr(facts, name)!r} to {getattr(record, name)!r}" for name in changed
-            )
-            reason = f"the transfer was changed after we accepted it: {what}"
-            raise Unwanted(Fail(reason, TransferCancellation(CancelReason.REJECT, reason)))
+        _require_same(record, {name: getattr(facts, name) for name in PINNED})
     if record.cancelled:
-        why = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
+        why = _why_cancelled(record)
         if record.cancel_reason == CancelReason.FIXITY_REJECT:
             raise Unwanted(Fail(f"{record.from_node} refused the bag's fixity: {why}"))
-        raise Unwanted(
-            Stopped(f"{record.from_node} or an operator cancelled the transfer ({why or 'no reason given'})")
-        )
+        raise Unwanted(Stopped(f"{record.from_node} or an operator cancelled the transfer ({why})"))
+
+
+def require_wanted(record: RestoreRecord, facts: RestoreFacts | None, link: str | None) -> None:
+    """Raises Unwanted if the requester has the bag, cancelled, or changed what was accepted. `link`: ours."""
+    if facts is not None:
+        _require_same(record, facts.model_dump() | ({} if record.link is None else {"link": link}))
+    if record.cancelled:
+        why = _why_cancelled(record)
+        raise Unwanted(Stopped(f"{record.to_node} or an operator cancelled the restore ({why})"))
+    if record.finished:
+        raise Unwanted(Stopped(f"{record.to_node} says that it has the bag: it is not delivered again"))
+
+
+def _require_same(record: ReplicationRecord | RestoreRecord, expected: Mapping[str, Any]) -> None:
+    changed = [name for name, value in expected.items() if getattr(record, name) != value]
+    if changed:
+        what = ", ".join(f"{name} from {expected[name]!r} to {getattr(record, name)!r}" for name in changed)
+        reason = f"the transfer was changed after we accepted it: {what}"
+        raise Unwanted(Fail(reason, TransferCancellation(CancelReason.REJECT, reason)))
+
+
+def _why_cancelled(record: ReplicationRecord | RestoreRecord) -> str:
+    why = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
+    return why or "no reason given"

@@ -1,5 +1,5 @@
-"""dpn_queue: makes items of open transfers and of fixity checks whose time has come, closes those of transfers
-that have ended, announces what is due.
+"""dpn_queue: makes items of open transfers, of restores that others ask of us and of fixity checks whose time has
+come, closes those of transfers that have ended, announces what is due.
 
 Safe to run as often as one likes and at the same time as anything else: an item exists once a transfer, and an
 announcement may be repeated. Nothing is left out because of its age unless `--hours` asks for that.
@@ -21,7 +21,7 @@ from dpn.database import Sessions, inserted_missing
 from dpn.fixity.beginning import begin_checks
 from dpn.fixity.copies import take_in
 from dpn.registry.catalogue import TRANSFERS, find_many
-from dpn.settings import FixitySettings
+from dpn.settings import FixitySettings, RestoreSettings
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import new_item
@@ -32,6 +32,7 @@ from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
 from workers.ended import ending
+from workers.restoring_items import RestoreItems
 
 BATCH = 500
 
@@ -47,6 +48,8 @@ class QueueResult:
     created: int = 0
     closed: int = 0
     """Items whose transfers have ended at their owners, as our registry has heard."""
+    restores_declined: int = 0
+    """Bags that other nodes asked back and that we do not hand out: they are told."""
     checks_begun: int = 0
     """Fixity checks that became items."""
     copies_entered: int = 0
@@ -64,7 +67,7 @@ class QueueResult:
 
 @dataclass(frozen=True)
 class Queue:
-    """See the module's docstring. Without `fixity`, no checks begin."""
+    """See the module's docstring. Without `fixity`, no checks begin; without `restore`, nothing is handed back."""
 
     node: str
     peers: frozenset[str]
@@ -74,12 +77,14 @@ class Queue:
     clock: Clock
     log: Log
     fixity: FixitySettings | None = None
+    restore: RestoreSettings | None = None
 
     def run(self, *, hours: float | None = None) -> QueueResult:
         """One round over everything, in batches; `hours`: only transfers changed since then become new items."""
         result = QueueResult()
         self._make_items(result, hours)
         self._close_items(result)
+        self._restores(result, hours)
         self._begin_checks(result)
         self._announce(result)
         try:
@@ -91,6 +96,7 @@ class Queue:
             "queue run",
             created=result.created,
             closed=result.closed,
+            restores_declined=result.restores_declined,
             checks_begun=result.checks_begun,
             copies_entered=result.copies_entered,
             announced=result.announced,
@@ -135,6 +141,18 @@ class Queue:
             if len(batch) < BATCH:
                 return
             last_id = batch[-1][0]
+
+    def _restores(self, result: QueueResult, hours: float | None) -> None:
+        """What other nodes ask back: ended first, so that what is asked again takes the place of what was."""
+        if self.restore is None:
+            return
+        items = RestoreItems(self.node, self.peers, self.sessions, self.pipelines, self.restore, self.clock)
+        result.closed += items.close()
+        made = items.make(hours)
+        result.created += made.created
+        result.restores_declined += made.declined
+        for peer, count in items.unknown_peers(hours).items():
+            result.unknown_peers[peer] = result.unknown_peers.get(peer, 0) + count
 
     def _begin_checks(self, result: QueueResult) -> None:
         """Enters copies from before there were checks, then makes items of the checks that begin now."""

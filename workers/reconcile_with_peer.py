@@ -270,7 +270,8 @@ class WithPeer:
         owe_notice(
             session,
             TransferCancellation(CancelReason.OTHER, item.note),
-            replication_id=item.identifier,
+            task=Task.REPLICATION,
+            transfer_id=item.identifier,
             peer=self._peer,
             item_id=item.id,
             pipelines=self._pipelines,

@@ -21,6 +21,9 @@ from workers.stage import Job
 SHORTEST_TIME = timedelta(hours=6)
 """What can be read for less than this is asked for longer: it may have to wait for room, then for its download."""
 
+PATIENCE = timedelta(days=3)
+"""How long a restore may well take: 48 hours are usual for Bulk from DEEP_ARCHIVE."""
+
 
 @dataclass(frozen=True)
 class RestoreInitStage:
@@ -118,7 +121,8 @@ class RestoreInitStage:
             if asked is None
             else f"asked for on {asked.requested_at:%Y-%m-%d %H:%M} UTC ({asked.tier}, for {asked.days} days)"
         )
-        return Wait(self.settings.look_again_seconds, f"waiting for its restore from cold storage, {ours}: {why}")
+        reason = f"waiting for its restore from cold storage, {ours}: {why}"
+        return Wait(self.settings.look_again_seconds, reason, patience_seconds=PATIENCE.total_seconds())
 
     def _missing(self, job: Job[CheckManifest], why: str) -> Outcome:
         self.copies.require_mounted()

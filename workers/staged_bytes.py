@@ -28,7 +28,8 @@ class StagedBytes:
             return
         try:
             staged = manifest.staged
-            if change.status is not Status.SUCCESS and staged is not None and self.staging.holds(staged):
+            is_kept = change.status is not Status.SUCCESS and manifest.is_evidence
+            if is_kept and staged is not None and self.staging.holds(staged):
                 report = {"item": claim.item_id, "status": change.status.value, "note": change.note}
                 kept = self.staging.quarantine(staged, claim.item_id, report)
                 self.log.warning("bag put into quarantine", item=claim.item_id, path=str(kept), note=change.note)

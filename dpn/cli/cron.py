@@ -102,13 +102,24 @@ def _queue(node: Node) -> Queue:
     from workers.queue import Queue
 
     peers = frozenset(node.settings.peers)
-    fixity = node.settings.fixity
-    return Queue(node.namespace, peers, node.sessions, open_broker(node), PIPELINES, node.clock, node.log, fixity)
+    settings = node.settings
+    return Queue(
+        node.namespace,
+        peers,
+        node.sessions,
+        open_broker(node),
+        PIPELINES,
+        node.clock,
+        node.log,
+        settings.fixity,
+        settings.restore,
+    )
 
 
 def _queue_summary(result: QueueResult) -> str:
     return (
         f"{result.created} items made, {result.closed} closed, {result.checks_begun} fixity checks begun, "
+        f"{result.restores_declined} restores declined, "
         f"{result.announced} due items announced, {result.published} messages published."
     )
 

@@ -21,11 +21,15 @@ from dpn.work.presence import Presence
 from workers.pipelines import (
     CHECK,
     COPY,
+    DELIVER,
     INGEST_RECORD,
     INGEST_STORE,
     PACKAGE,
     PIPELINES,
+    RESTORE_CHECK,
     RESTORE_INIT,
+    RESTORE_READY,
+    RESTORE_RETRIEVE,
     RETRIEVE,
     STORE,
     TELL,
@@ -41,15 +45,17 @@ if TYPE_CHECKING:
     from workers.stage import Stage
 
 ALL = "all"
-NEED_STORE = {STORE, INGEST_STORE, RESTORE_INIT, RETRIEVE, CHECK}
+READING = {RESTORE_INIT, RETRIEVE, CHECK, RESTORE_READY, RESTORE_RETRIEVE, RESTORE_CHECK}
+NEED_STORE = {STORE, INGEST_STORE, *READING}
+WORKERS = tuple(dict.fromkeys(spec.worker for spec in PIPELINES.all_specs()))
+"""What there is to start: one worker may run stages of several pipelines."""
+
 METRICS_HOST = "127.0.0.1"
 
 
 def worker(
     context: typer.Context,
-    stage: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(s.worker for s in PIPELINES.all_specs())}, {ALL}.")
-    ],
+    stage: Annotated[str, typer.Argument(help=f"One of {', '.join(WORKERS)}, {ALL}.")],
     config: ConfigOption = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Items at once; default work.concurrency.")
@@ -68,7 +74,7 @@ def _specs(stage: str) -> list[StageSpec]:
         return specs
     chosen = [spec for spec in specs if stage.replace("_", "-") == spec.worker]
     if not chosen:
-        names = ", ".join([spec.worker for spec in specs] + [ALL])
+        names = ", ".join([*WORKERS, ALL])
         raise Misconfigured(f"no worker for stage {stage!r}: choose one of {names}")
     return chosen if TELL in chosen else [*chosen, TELL]
 
@@ -112,7 +118,7 @@ async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int)
         worker_id,
         socket.gethostname(),
         int(worker_id.rpartition("/")[2]),
-        tuple(spec.worker for spec in specs),
+        tuple(dict.fromkeys(spec.worker for spec in specs)),
         tuple(settings.staging.volumes),
     )
     if settings.log.metrics_port is not None:
@@ -223,30 +229,35 @@ def _stage(
             node.clock,
             settings.work.verdict_poll_seconds,
         )
-    if spec in NEED_STORE and store is not None:
+    if spec in READING and store is not None:
         from workers.our_copy import OurCopies
 
-        return _reading_stage(spec, node, OurCopies(store, settings.store, breakers), staging)
+        return _reading_stage(spec, node, owners, OurCopies(store, settings.store, breakers), staging)
+    if spec == DELIVER:
+        return _deliver(node, owners, staging)
     from workers.tell import TellStage
 
     return TellStage(owners)
 
 
-def _reading_stage(spec: StageSpec, node: Node, copies: OurCopies, staging: Staging) -> Stage:
-    """A stage that reads our own copies."""
+def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopies, staging: Staging) -> Stage:
+    """A stage that reads our own copies: to check them, or to hand them to another node."""
+    from workers.restoring import AcceptingStage, JudgingStage
+
     settings = node.settings
-    if spec == RESTORE_INIT:
+    if spec in (RESTORE_INIT, RESTORE_READY):
         from workers.restore_init import RestoreInitStage
 
-        return RestoreInitStage(copies, settings.fixity, node.clock)
-    if spec == RETRIEVE:
+        ready = RestoreInitStage(copies, settings.fixity, node.clock)
+        return ready if spec == RESTORE_INIT else AcceptingStage(owners, ready)
+    if spec in (RETRIEVE, RESTORE_RETRIEVE):
         from workers.retrieve import RetrieveStage
 
         return RetrieveStage(copies, staging, settings.fixity, node.clock)
     from dpn.bags import load_profile
     from workers.check import CheckStage
 
-    return CheckStage(
+    check = CheckStage(
         node.namespace,
         node.sessions,
         copies,
@@ -255,6 +266,26 @@ def _reading_stage(spec: StageSpec, node: Node, copies: OurCopies, staging: Stag
         settings.validation,
         settings.fixity,
         node.clock,
+    )
+    return check if spec == CHECK else JudgingStage(check)
+
+
+def _deliver(node: Node, owners: Owners, staging: Staging) -> Stage:
+    from dpn.ingest.outbound import Outbound
+    from workers.deliver import DeliverStage
+    from workers.outbound_cleanup import OutboundCleanup
+
+    settings = node.settings
+    outbounds = [Outbound(one) for one in settings.ingest.outbound.values()]
+    return DeliverStage(
+        owners,
+        node.sessions,
+        staging,
+        settings.ingest.outbound,
+        OutboundCleanup(node.namespace, outbounds, node.sessions, node.clock, node.log),
+        settings.restore,
+        node.clock,
+        settings.work.verdict_poll_seconds,
     )
 
 

@@ -50,9 +50,12 @@ class Outbound:
         """The address under which `node` fetches the bag."""
         return self._settings.link.format(node=node, bag=bag)
 
-    def offer(self, tar: Path, bag: str, node: str) -> None:
-        """Puts the bag where `node` fetches it. Safe to repeat. Raises NotOurBag, Misconfigured (no folder)."""
-        kept = self._keep(tar, bag)
+    def offer(self, tar: Path, bag: str, node: str, *, anew: bool = False) -> None:
+        """Puts the bag where `node` fetches it. Safe to repeat. Raises NotOurBag, Misconfigured (no folder).
+
+        `anew`: from `tar`, even if the bag lies there for other nodes already, who keep what they have.
+        """
+        kept = self._keep(tar, bag, anew)
         entry = self._folder / node / f"{bag}{SUFFIX}"
         self._make_folder(entry.parent)
         if self._settings.form == "symlink":
@@ -64,11 +67,18 @@ class Outbound:
         """Whether the bag lies where `node` fetches it."""
         return (self._folder / node / f"{bag}{SUFFIX}").exists()
 
-    def withdraw(self, entry: Entry) -> None:
-        """Takes an entry away, and what was to become it; safe to repeat."""
+    def entries_of(self, bag: str, node: str) -> list[Entry]:
+        """What there is of an offer of the bag to the node, and the bag itself."""
+        paths = ((node, self._folder / node / f"{bag}{SUFFIX}"), (None, self._folder / BAGS / f"{bag}{SUFFIX}"))
+        return [Entry(bag, whose, path) for whose, path in paths if path.parent.is_dir()]
+
+    def withdraw(self, entry: Entry) -> bool:
+        """Takes an entry away, and what was to become it; safe to repeat. Answers whether it was there."""
+        was_there = os.path.lexists(entry.path)
         entry.path.unlink(missing_ok=True)
         _remove_unfinished(entry.path)
         sync_folder(entry.path.parent)
+        return was_there
 
     def entries(self) -> Iterator[Entry]:
         """Every bag that is offered or kept to be, by bag; what has another form of name is somebody else's."""
@@ -85,13 +95,13 @@ class Outbound:
                     found.append((bag, node or "", path))
         yield from (Entry(bag, node or None, path) for bag, node, path in sorted(found))
 
-    def _keep(self, tar: Path, bag: str) -> Path:
+    def _keep(self, tar: Path, bag: str, anew: bool) -> Path:
         """The bag under the name that stays."""
         kept = self._folder / BAGS / f"{bag}{SUFFIX}"
         self._make_folder(kept.parent)
         if kept.exists() and kept.stat().st_size != tar.stat().st_size:
             raise NotOurBag(f"{kept} is not the bag that is to be offered: look at it, and move it away")
-        if not kept.exists():
+        if not kept.exists() or (anew and not kept.samefile(tar)):
             tar.chmod(READABLE)
             try:
                 _place(kept, lambda name: os.link(tar, name))

@@ -54,7 +54,7 @@ def unneeded(session: Session, volume: Volume, item_ids: Sequence[int]) -> dict[
 
 def _kept_bag(item: WorkItem, volume: Volume) -> KeptBag | None:
     manifest = read_manifest(item.task, item.manifest)
-    staged = manifest.staged if isinstance(manifest, BagManifest) else None
+    staged = manifest.staged if isinstance(manifest, BagManifest) and manifest.is_evidence else None
     if staged is None or staged.volume != volume.name:
         return None
     return KeptBag(staged, {"item": item.id, "status": item.status, "note": item.note})

@@ -16,7 +16,7 @@ from dpn.errors import PermanentError
 from dpn.work.notes import printable
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
-from dpn.work.transitions import announce, owe_notice, withdraw_notice
+from dpn.work.transitions import TRANSFER_TASKS, announce, owe_notice, withdraw_notice
 from models.work import Status, Task, WorkItem
 
 PAGE = 500
@@ -124,7 +124,7 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()
     if isinstance(item.manifest, dict):
         fresh = {name: 0 for name in BUDGETS if name in item.manifest}
-        if item.task == Task.INGEST:
+        if item.task in (Task.INGEST, Task.RECOVERY):
             fresh["retries"] = item.manifest.get("retries", 0) + 1
         item.manifest = {**item.manifest, **fresh}
     item.waiting_since = item.completed_at = None
@@ -162,11 +162,12 @@ def cancel_item(
     item.completed_at = item.updated_at = clock.now()
     item.needs_attention = False
     item.note = printable(f"cancelled by {operator}: {reason}")
-    if item.remote_node is not None:
+    if item.remote_node is not None and item.task in TRANSFER_TASKS:
         owe_notice(
             session,
             TransferCancellation(CancelReason.REJECT, reason),
-            replication_id=item.identifier,
+            task=Task(item.task),
+            transfer_id=item.identifier,
             peer=item.remote_node,
             item_id=item.id,
             pipelines=pipelines,

@@ -72,7 +72,7 @@ def decide(
     match outcome:
         case Done(note=note, ends_item=ends):
             return _advance(position, note, ends, pipelines)
-        case Wait(seconds=seconds, reason=reason, needs_attention=attention):
+        case Wait(seconds=seconds, reason=reason, needs_attention=attention, patience_seconds=patience):
             return Change(
                 stage=position.stage,
                 status=Status.PENDING,
@@ -80,7 +80,7 @@ def decide(
                 delay_seconds=seconds,
                 waiting_since=position.waiting_since or now,
                 note=reason,
-                needs_attention=attention or _is_overdue(position, policy, now),
+                needs_attention=attention or _is_overdue(position, policy, now, patience),
                 dispatch=False,
             )
         case Retry(reason=reason):
@@ -90,10 +90,10 @@ def decide(
         case StartOver(stage=stage, reason=reason):
             leaves_volume = not pipelines.spec(position.task, stage).staged
             return _retry(position, stage, reason, policy, now, jitter, leaves_volume=leaves_volume)
-        case Fail(reason=reason, tell_owner=tell_owner):
-            return _end(position, Status.FAILED, reason, needs_attention=True, tell_owner=tell_owner)
-        case Stopped(reason=reason):
-            return _end(position, Status.CANCELLED, reason)
+        case Fail(reason=reason, tell_owner=tell_owner, needs_attention=attention):
+            return _end(position, Status.FAILED, reason, needs_attention=attention, tell_owner=tell_owner)
+        case Stopped(reason=reason, tell_owner=tell_owner):
+            return _end(position, Status.CANCELLED, reason, tell_owner=tell_owner)
 
 
 def release(position: Position, note: str) -> Change:
@@ -121,9 +121,10 @@ def backoff_seconds(attempts: int, policy: Policy, jitter: float) -> float:
     return full * (0.5 + jitter / 2)
 
 
-def _is_overdue(position: Position, policy: Policy, now: datetime) -> bool:
+def _is_overdue(position: Position, policy: Policy, now: datetime, patience_seconds: float = 0.0) -> bool:
     since = position.waiting_since
-    return since is not None and (now - since).total_seconds() >= policy.attention_after_seconds
+    longest = policy.attention_after_seconds + patience_seconds
+    return since is not None and (now - since).total_seconds() >= longest
 
 
 def _advance(position: Position, note: str, ends: bool, pipelines: Pipelines) -> Change:

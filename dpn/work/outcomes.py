@@ -44,6 +44,8 @@ class Wait:
     seconds: float
     reason: str
     needs_attention: bool = False
+    patience_seconds: float = 0.0
+    """How much longer than others such a wait may take before it calls for attention."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,17 @@ class Fail:
 
     reason: str
     tell_owner: TransferCancellation | None = None
+    needs_attention: bool = True
+    """Not where another item sees to what is wrong."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """The work is no longer wanted: it was cancelled elsewhere. The item ends as cancelled."""
+    """The work is no longer wanted: it was cancelled elsewhere, or nobody came for it. The item ends as cancelled,
+    and the owner is told where there is something to tell."""
 
     reason: str
+    tell_owner: TransferCancellation | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from dpn.work.pipeline import Pipelines
 from models.manifests import NoticeManifest
 from models.work import DiskReservation, DispatchIntent, Status, Task, WorkItem
 
+TRANSFER_TASKS = (Task.REPLICATION, Task.RESTORE)
+"""Whose items belong to a transfer that another node owns."""
+
 
 def save_progress(
     session: Session,
@@ -83,11 +86,12 @@ def finish(
     record(session, events, agent=worker, at=clock.now())
     if change.dispatch:
         announce(session, claim.item_id, pipelines.spec(claim.task, change.stage).topic_on(volume), clock.now())
-    if change.tell_owner is not None and claim.remote_node is not None:
+    if change.tell_owner is not None and claim.remote_node is not None and claim.task in TRANSFER_TASKS:
         owe_notice(
             session,
             change.tell_owner,
-            replication_id=claim.identifier,
+            task=Task(claim.task),
+            transfer_id=claim.identifier,
             peer=claim.remote_node,
             item_id=claim.item_id,
             pipelines=pipelines,
@@ -111,21 +115,24 @@ def owe_notice(
     session: Session,
     cancellation: TransferCancellation,
     *,
-    replication_id: str,
+    task: Task,
+    transfer_id: str,
     peer: str,
-    item_id: int,
+    item_id: int | None,
     pipelines: Pipelines,
     clock: Clock,
     again: bool = False,
 ) -> None:
     """Makes the work item that tells `peer` of a cancelled transfer until it has heard; one for a transfer.
 
+    `task` says of which kind the transfer is: a replication to us, or a restore from us.
     One that is under way or heard stays as it is; one that was withdrawn, or failed, is owed anew. `again`: so is
     one that was heard, because the peer has forgotten it.
     """
     detail = printable(cancellation.detail)
     manifest = NoticeManifest(
-        replication_id=replication_id,
+        kind="restore" if task is Task.RESTORE else "replication",
+        replication_id=transfer_id,
         cancel_reason=cancellation.reason.value,
         cancel_reason_detail=detail,
         caused_by_item=item_id,
@@ -141,7 +148,7 @@ def owe_notice(
     }
     row = {
         "task": Task.NOTICE,
-        "identifier": replication_id,
+        "identifier": notice_identifier(task, transfer_id),
         "remote_node": peer,
         "stage": pipelines.first(Task.NOTICE).name,
         "lease_token": 0,
@@ -150,9 +157,9 @@ def owe_notice(
     }
     if not insert_missing(session, WorkItem, [row]):
         ended = (Status.CANCELLED, Status.FAILED, *((Status.SUCCESS,) if again else ()))
-        given_up = (_is_notice_of(replication_id), WorkItem.status.in_(ended))
+        given_up = (_is_notice_of(task, transfer_id), WorkItem.status.in_(ended))
         session.execute(update(WorkItem).where(*given_up).values(**due, completed_at=None, waiting_since=None))
-    notice = Event(EventType.ITEM_CREATED, replication_id, "pending", {"task": Task.NOTICE.value}, item_id)
+    notice = Event(EventType.ITEM_CREATED, transfer_id, "pending", {"task": Task.NOTICE.value}, item_id)
     record(session, [notice], agent="runner", at=clock.now())
 
 
@@ -161,11 +168,11 @@ def withdraw_notice(session: Session, item: WorkItem, *, clock: Clock) -> None:
 
     A worker that is telling it just now loses its lease.
     """
-    if item.task != Task.REPLICATION:
+    if item.task not in TRANSFER_TASKS:
         return
     session.execute(
         update(WorkItem)
-        .where(_is_notice_of(item.identifier), WorkItem.status != Status.SUCCESS)
+        .where(_is_notice_of(Task(item.task), item.identifier), WorkItem.status != Status.SUCCESS)
         .values(
             status=Status.CANCELLED,
             lease_token=WorkItem.lease_token + 1,
@@ -180,5 +187,11 @@ def withdraw_notice(session: Session, item: WorkItem, *, clock: Clock) -> None:
     )
 
 
-def _is_notice_of(replication_id: str) -> ColumnElement[bool]:
-    return and_(WorkItem.task == Task.NOTICE, WorkItem.identifier == replication_id)
+def notice_identifier(task: Task, transfer_id: str) -> str:
+    """What the item is called that tells of a transfer's end. Whoever makes a restore transfer chooses its id: it
+    may be that of a replication."""
+    return transfer_id if task is Task.REPLICATION else f"{task.value}:{transfer_id}"
+
+
+def _is_notice_of(task: Task, transfer_id: str) -> ColumnElement[bool]:
+    return and_(WorkItem.task == Task.NOTICE, WorkItem.identifier == notice_identifier(task, transfer_id))

@@ -111,6 +111,11 @@ class BagManifest(Manifest):
         """Whether all that is left to do can be done without the staged bytes."""
         return self.receipt is not None
 
+    @property
+    def is_evidence(self) -> bool:
+        """Whether a staged bag is to be kept for a person to look at, if the item does not succeed."""
+        return True
+
     def forget_staged(self) -> None:
         """What was staged is gone: what was learned from it must be learned again."""
         self.staged = None

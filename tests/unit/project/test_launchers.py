@@ -25,6 +25,7 @@ LAUNCHERS = {
     "dpn_glacier_restore_init": "[-P][-m][dpn.cli.main][worker][glacier-restore-init]",
     "dpn_s3_retriever": "[-P][-m][dpn.cli.main][worker][s3-retriever]",
     "dpn_fixity_checker": "[-P][-m][dpn.cli.main][worker][fixity-checker]",
+    "dpn_restore_deliver": "[-P][-m][dpn.cli.main][worker][restore-deliver]",
     "services": "[-P][-m][tools.services]",
     "demo": "[-P][-m][dpn.cli.demo]",
     "test": "[-P][-m][pytest]",

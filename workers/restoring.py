@@ -1,0 +1,71 @@
+"""The way of our copy to a node that asks for it, as far as it is that of a fixity check: what a restore adds.
+
+A node learns at once that it will get the bag: it may take days to come back from cold storage. What is handed on
+was read whole and found good; that counts as a check of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from dpn.audit.trail import EventType
+from dpn.errors import ServiceUnavailable
+from dpn.work.outcomes import CancelReason, Fail, Outcome, TransferCancellation
+from models.manifests import RestoreManifest
+from workers.owners import Owners, Unwanted, require_wanted
+from workers.stage import Job, Stage
+
+NOT_GOOD = "our copy of this bag did not pass its fixity check: ask another node"
+
+
+@dataclass(frozen=True)
+class AcceptingStage:
+    """restore-init: tells the requester that it will get the bag, then does what `reading` does."""
+
+    owners: Owners
+    reading: Stage
+    name: str = "restore-init"
+
+    def run(self, job: Job[RestoreManifest]) -> Outcome:
+        try:
+            self._accept(job)
+        except Unwanted as unwanted:
+            return unwanted.outcome
+        except ServiceUnavailable:
+            if not job.manifest.accepted:
+                raise
+            # What is being restored from cold storage stays readable for some days only: it does not wait.
+        return self.reading.run(job)
+
+    def _accept(self, job: Job[RestoreManifest]) -> None:
+        manifest = job.manifest
+        requester = self.owners.of(job.claim.remote_node)
+        record = requester.restore(job.claim.identifier)
+        require_wanted(record, manifest.transfer, manifest.link)
+        if not record.accepted:
+            job.fence()
+            record = requester.put_restore(record.change(accepted=True))
+            require_wanted(record, manifest.transfer, manifest.link)
+        if not manifest.accepted:
+            manifest.accepted = True
+            job.add_event(
+                EventType.PEER_INFORMED, record.bag, "success", peer=requester.peer, restore=record.key[0]
+            )
+            job.save(f"{requester.peer} knows that it will get the bag")
+
+
+@dataclass(frozen=True)
+class JudgingStage:
+    """check: judges our copy as `reading` does; a bad one is not handed on, and the requester hears of it."""
+
+    reading: Stage
+    name: str = "check"
+
+    def run(self, job: Job[RestoreManifest]) -> Outcome:
+        if job.manifest.check_id is None:
+            job.manifest.check_id = str(uuid4())
+        outcome = self.reading.run(job)
+        if isinstance(outcome, Fail) and outcome.tell_owner is None:
+            return replace(outcome, tell_owner=TransferCancellation(CancelReason.OTHER, NOT_GOOD))
+        return outcome
