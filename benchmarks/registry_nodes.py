@@ -25,7 +25,7 @@ from dpn.cli.demo.toml_text import to_toml
 from dpn.clock import SystemClock
 from dpn.database import open_engine, open_sessions, upgrade
 from dpn.registry import tokens
-from dpn.registry.catalogue import BAGS, DIGESTS, TRANSFERS
+from dpn.registry.catalogue import BAGS, DIGESTS, TRANSFERS, totals
 from dpn.registry.catalogue.kinds import REPLICAS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,6 +175,8 @@ def fill(
         flags = (stored, stored, cancelled, reason, None)
         rows.append((uuid, from_node, to_node, bag, "sha256", None, value, "rsync", link, *flags, at, at))
     _load(engine, TRANSFERS.table, rows)
+    with open_sessions(engine).begin() as session:
+        totals.recount(session)
     engine.dispose()
 
 

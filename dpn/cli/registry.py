@@ -127,7 +127,7 @@ def recount_lists(context: typer.Context, config: ConfigOption = None) -> None:
         with node.sessions.begin() as session:
             wrong = totals.recount(session)
         node.log.info("registry recounted", corrected=wrong)
-    table = Table("records", "totals corrected")
+    table = Table("records", "totals corrected", box=None)
     for kind, number in wrong.items():
         table.add_row(kind, str(number))
     Console().print(table)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions
@@ -554,6 +554,19 @@ def test_what_was_set_aside_is_listed_with_its_reason(north: CommandLine, regist
     bounded = north("registry", "aside", "--json", "--limit", "1")
     assert len(lines_of(bounded.stdout)) == 1
     assert b"dpn: 1 of 3: --limit shows more" in bounded.stderr
+
+
+# -- what lists hold ---------------------------------------------------------------------------------------------
+
+
+def test_a_recount_says_what_it_corrected(north: CommandLine, registry: Registry) -> None:
+    put_all(registry.sessions, one_of_each())
+    with registry.sessions.begin() as session:
+        session.execute(delete(TRANSFERS.table))
+    done = north("registry", "recount")
+    assert done.returncode == 0, done.stderr
+    corrected = dict(line.split()[-2:] for line in done.stdout.decode().splitlines()[1:])
+    assert (corrected["replicate"], corrected["bag"]) == ("1", "0")
 
 
 # -- how much memory it takes ------------------------------------------------------------------------------------
