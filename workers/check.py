@@ -2,7 +2,8 @@
 
 Good is a copy that is a valid bag, byte for byte what was stored, whose tag manifest has the registered digest. A
 store that is away and a disk that cannot be read are no verdict. The verdict is saved before it is told: whatever
-dies, it is the one that is recorded, however often this runs.
+dies, it is the one that is recorded, however often this runs. Where repairs are wanted, the transaction that
+records a bad one opens its repair.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from dpn.audit.trail import EventType
 from dpn.bags import Profile
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import TransientError
 from dpn.fixity import copies as our_copies
+from dpn.fixity.repairs import Repairs, find_repair, was_repaired_in_vain
 from dpn.registry.catalogue import DIGESTS, FIXITY_CHECKS, add_fixity_check, find
 from dpn.registry.records import FixityCheckRecord
 from dpn.registry.rules import Caller, Refused
@@ -38,7 +42,7 @@ ALGORITHM = "sha256"
 
 @dataclass(frozen=True)
 class CheckStage:
-    """See the module's docstring. `node` is ours."""
+    """See the module's docstring. `node` is ours. Without `repairs`, a person has to ask for them."""
 
     node: str
     sessions: Sessions
@@ -48,6 +52,7 @@ class CheckStage:
     validation: ValidationSettings
     settings: FixitySettings
     clock: Clock
+    repairs: Repairs | None = None
     name: str = "check"
 
     def run(self, job: Job[CheckManifest]) -> Outcome:
@@ -120,7 +125,7 @@ class CheckStage:
         good, now = manifest.found is None, self.clock.now()
         began_at = manifest.began_at or now
         check = FixityCheckRecord(
-            fixity_check_id=manifest.check_id or job.claim.identifier,
+            fixity_check_id=_check_id(job),
             bag=copied.bag,
             node=self.node,
             success=good,
@@ -134,11 +139,20 @@ class CheckStage:
                 present = find(session, FIXITY_CHECKS, *check.key)
                 if decision.status != HTTPStatus.CONFLICT or not _says_the_same(present, check):
                     return self._refused(job, "; ".join(decision.messages))
+            elif manifest.found is not None:
+                self._open_repair(session, job, manifest.found, began_at)
             our_copies.checked(session, copied.bag, good=good, at=began_at, every_days=self.settings.every_days)
         self._add_event(job, began_at)
         manifest.recorded = True
         job.save("recorded: " + (manifest.found or "our copy is good"))
         return None
+
+    def _open_repair(self, session: Session, job: Job[CheckManifest], found: str, began_at: datetime) -> None:
+        """Opens the repair of a copy that just went on record as bad, where one is wanted and may help."""
+        manifest, copied = job.manifest, job.manifest.copied
+        if self.repairs is None or _is_as_stored(manifest) or was_repaired_in_vain(session, copied.bag):
+            return
+        self.repairs.open(session, copied, check_id=_check_id(job), found=found, found_at=began_at)
 
     def _refused(self, job: Job[CheckManifest], why: str) -> Fail:
         manifest = job.manifest
@@ -154,7 +168,7 @@ class CheckStage:
             EventType.FIXITY_CHECK,
             copied.bag,
             "success" if manifest.found is None else "failure",
-            fixity_check=manifest.check_id or job.claim.identifier,
+            fixity_check=_check_id(job),
             url=copied.receipt.url,
             read="in place" if manifest.in_place else "retrieved" if manifest.staged else "not at all",
             began_at=began_at.isoformat(),
@@ -174,10 +188,15 @@ class CheckStage:
     def _bad(self, job: Job[CheckManifest]) -> Outcome:
         manifest, copied = job.manifest, job.manifest.copied
         kept = self._put_aside(job)
-        return Fail(
+        bad = (
             f"our copy of bag {copied.bag} at {copied.receipt.url} is bad: {manifest.found}. {kept}It is recorded "
-            "(success=false). Bring a good copy from another node before anything is done to this one"
+            "(success=false)."
         )
+        with reading(self.sessions) as session:
+            repair, in_vain = find_repair(session, _check_id(job)), was_repaired_in_vain(session, copied.bag)
+        if repair is not None:
+            return Fail(f"{bad} Repair: item {repair.id}", needs_attention=False)
+        return Fail(f"{bad} {_advice(manifest, in_vain)}")
 
     def _put_aside(self, job: Job[CheckManifest]) -> str:
         """Moves a bad copy that was retrieved to quarantine; says where it is. Safe to repeat."""
@@ -196,6 +215,28 @@ class CheckStage:
                 )
             return f"What was retrieved is kept in quarantine: {kept} on volume {staged.volume}. "
         return ""
+
+
+def _check_id(job: Job[CheckManifest]) -> str:
+    """The id of its FixityCheck record."""
+    return job.manifest.check_id or job.claim.identifier
+
+
+def _is_as_stored(manifest: CheckManifest) -> bool:
+    """Whether the copy's bytes are those that were stored: then another node's would be no better."""
+    judged = manifest.validation
+    return judged is not None and judged.sha256 == manifest.copied.sha256
+
+
+def _advice(manifest: CheckManifest, in_vain: int | None) -> str:
+    """What a person has to do about a bad copy that nothing is done about by itself."""
+    if _is_as_stored(manifest):
+        return "No other copy would be better: look at settings.validation, and at the registry's digest of it"
+    if in_vain is not None:
+        return f"Item {in_vain} had repaired it: look at the store. Then `dpn fixity repair {manifest.copied.bag}`"
+    return (
+        f"Nothing was done to it. To have another node's take its place: `dpn fixity repair {manifest.copied.bag}`"
+    )
 
 
 def _differences(copied: CopyFacts, judged: ValidationResult, registered: str | None) -> list[str]:

@@ -18,12 +18,16 @@ from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.lifecycle import Policy
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
+from models.work import Task
 from workers.pipelines import (
+    ASK,
     CHECK,
     COPY,
     DELIVER,
+    FETCH,
     INGEST_RECORD,
     INGEST_STORE,
+    JUDGE,
     PACKAGE,
     PIPELINES,
     RESTORE_CHECK,
@@ -31,6 +35,7 @@ from workers.pipelines import (
     RESTORE_READY,
     RESTORE_RETRIEVE,
     RETRIEVE,
+    SETTLE,
     STORE,
     TELL,
     VALIDATE,
@@ -46,7 +51,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 READING = {RESTORE_INIT, RETRIEVE, CHECK, RESTORE_READY, RESTORE_RETRIEVE, RESTORE_CHECK}
-NEED_STORE = {STORE, INGEST_STORE, *READING}
+NEED_STORE = {STORE, INGEST_STORE, *READING, ASK, FETCH, JUDGE, SETTLE}
 WORKERS = tuple(dict.fromkeys(spec.worker for spec in PIPELINES.all_specs()))
 """What there is to start: one worker may run stages of several pipelines."""
 
@@ -233,6 +238,10 @@ def _stage(
         from workers.our_copy import OurCopies
 
         return _reading_stage(spec, node, owners, OurCopies(store, settings.store, breakers), staging)
+    if spec.task is Task.RECOVERY and store is not None:
+        from dpn.cli.recovery_stages import recovery_stage
+
+        return recovery_stage(spec, node, staging, store, breakers)
     if spec == DELIVER:
         return _deliver(node, owners, staging)
     from workers.tell import TellStage
@@ -255,6 +264,7 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
 
         return RetrieveStage(copies, staging, settings.fixity, node.clock)
     from dpn.bags import load_profile
+    from dpn.fixity.repairs import Repairs
     from workers.check import CheckStage
 
     check = CheckStage(
@@ -266,6 +276,7 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
         settings.validation,
         settings.fixity,
         node.clock,
+        Repairs(PIPELINES, node.clock) if settings.recovery.repair else None,
     )
     return check if spec == CHECK else JudgingStage(check)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -30,6 +30,7 @@ from dpn.fixity.schedule import (
 from dpn.settings import FixitySettings
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
+from dpn.work.transitions import announce
 from models.manifests import CheckManifest, CopyFacts
 from models.preservation import FixityHour, StoredCopy
 from models.work import Status, Task, WorkItem
@@ -70,6 +71,53 @@ def begin_checks(
         _make_items(session, [copy.bag for copy in chosen], agent, pipelines, clock, now)
         _count(session, Load(len(chosen), sum(copy.size for copy in chosen)), now)
     return len(chosen)
+
+
+def begin_check(
+    session: Session,
+    bag: str,
+    *,
+    identifier: str,
+    note: str,
+    agent: str,
+    pipelines: Pipelines,
+    clock: Clock,
+    now: datetime,
+) -> int | None:
+    """Makes the item of a check of one copy, begun at once and whatever the pace; answers its id, none without a
+    copy of ours. Done again with the same identifier, it makes nothing. What it reads counts for the limits.
+    """
+    made = session.scalar(select(WorkItem.id).where(_is_check(identifier)))
+    copy = session.get(StoredCopy, bag, with_for_update=True)
+    if made is not None or copy is None:
+        return made
+    row = new_item(
+        task=Task.FIXITY,
+        identifier=identifier,
+        remote_node=None,
+        note=note,
+        manifest=_manifest(copy),
+        pipelines=pipelines,
+        clock=clock,
+        now=now,
+    )
+    insert_missing(session, WorkItem, [row])
+    item_id = session.scalars(select(WorkItem.id).where(_is_check(identifier))).one()
+    copy.begun_at, copy.check_item = now, item_id
+    _count(session, Load(1, copy.size), now)
+    announce(session, item_id, pipelines.first(Task.FIXITY).topic, now)
+    detail = {"task": Task.FIXITY.value, "bag": bag, "because": note}
+    record(session, [Event(EventType.ITEM_CREATED, bag, "pending", detail, item_id)], agent=agent, at=now)
+    return item_id
+
+
+def running_check(session: Session, bag: str) -> int | None:
+    """The item of the check of our copy that is under way, if one is."""
+    return session.scalar(
+        select(WorkItem.id)
+        .join(StoredCopy, StoredCopy.check_item == WorkItem.id)
+        .where(StoredCopy.bag == bag, WorkItem.status.in_((Status.PENDING, Status.RUNNING)))
+    )
 
 
 def demand(session: Session) -> list[DueDay]:
@@ -133,6 +181,10 @@ def _due_copies(session: Session, settings: FixitySettings, limits: Limits, now:
     if limits.largest_copy is not None:
         statement = statement.where(StoredCopy.size <= limits.largest_copy)
     return [DueCopy(bag, size, due_at) for bag, size, due_at in session.execute(statement)]
+
+
+def _is_check(identifier: str) -> ColumnElement[bool]:
+    return and_(WorkItem.task == Task.FIXITY, WorkItem.identifier == identifier)
 
 
 def _make_items(

@@ -38,10 +38,12 @@ class RecoveryManifest(BagManifest):
     only_node: str | None = None
     """A drill's: the node that is tried; no other one is asked."""
     found_at: datetime | None = None
-    """A repair's: when the reading began that found it. What lies there since a later time is not what was read."""
+    """A repair's: when the reading began that found it. What lies there since later was not read."""
     asked: list[AskedNode] = Field(default_factory=list)
     retries: int = 0
     """How often an operator had the item tried again: each time, those that gave nothing may be asked anew."""
+    replacing: bool = False
+    """A repair's: whether our copy may have been replaced already, by a worker that died before saying so."""
     good_again: bool = False
     """A repair's: whether our copy was good by itself when it was to be replaced, and was left as it is."""
     kept_version: str | None = None

@@ -53,9 +53,11 @@ FOUNDATIONS: dict[str, set[str]] = {
 STAGES = {
     "workers.copy", "workers.validate", "workers.store", "workers.package", "workers.ingest_store",
     "workers.ingest_record", "workers.restore_init", "workers.retrieve", "workers.check", "workers.tell",
+    "workers.ask", "workers.fetch", "workers.judge_recovered", "workers.settle",
 }  # fmt: skip
 SHARED_BY_STAGES = {
     "workers.stage", "workers.owners", "workers.storing", "workers.judging", "workers.our_copy",
+    "workers.recovering",
 }  # fmt: skip
 """The contract that stages fulfil, how they speak with other nodes, how they store, read or judge a bag."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import workers.judging
+import dpn.bags.verdict
 from dpn.registry.wire import utc_second
 from dpn.staging import Staging
 from dpn.work.items import retry_item
@@ -76,7 +76,7 @@ def test_whatever_happens_to_a_copy_is_found_and_recorded(north: Checker, how: s
     assert MISFORTUNES[how] in item.note
     assert BAG in item.note
     assert north.receipt.url in item.note
-    assert "Bring a good copy from another node" in item.note
+    assert f"`dpn fixity repair {BAG}`" in item.note
     (event,) = north.events(item.id)
     assert event.outcome == "failure"
     assert event.detail["found"] in item.note
@@ -112,14 +112,15 @@ def test_a_bag_that_the_profile_no_longer_takes_is_told_apart_from_rot(
     make: MakeChecker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     north = make()
-    validate = workers.judging.validate
+    validate = dpn.bags.verdict.validate
 
     def strict(path: Path, **options: Any) -> Any:
         return replace(validate(path, **options), valid=False)
 
-    monkeypatch.setattr(workers.judging, "validate", strict)
+    monkeypatch.setattr(dpn.bags.verdict, "validate", strict)
     item = north.check()
     assert "its bytes are those that were stored" in item.note
+    assert "No other copy would be better" in item.note
     assert [check.success for check in north.records()] == [False]
 
 
@@ -131,7 +132,7 @@ class TestNoVerdict:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
         with monkeypatch.context() as patch:
-            patch.setattr(workers.judging, "validate", broken)
+            patch.setattr(dpn.bags.verdict, "validate", broken)
             item = north.check()
         assert (item.status, item.stage, item.attempts) == ("pending", "check", 1)
         assert north.records() == []

@@ -26,6 +26,7 @@ LAUNCHERS = {
     "dpn_s3_retriever": "[-P][-m][dpn.cli.main][worker][s3-retriever]",
     "dpn_fixity_checker": "[-P][-m][dpn.cli.main][worker][fixity-checker]",
     "dpn_restore_deliver": "[-P][-m][dpn.cli.main][worker][restore-deliver]",
+    "dpn_recovery": "[-P][-m][dpn.cli.main][worker][recovery]",
     "services": "[-P][-m][tools.services]",
     "demo": "[-P][-m][dpn.cli.demo]",
     "test": "[-P][-m][pytest]",

@@ -1,0 +1,41 @@
+"""Puts together the stages that get a good copy of a bag from another node: those of the worker `recovery`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dpn.fixity.repairs import Repairs
+from workers.pipelines import ASK, FETCH, JUDGE, PIPELINES
+
+if TYPE_CHECKING:
+    from dpn.cli.node import Node
+    from dpn.staging import Staging
+    from dpn.storage import Store
+    from dpn.work.breakers import Breakers
+    from dpn.work.pipeline import StageSpec
+    from workers.stage import Stage
+
+
+def recovery_stage(spec: StageSpec, node: Node, staging: Staging, store: Store, breakers: Breakers) -> Stage:
+    """The stage of a recovery that `spec` names."""
+    from dpn.bags import load_profile
+    from workers.ask import AskStage
+    from workers.fetch import FetchStage
+    from workers.judge_recovered import JudgeStage
+    from workers.our_copy import OurCopies
+    from workers.recovering import Requests
+    from workers.settle import SettleStage
+
+    settings = node.settings
+    peers = frozenset(settings.peers)
+    requests = Requests(node.namespace, peers, settings.recovery, node.sessions, node.clock)
+    if spec == ASK:
+        return AskStage(requests, settings.work.verdict_poll_seconds)
+    if spec == FETCH:
+        return FetchStage(requests, settings.peers, staging, settings.transfer, breakers)
+    if spec == JUDGE:
+        profile = load_profile(settings.validation.profile)
+        return JudgeStage(requests, staging, profile, settings.validation)
+    copies = OurCopies(store, settings.store, breakers)
+    repairs = Repairs(PIPELINES, node.clock)
+    return SettleStage(requests, copies, staging, node.sessions, settings.fixity, repairs, node.clock)

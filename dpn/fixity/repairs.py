@@ -1,0 +1,167 @@
+"""Opens repairs: work items that bring a good copy from another node and put it in the place of a bad one of ours.
+
+One repair a check that found our copy bad, however often it is asked for. It sees to what the check found, so the
+check's own item no longer calls for attention.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy.orm import Session
+
+from dpn.audit.trail import Event, EventType, record
+from dpn.clock import Clock
+from dpn.database import insert_missing
+from dpn.fixity.beginning import begin_check
+from dpn.registry.catalogue import DIGESTS, find
+from dpn.work.items import new_item
+from dpn.work.pipeline import Pipelines
+from dpn.work.transitions import announce
+from models.manifests import CopyFacts, RecoveryManifest
+from models.preservation import StoredCopy
+from models.work import Status, Task, WorkItem
+
+ALGORITHM = "sha256"
+OPEN = (Status.PENDING, Status.RUNNING)
+PAGE = 200
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Where a check that has found our copy bad opens the repair."""
+
+    pipelines: Pipelines
+    clock: Clock
+
+    def open(self, session: Session, bad: CopyFacts, *, check_id: str, found: str, found_at: datetime) -> int:
+        """See `open_repair`."""
+        return open_repair(
+            session,
+            bad,
+            check_id=check_id,
+            found=found,
+            found_at=found_at,
+            agent="fixity check",
+            pipelines=self.pipelines,
+            clock=self.clock,
+        )
+
+    def check_again(self, session: Session, bag: str, repair: str, repair_item: int, now: datetime) -> int:
+        """Has what a repair put into the store checked at once; the same item however often it is asked."""
+        item_id = begin_check(
+            session,
+            bag,
+            identifier=check_after(repair),
+            note=f"checked again: item {repair_item} has repaired our copy",
+            agent=f"repair {repair}",
+            pipelines=self.pipelines,
+            clock=self.clock,
+            now=now,
+        )
+        if item_id is None:
+            raise ValueError(f"no copy of bag {bag} is in our books")
+        return item_id
+
+
+def open_repair(
+    session: Session,
+    bad: CopyFacts,
+    *,
+    check_id: str,
+    found: str,
+    found_at: datetime,
+    agent: str,
+    pipelines: Pipelines,
+    clock: Clock,
+) -> int:
+    """Makes the item that mends the copy that this check has found bad; answers its id. Done again, the same one.
+
+    Nothing but `bad`, as it was when the reading began at `found_at`, will ever be replaced.
+    """
+    made = find_repair(session, check_id)
+    if made is not None:
+        return made.id
+    digest = find(session, DIGESTS, bad.bag, ALGORITHM)
+    manifest = RecoveryManifest(
+        bag=bad.bag,
+        size=bad.size,
+        tag_manifest_sha256=bad.tag_manifest_sha256 if digest is None else digest.value.lower(),
+        purpose="repair",
+        bad=bad,
+        found=found,
+        found_at=found_at,
+    )
+    row = new_item(
+        task=Task.RECOVERY,
+        identifier=check_id,
+        remote_node=None,
+        note=f"our copy is bad: {found}",
+        manifest=manifest.model_dump(mode="json"),
+        pipelines=pipelines,
+        clock=clock,
+    )
+    insert_missing(session, WorkItem, [row])
+    item_id = session.scalars(select(WorkItem.id).where(_is(Task.RECOVERY, check_id))).one()
+    now = clock.now()
+    announce(session, item_id, pipelines.first(Task.RECOVERY).topic, now)
+    detail = {"task": Task.RECOVERY.value, "bag": bad.bag, "fixity_check": check_id, "found": found}
+    events = [Event(EventType.ITEM_CREATED, bad.bag, "pending", detail, item_id)]
+    events += _take_over(session, check_id, item_id)
+    record(session, events, agent=agent, at=now)
+    return item_id
+
+
+def find_repair(session: Session, check_id: str) -> WorkItem | None:
+    """The repair of what this check has found."""
+    return session.scalar(select(WorkItem).where(_is(Task.RECOVERY, check_id)))
+
+
+def open_repair_of(session: Session, bag: str) -> WorkItem | None:
+    """The repair of our copy of this bag that is under way, if one is. There are never many at once."""
+    after = 0
+    while True:
+        page = session.scalars(
+            select(WorkItem)
+            .where(WorkItem.task == Task.RECOVERY, WorkItem.status.in_(OPEN), WorkItem.id > after)
+            .order_by(WorkItem.id)
+            .limit(PAGE)
+        ).all()
+        for item in page:
+            if isinstance(item.manifest, dict) and item.manifest.get("bag") == bag and item.manifest.get("bad"):
+                return item
+        if len(page) < PAGE:
+            return None
+        after = page[-1].id
+
+
+def was_repaired_in_vain(session: Session, bag: str) -> int | None:
+    """The repair that put our copy there, unless it was found good since: another one would end no better."""
+    return session.scalar(
+        select(WorkItem.id)
+        .join(StoredCopy, StoredCopy.item_id == WorkItem.id)
+        .where(StoredCopy.bag == bag, StoredCopy.outcome != "good", WorkItem.task == Task.RECOVERY)
+    )
+
+
+def check_after(check_id: str) -> str:
+    """The id of the check that follows the repair of what another check has found: always the same."""
+    return str(UUID(bytes=hashlib.sha256(f"after the repair of {check_id}".encode()).digest()[:16], version=4))
+
+
+def _take_over(session: Session, check_id: str, item_id: int) -> list[Event]:
+    """The check's item has ended badly; from now on the repair calls for attention where that is needed."""
+    check = session.scalar(select(WorkItem).where(_is(Task.FIXITY, check_id)).with_for_update())
+    if check is None or not check.needs_attention or not Status(check.status).is_final:
+        return []
+    check.needs_attention = False
+    detail = {"reason": f"repair: item {item_id}"}
+    return [Event(EventType.OPERATOR_ACKNOWLEDGE, check.identifier, check.status, detail, check.id)]
+
+
+def _is(task: Task, identifier: str) -> ColumnElement[bool]:
+    return and_(WorkItem.task == task, WorkItem.identifier == identifier)
