@@ -32,6 +32,7 @@ COMMANDS = {
     "ingest": "dpn.cli.ingest:app",
     "member": "dpn.cli.member:app",
     "fixity": "dpn.cli.fixity:app",
+    "restore": "dpn.cli.restore.commands:app",
     "items": "dpn.cli.items:list_all",
     "item": "dpn.cli.items:item_app",
 }

@@ -8,7 +8,17 @@ from dpn.restoration.choosing import candidates
 from dpn.restoration.errors import NotOffered, RequestRefused
 from dpn.restoration.landing import Busy, Landing, Occupied
 from dpn.restoration.receiving import Judged, judge_received, receive
-from dpn.restoration.requests import finish, give_up, open_request, open_requests, request_of
+from dpn.restoration.requests import (
+    finish,
+    give_up,
+    items_asking,
+    open_request,
+    open_requests,
+    our_requests,
+    request_of,
+    state,
+    why_cancelled,
+)
 
 __all__ = [
     "Busy",
@@ -20,9 +30,13 @@ __all__ = [
     "candidates",
     "finish",
     "give_up",
+    "items_asking",
     "judge_received",
     "open_request",
     "open_requests",
+    "our_requests",
     "receive",
     "request_of",
+    "state",
+    "why_cancelled",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, or_, select
 from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue import BAGS, RESTORES, add_restore, find, put_restore
@@ -12,8 +14,13 @@ from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Caller, CancelReason, Decision, Refused
 from dpn.registry.wire import utc_second
 from dpn.restoration.errors import RequestRefused
+from models.work import Status, Task, WorkItem
 
 PROTOCOL = "rsync"
+ROWS_AT_ONCE = 500
+IDS_AT_ONCE = 50
+
+RequestState = Literal["requested", "accepted", "staged", "finished", "cancelled"]
 
 
 def open_request(
@@ -65,6 +72,50 @@ def open_requests(session: Session, bag: str, *, us: str, lock: bool = False) ->
     return [RESTORES.read(row) for row in session.execute(statement).mappings()]
 
 
+def our_requests(session: Session, *, us: str) -> Iterator[RestoreRecord]:
+    """All our requests, those that changed last at the end."""
+    columns = RESTORES.table.c
+    statement = (
+        select(RESTORES.table).where(columns.to_node == us).order_by(columns.updated_at, columns.restore_id)
+    )
+    for row in session.execute(statement.execution_options(yield_per=ROWS_AT_ONCE)).mappings():
+        yield RESTORES.read(row)
+
+
+def state(record: RestoreRecord) -> RequestState:
+    """How far a request has come, in one word (see dpn.registry.rules.restores)."""
+    if record.cancelled:
+        return "cancelled"
+    if record.finished:
+        return "finished"
+    if record.link is not None:
+        return "staged"
+    return "accepted" if record.accepted else "requested"
+
+
+def items_asking(session: Session, restore_ids: Collection[str]) -> dict[str, int]:
+    """The items that made these requests, where one did that has not ended: it moves them on by itself."""
+    asking: dict[str, int] = {}
+    text = cast(WorkItem.manifest, Text)
+    wanted = list(restore_ids)
+    for start in range(0, len(wanted), IDS_AT_ONCE):
+        batch = wanted[start : start + IDS_AT_ONCE]
+        statement = select(WorkItem.id, text).where(
+            WorkItem.task == Task.RECOVERY,
+            WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
+            or_(*(text.contains(restore_id) for restore_id in batch)),
+        )
+        for item, manifest in session.execute(statement):
+            asking.update({restore_id: item for restore_id in batch if restore_id in manifest})
+    return asking
+
+
+def why_cancelled(record: RestoreRecord) -> str:
+    """The reason of a cancelled request, in words."""
+    given = (record.cancel_reason, record.cancel_reason_detail)
+    return ": ".join(part for part in given if part) or "no reason given"
+
+
 def finish(session: Session, restore_id: str, *, us: str, now: datetime) -> RestoreRecord:
     """Says that we have the bag: the node that gave it may clear it away. Safe to repeat.
 
@@ -73,7 +124,7 @@ def finish(session: Session, restore_id: str, *, us: str, now: datetime) -> Rest
     current = _ours(session, restore_id, us)
     if current.cancelled:
         raise RequestRefused(
-            f"request {restore_id} was cancelled ({_reason(current)}): it cannot be finished. The bag that came "
+            f"request {restore_id} was cancelled ({why_cancelled(current)}): it cannot be finished. What came "
             f"may be kept; {current.from_node} is not told of it"
         )
     proposed = current.change(finished=True)
@@ -115,13 +166,6 @@ def _ours(session: Session, restore_id: str, us: str) -> RestoreRecord:
             f"restore transfer {restore_id} is {current.to_node}'s, not ours: {current.to_node} moves it on"
         )
     return current
-
-
-def _reason(record: RestoreRecord) -> str:
-    return (
-        ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
-        or "no reason given"
-    )
 
 
 def _accepted(decision: Decision[RestoreRecord], what: str, remedy: str) -> RestoreRecord:

@@ -1,0 +1,173 @@
+"""Brings a bag into a folder of the operator's, from where another node offers it or from our own store.
+
+It is read and judged as a whole before it appears there. Whatever stops this, the same command goes on with what
+came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpn.audit.trail import Event, EventType, record
+from dpn.bags import load_profile, unpack
+from dpn.cancellation import Cancellation
+from dpn.cli.bag import progress_bar
+from dpn.cli.node import Node, operator
+from dpn.database import reading
+from dpn.errors import DpnError, Misconfigured
+from dpn.registry.catalogue import BAGS, DIGESTS, find
+from dpn.registry.records import BagRecord, RestoreRecord
+from dpn.restoration import Judged, Landing, Occupied, judge_received, receive
+from models.manifests import ValidationResult
+
+ALGORITHM = "sha256"
+
+
+class NotBrought(DpnError):
+    """The bag is not here, and the text says why and what to do; `state` is one word for it."""
+
+    def __init__(self, state: str, why: str) -> None:
+        super().__init__(why)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A bag that lies where it was asked for, read as a whole and found to be the registered one."""
+
+    path: Path
+    validation: ValidationResult
+    was_there: bool
+
+
+@dataclass(frozen=True)
+class Bringing:
+    """What is the same wherever the bag comes from. `shown`: whether a terminal shows how far it is."""
+
+    node: Node
+    bag: BagRecord
+    digest: str | None
+    landing: Landing
+    cancellation: Cancellation
+    shown: bool
+
+    def already_there(self) -> Brought | None:
+        """The bag, if it lies there from an earlier time. Raises Occupied if something else does."""
+        if not self.landing.is_taken():
+            return None
+        judged = self._judge(self.landing.target)
+        if judged.problems:
+            raise Occupied(
+                f"{self.landing.target} is there, and it is not bag {self.bag.uuid} as it is registered: "
+                f"{'; '.join(judged.problems)}. Move it away or choose another folder; nothing was overwritten"
+            )
+        if self.landing.scratch.exists():
+            with self.landing.held():
+                self.landing.discard()
+        return Brought(self.landing.target, judged.validation, was_there=True)
+
+    def bring(self, source: str, get: Callable[[Path, int, Callable[[int], None]], dict[str, Any]]) -> Brought:
+        """Has `get` write the bag's tar to a path (with the descriptor that keeps others out, and who hears how
+        far it is), judges it and gives it its name. What `get` answers goes into the audit trail.
+
+        Raises NotBrought, Occupied, Busy, NoSpace and what `get` does.
+        """
+        place = self.landing
+        with place.held() as lock:
+            place.require_room(self.bag.size)
+            with self._bar("fetching") as progress:
+                told = get(place.tar, lock, progress)
+            self.note(EventType.TRANSFER, "success", source=source, **told)
+            judged = self._judge(place.tar)
+            self.note(
+                EventType.VALIDATION,
+                "failure" if judged.problems else "success",
+                source=source,
+                problems=list(judged.problems),
+                validation=judged.validation.model_dump(mode="json"),
+            )
+            if judged.problems:
+                raise NotBrought("bad", self._bad(source, place.tar, judged))
+            if place.unpacked:
+                self._unpack()
+            return Brought(place.publish(), judged.validation, was_there=False)
+
+    def _unpack(self) -> None:
+        """Unpacks what was judged, and judges what lies there then."""
+        place = self.landing
+        place.discard_unpacked()
+        with self._bar("unpacking") as progress:
+            folder = unpack(place.tar, place.scratch, cancellation=self.cancellation, progress=progress)
+        judged = self._judge(folder)
+        if judged.problems:
+            raise NotBrought(
+                "bad",
+                f"the bag was unpacked into {folder} and is not whole there: {'; '.join(judged.problems)}. Look "
+                "at that disk; the same command begins the unpacking anew",
+            )
+
+    def _judge(self, path: Path) -> Judged:
+        settings = self.node.settings
+        return judge_received(
+            path,
+            bag=self.bag.uuid,
+            size=self.bag.size if settings.transfer.size_mismatch == "reject" else None,
+            tag_manifest_sha256=self.digest,
+            profile=load_profile(settings.validation.profile),
+            validation=settings.validation,
+            cancellation=self.cancellation,
+        )
+
+    def _bad(self, source: str, tar: Path, judged: Judged) -> str:
+        return (
+            f"what came from {source} is not bag {self.bag.uuid} as it is registered, or not whole: "
+            f"{'; '.join(judged.problems)}. It is kept as {tar}, to be looked at; ask another node: "
+            f"dpn restore request {self.bag.uuid} --from NODE"
+        )
+
+    def note(self, event_type: EventType, outcome: str, **detail: Any) -> None:
+        """Adds to the audit trail of the bag."""
+        with self.node.sessions.begin() as session:
+            event = Event(event_type, self.bag.uuid, outcome, {"into": str(self.landing.folder), **detail})
+            record(session, [event], agent=operator(), at=self.node.clock.now())
+
+    @contextmanager
+    def _bar(self, what: str) -> Iterator[Callable[[int], None]]:
+        with progress_bar(what, self.bag.size, shown=self.shown) as bar:
+            yield lambda done: None if bar is None else bar(done, 0)
+
+
+def registered(node: Node, bag: str) -> tuple[BagRecord, str | None]:
+    """The bag as our registry knows it, and the digest of its tag manifest. Raises Misconfigured."""
+    with reading(node.sessions) as session:
+        known, digest = find(session, BAGS, bag), find(session, DIGESTS, bag, ALGORITHM)
+    if known is None:
+        raise Misconfigured(f"{bag}: our registry knows neither a request nor a bag of this id: `dpn sync` first")
+    return known, None if digest is None else digest.value
+
+
+def from_node(bringing: Bringing, request: RestoreRecord) -> Brought:
+    """The bag from where the node that was asked offers it. Raises what `Bringing.bring` and `receive` do."""
+    settings = bringing.node.settings
+    peer = settings.peers.get(request.from_node)
+    if peer is None:
+        raise Misconfigured(f"no [peers.{request.from_node}] in {bringing.node.config}: add it")
+
+    def get(tar: Path, lock: int, progress: Callable[[int], None]) -> dict[str, Any]:
+        got = receive(
+            request,
+            tar,
+            peer=peer,
+            transfer=settings.transfer,
+            size=bringing.bag.size,
+            cancellation=bringing.cancellation,
+            progress=progress,
+            keep_open=(lock,),
+        )
+        return {"restore_id": request.restore_id, "bytes": got.bytes, "sent_bytes": got.sent_bytes}
+
+    return bringing.bring(request.from_node, get)

@@ -1,0 +1,122 @@
+"""Our own copy of a bag, straight from our store: cold ones are asked to be readable first."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dpn.audit.trail import EventType
+from dpn.cli.restore.bringing import Bringing, Brought, NotBrought
+from dpn.cli.worker import breaker_policy
+from dpn.database import reading
+from dpn.errors import Misconfigured, StoreMismatch
+from dpn.storage import ObjectReplaced, RestoreRequested, Store, StoreMissing, open_store
+from dpn.work.breakers import Breakers
+from models.manifests import CopyFacts
+from models.preservation import StoredCopy
+from workers.our_copy import OurCopies
+
+TAKES = {"Bulk": "up to 48 hours", "Standard": "up to 12 hours", "Expedited": "a few minutes"}
+"""How long a cold store takes for a restore by each tier (Amazon S3 User Guide, "Archive retrieval options")."""
+
+
+def from_store(bringing: Bringing, *, wait_seconds: float) -> Brought:
+    """The bag from our own store. A cold one is asked to make it readable.
+
+    Raises NotBrought if it cannot be read within `wait_seconds`, or is bad or missing; Misconfigured if we keep
+    none; what `Bringing.bring` does.
+    """
+    node, settings, copied = bringing.node, bringing.node.settings, _copy_of(bringing)
+    jitter = random.SystemRandom().random
+    breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
+    copies = OurCopies(open_store(settings.store, clock=node.clock), settings.store, breakers)
+
+    def get(tar: Path, _lock: int, progress: Callable[[int], None]) -> dict[str, Any]:
+        with copies.reach(copied) as store:
+            got = store.retrieve(
+                copied.key,
+                tar,
+                receipt=copied.receipt,
+                cancellation=bringing.cancellation,
+                progress=lambda done, _: progress(done),
+            )
+        return {"url": copied.receipt.url, "bytes": got.size}
+
+    try:
+        with copies.reach(copied) as store:
+            _until_readable(bringing, copied, store, wait_seconds)
+        return bringing.bring(f"our store {copied.store}", get)
+    except StoreMissing as error:
+        copies.require_mounted()
+        raise NotBrought("missing", f"our copy is not there: {error}. {_elsewhere(copied.bag)}") from error
+    except (StoreMismatch, ObjectReplaced) as error:
+        raise NotBrought("bad", f"our copy is bad: {error}. {_elsewhere(copied.bag)}") from error
+
+
+def _copy_of(bringing: Bringing) -> CopyFacts:
+    with reading(bringing.node.sessions) as session:
+        copy = session.get(StoredCopy, bringing.bag.uuid)
+        if copy is None:
+            raise Misconfigured(
+                f"we keep no copy of bag {bringing.bag.uuid}: dpn restore request {bringing.bag.uuid}"
+            )
+        return CopyFacts.model_validate({name: getattr(copy, name) for name in CopyFacts.model_fields})
+
+
+def _until_readable(bringing: Bringing, copied: CopyFacts, store: Store, wait_seconds: float) -> None:
+    """Returns once the copy can be read; asks for that, if need be. Raises NotBrought after `wait_seconds`."""
+    clock, settings = bringing.node.clock, bringing.node.settings.fixity
+    until = clock.monotonic() + wait_seconds
+    while (found := store.availability(copied.key, version_id=copied.receipt.version_id)).state != "available":
+        if found.state == "missing":
+            raise StoreMissing(found.why)
+        asked = _ask(bringing, copied, store) if found.state == "cold" else None
+        if asked is not None and asked.outcome == "already-available":
+            return  # where our clock says that this is over, the store is right
+        why = found.why if asked is None else asked.why
+        left = until - clock.monotonic()
+        if left <= 0:
+            takes = TAKES[settings.retrieval_tier]
+            raise NotBrought(
+                "cold",
+                f"our copy is on its way from cold storage ({why}): a {settings.retrieval_tier} restore takes "
+                f"{takes}. Give the same command again then; it stays readable for "
+                f"{settings.keep_restored_days} days",
+            )
+        bringing.cancellation.wait(min(left, settings.look_again_seconds))
+        bringing.cancellation.check()
+
+
+def _ask(bringing: Bringing, copied: CopyFacts, store: Store) -> RestoreRequested:
+    """Has the copy made readable. Raises NotBrought if it refuses."""
+    settings = bringing.node.settings.fixity
+    asked = store.request_restore(
+        copied.key,
+        tier=settings.retrieval_tier,
+        days=settings.keep_restored_days,
+        version_id=copied.receipt.version_id,
+        cancellation=bringing.cancellation,
+    )
+    if asked.asked:
+        bringing.note(
+            EventType.RESTORE_REQUESTED,
+            asked.outcome,
+            url=copied.receipt.url,
+            storage_class=asked.storage_class,
+            size=copied.size,
+            tier=settings.retrieval_tier,
+            days=settings.keep_restored_days,
+        )
+    if asked.outcome in ("refused", "no-capacity"):
+        raise NotBrought(
+            "refused",
+            f"the store gives no {settings.retrieval_tier} restore of {copied.receipt.url}: {asked.why}. Try "
+            "again later, or set another fixity.retrieval_tier",
+        )
+    return asked
+
+
+def _elsewhere(bag: str) -> str:
+    return f"Another node has one: dpn restore request {bag}. `dpn items --attention` shows what is known of ours"
