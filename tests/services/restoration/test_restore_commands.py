@@ -1,0 +1,314 @@
+"""A bag is asked for, offered, brought into a folder and proven there: the real registry server, the real rsync."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from uuid import uuid4
+
+import pytest
+
+from dpn.bags import load_profile, validate
+from dpn.database import insert_missing
+from models.manifests import AskedNode, RecoveryManifest
+from models.work import WorkItem
+from tests.fixtures.made_bags import END, bag_files, members
+from tests.fixtures.records import LONG_AGO
+from tests.services.restoration.asking import Asking
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest) -> Asking:
+    name = "asking" if request.param == "sqlite" else "asking_on_postgresql"
+    made: Asking = request.getfixturevalue(name)
+    return made
+
+
+def test_a_bag_comes_back_from_the_request_to_the_folder_and_its_holder_knows(either: Asking) -> None:
+    bag = either.a_bag()
+    restore_id = either.request(bag)
+    assert either.record(restore_id).from_node == "south"
+    before = either.fetch(restore_id, "--json")
+    assert (before.code, before.said["state"], before.said["brought"]) == (1, "requested", False)
+    either.accept(restore_id)
+    assert either.fetch(restore_id, "--json").said["state"] == "accepted"
+    either.offer(restore_id)
+    done = either.fetch(restore_id, "--json")
+    assert (done.code, done.said["was_there"], done.said["finished"]) == (0, False, True)
+    assert (either.out / f"{bag}.tar").read_bytes() == either.tars[bag].read_bytes()
+    assert either.there() == {f"{bag}.tar"}
+    assert either.record(restore_id).finished
+    assert either.events(bag) == [
+        ("restore requested", "requested"),
+        ("transfer", "success"),
+        ("validation", "success"),
+    ]
+    listed = [json.loads(line) for line in either.dpn("restore", "list", "--json").out.splitlines()]
+    assert [(one["restore_id"], one["state"], one["item"]) for one in listed] == [(restore_id, "finished", None)]
+
+
+def test_a_bag_is_found_by_its_uuid_and_can_be_had_unpacked(asking: Asking) -> None:
+    bag = asking.a_bag()
+    asking.offer(asking.request(bag.upper()))
+    done = asking.fetch(bag, "--unpack")
+    assert done.code == 0, done.err
+    assert done.out == f"{asking.out / bag}\n"
+    assert asking.there() == {bag}
+    assert validate(asking.out / bag, profile=load_profile("dpn")).valid
+    assert asking.fetch(bag, "--unpack").out == f"was there already: {asking.out / bag}\n"
+
+
+def test_the_best_node_is_asked_and_none_twice(asking: Asking) -> None:
+    bag = asking.a_bag(admin_node="west", ingest_node="west")
+    done = asking.dpn("restore", "request", bag, "--json")
+    assert done.said["from_node"] == "south"
+    for words in ((), ("--from", "south")):
+        again = asking.dpn("restore", "request", bag, *words)
+        assert again.code == 2
+        assert done.said["restore_id"] in again.err
+    assert asking.dpn("restore", "request", bag, "--from", "west").code == 0
+    assert "no [peers.east]" in asking.dpn("restore", "request", bag, "--from", "east").err
+    assert "knows no peer" in asking.dpn("restore", "request", str(uuid4())).err
+    unknown = asking.dpn("restore", "request", str(uuid4()), "--from", "south")
+    assert unknown.code == 2
+    assert "no such bag" in unknown.err
+    assert asking.dpn("restore", "request", "what").code == 2
+
+
+def test_a_cancelled_request_says_why_on_either_side(asking: Asking) -> None:
+    bag = asking.a_bag()
+    first = asking.request(bag)
+    asking.cancel(first, "we keep no copy\x1b[31m")
+    done = asking.fetch(first)
+    assert done.code == 1
+    assert "reject: we keep no copy" in done.err
+    assert "\x1b" not in asking.dpn("restore", "show", first).out
+    assert "cancelled" in asking.dpn("restore", "list").out
+    second = asking.request(bag)
+    assert asking.dpn("restore", "cancel", second, "--reason", "not needed").code == 0
+    assert asking.dpn("restore", "cancel", second, "--reason", "again").code == 0, "safe to repeat"
+    assert asking.record(second).cancel_reason_detail == "not needed"
+    assert asking.fetch(bag).code == 2, "nobody is asked any more"
+    assert "dpn restore request" in asking.fetch(bag).err
+    assert asking.dpn("restore", "cancel", str(uuid4()), "--reason", "x").code == 2
+
+
+def test_waiting_ends_when_the_bag_is_offered(asking: Asking) -> None:
+    bag = asking.a_bag()
+    restore_id = asking.request(bag)
+    process = asking.start("restore", "fetch", restore_id, "--out", str(asking.out), "--wait", "60", "--json")
+    time.sleep(0.5)
+    assert process.poll() is None
+    asking.offer(restore_id)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out)["brought"]
+
+
+# -- what is there already ----------------------------------------------------------------------------------------
+
+
+def test_the_same_bag_in_the_folder_is_said_and_another_file_is_never_overwritten(asking: Asking) -> None:
+    bag = asking.a_bag()
+    restore_id = asking.request(bag)
+    asking.offer(restore_id)
+    target = asking.out / f"{bag}.tar"
+    target.write_bytes(b"mine")
+    done = asking.fetch(restore_id)
+    assert done.code == 2
+    assert "nothing was overwritten" in done.err
+    assert target.read_bytes() == b"mine"
+    assert not asking.record(restore_id).finished
+    target.write_bytes(asking.tars[bag].read_bytes())
+    done = asking.fetch(restore_id, "--json")
+    assert (done.code, done.said["was_there"], done.said["finished"]) == (0, True, True)
+    assert asking.record(restore_id).finished
+
+
+def test_a_good_bag_that_lay_there_before_it_was_offered_leaves_the_request_open(asking: Asking) -> None:
+    bag = asking.a_bag()
+    restore_id = asking.request(bag)
+    (asking.out / f"{bag}.tar").write_bytes(asking.tars[bag].read_bytes())
+    done = asking.fetch(restore_id, "--json")
+    assert (done.code, done.said["finished"]) == (0, False)
+    assert not asking.record(restore_id).is_final
+
+
+def test_a_folder_that_is_not_there_is_told(asking: Asking) -> None:
+    bag = asking.a_bag()
+    asking.offer(asking.request(bag))
+    done = asking.dpn("restore", "fetch", bag, "--out", str(asking.folder / "nowhere"))
+    assert done.code == 2
+    assert "is not a folder" in done.err
+
+
+# -- hostile and broken holders -----------------------------------------------------------------------------------
+
+
+def other_bag(bag: str) -> bytes:
+    """A valid bag, under the name of another one."""
+    return members(bag_files({"data/b": b"other"}, uuid=bag), bag) + END
+
+
+@pytest.mark.parametrize(
+    ("how", "word"),
+    [
+        ("flip", "invalid"),
+        ("cut", "registered are"),
+        ("another bag", "digest"),
+        ("another bag, said to be itself", "says that it is bag"),
+        ("no tar", "not readable as a bag"),
+    ],
+)
+def test_what_is_not_the_bag_never_gets_its_name_and_its_holder_is_not_told_that_we_have_it(
+    asking: Asking, how: str, word: str
+) -> None:
+    bag = asking.a_bag()
+    content = asking.tars[bag].read_bytes()
+    restore_id = asking.request(bag)
+    asking.offer(
+        restore_id,
+        {
+            "flip": content.replace(b"first\n", b"fixst\n"),
+            "cut": content[:-2048],
+            "another bag": other_bag(bag),
+            "another bag, said to be itself": members(bag_files(uuid=str(uuid4())), bag) + END,
+            "no tar": b"<html>",
+        }[how],
+    )
+    done = asking.fetch(restore_id, "--json")
+    assert (done.code, done.said["state"]) == (1, "bad")
+    assert word in done.said["why"]
+    assert f"{bag}.tar" not in asking.there()
+    assert not asking.record(restore_id).finished
+    assert asking.events(bag)[-1] == ("validation", "failure")
+    asking.serve(bag, content)
+    assert asking.fetch(restore_id).code == 0, "the right bytes come in the place of the wrong ones"
+    assert asking.there() == {f"{bag}.tar"}
+
+
+def test_no_more_comes_than_the_registered_size(asking: Asking) -> None:
+    bag = asking.a_bag()
+    restore_id = asking.request(bag)
+    asking.offer(restore_id, bytes(5_000_000))
+    done = asking.fetch(restore_id)
+    assert done.code == 1
+    assert "expected" in done.err
+    scratch = asking.out / f".dpn-restore-{restore_id}"
+    assert sum(path.stat().st_size for path in scratch.iterdir()) <= asking.tars[bag].stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [
+        ("rsync://elsewhere.example.org/outbound/{bag}.tar", "link-host-not-allowed"),
+        ("/etc/{bag}.tar", "link-local-path"),
+        ("rsync://127.0.0.1:{port}/outbound/../{bag}.tar", "link-path-escape"),
+        ("-e sh 127.0.0.1:{bag}.tar", "link-character"),
+        ("rsync://127.0.0.1:{port}/outbound/passwd", "link-file-name"),
+    ],
+)
+def test_a_link_that_leads_elsewhere_is_not_followed(asking: Asking, link: str, code: str) -> None:
+    bag = asking.a_bag()
+    restore_id = asking.request(bag)
+    port = asking.link_prefix.split(":")[2].split("/")[0]
+    asking.offer(restore_id, link=link.format(bag=bag, port=port))
+    done = asking.fetch(restore_id)
+    assert done.code == 1
+    assert code in done.err
+    assert not any(asking.out.rglob("*.tar"))
+
+
+def test_a_bag_without_a_registered_digest_is_not_taken_for_itself(asking: Asking) -> None:
+    bag = asking.a_bag(digest=False)
+    asking.offer(asking.request(bag))
+    done = asking.fetch(bag)
+    assert done.code == 1
+    assert "no digest" in done.err
+
+
+def test_a_holder_that_has_taken_the_bag_away_again_is_told_and_may_put_it_back(asking: Asking) -> None:
+    bag = asking.a_bag()
+    asking.offer(asking.request(bag))
+    (asking.offered / f"{bag}.tar").unlink()
+    assert asking.fetch(bag).code == 1
+    asking.serve(bag, asking.tars[bag].read_bytes())
+    assert asking.fetch(bag).code == 0
+
+
+# -- whatever dies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_fetch_that_was_stopped_goes_on_with_what_came(asking: Asking, number: int) -> None:
+    bag = asking.a_bag({"data/large": bytes(range(256)) * 60_000})
+    restore_id = asking.request(bag)
+    asking.offer(restore_id)
+    config = asking.config.read_text()
+    asking.config.write_text(config.replace("[transfer]", "[transfer]\nbandwidth_limit_kib = 4000"))
+    process = asking.start("restore", "fetch", bag, "--out", str(asking.out))
+    partial = asking.out / f".dpn-restore-{restore_id}" / f"{bag}.tar"
+    deadline = time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size > 1_000_000):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    if number == signal.SIGTERM:
+        assert process.returncode == 1
+        assert "goes on with it" in err
+    else:
+        time.sleep(2.5)  # as long as rsync may outlive its caller
+    assert asking.there() == {f".dpn-restore-{restore_id}"}
+    asking.config.write_text(config)
+    assert asking.fetch(bag).code == 0
+    assert (asking.out / f"{bag}.tar").read_bytes() == asking.tars[bag].read_bytes()
+    assert asking.there() == {f"{bag}.tar"}
+
+
+def test_a_command_that_died_before_it_told_the_holder_tells_it_the_next_time(asking, monkeypatch) -> None:
+    bag = asking.a_bag()
+    restore_id = asking.request(bag)
+    asking.offer(restore_id)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("dpn.restoration.finish", die)
+        asking.fetch(bag)
+    assert asking.there() == {f"{bag}.tar"}
+    assert not asking.record(restore_id).finished
+    assert asking.fetch(bag).code == 0
+    assert asking.record(restore_id).finished
+
+
+# -- requests of items --------------------------------------------------------------------------------------------
+
+
+def test_a_request_that_an_item_made_is_left_to_the_item(asking: Asking) -> None:
+    bag = asking.a_bag()
+    restore_id = asking.request(bag)
+    asked = AskedNode(node="south", restore_id=restore_id, asked_at=LONG_AGO)
+    manifest = RecoveryManifest(bag=bag, size=1, tag_manifest_sha256="ab", purpose="drill", asked=[asked])
+    row = {
+        "task": "recovery", "identifier": "x", "stage": "ask", "status": "pending", "attempts": 0, "note": "",
+        "run_after": LONG_AGO, "lease_token": 0, "needs_attention": False, "created_at": LONG_AGO,
+        "updated_at": LONG_AGO, "manifest": manifest.model_dump(mode="json"),
+    }  # fmt: skip
+    with asking.registry.sessions.begin() as session:
+        insert_missing(session, WorkItem, [row])
+    for words in (("fetch", bag, "--out", str(asking.out)), ("fetch", restore_id, "--out", str(asking.out)),
+                  ("cancel", restore_id, "--reason", "x")):  # fmt: skip
+        done = asking.dpn("restore", *words)
+        assert done.code == 2
+        assert "belongs to item 1" in done.err
+    assert json.loads(asking.dpn("restore", "show", restore_id, "--json").out)["item"] == 1
+    theirs = asking.request(bag, "west")
+    asking.offer(restore_id)
+    assert asking.fetch(bag, "--json").said["restore_id"] == theirs, "the free one is meant"
