@@ -141,11 +141,9 @@ class Asking:
         self._put(restore_id, cancelled=True, cancel_reason="reject", cancel_reason_detail=detail)
 
     def _put(self, restore_id: str, **fields: Any) -> None:
-        client = self.registry.client("south")
         changed = self.record(restore_id).change(**fields)
         answer = self.registry.ask("south", "PUT", f"/restore/{restore_id}", json=changed.to_wire())
         assert answer.status_code == 200, answer.text
-        del client
 
 
 def write_config(
