@@ -3,6 +3,7 @@ real rsync daemon."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,13 +16,19 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from dpn.bags import tag_manifest_sha256
+from dpn.cancellation import Cancellation
 from dpn.cli.main import app
+from dpn.clock import SystemClock
 from dpn.database import reading
 from dpn.errors import DpnError
+from dpn.fixity.copies import remember
 from dpn.registry.catalogue import BAGS, DIGESTS
 from dpn.registry.catalogue.saving import save
 from dpn.registry.records import DigestRecord, RestoreRecord
 from dpn.restoration import request_of
+from dpn.settings_file import load_settings
+from dpn.storage import open_store
+from models.manifests import Receipt
 from models.work import AuditEvent
 from tests.fixtures.made_bags import END, PAYLOAD, bag_files, members
 from tests.fixtures.records import LONG_AGO, a_bag
@@ -120,6 +127,25 @@ class Asking:
                 .order_by(AuditEvent.id)
             )
             return [(kind, outcome) for kind, outcome in rows]
+
+    # -- what north keeps itself ------------------------------------------------------------------------------
+
+    def keep(self, bag: str) -> Receipt:
+        """Stores the bag in north's own store, and remembers the copy."""
+        settings, tar = load_settings(self.config), self.tars[bag]
+        receipt = open_store(settings.store, clock=SystemClock()).put(
+            tar,
+            f"{bag}.tar",
+            sha256=hashlib.sha256(tar.read_bytes()).hexdigest(),
+            metadata={},
+            resume=None,
+            checkpoint=lambda _: None,
+            cancellation=Cancellation(),
+        )
+        digest = tag_manifest_sha256(tar, bag)
+        with self.registry.sessions.begin() as session:
+            remember(session, receipt, bag=bag, tag_manifest_sha256=digest, item_id=None, every_days=730.0)
+        return receipt
 
     # -- what south does, over HTTP at north's registry and with its daemon ---------------------------------------
 
