@@ -7,9 +7,9 @@ differently it is refused, so that nobody can show us other files than the next 
 from __future__ import annotations
 
 import struct
-import zlib
 from functools import lru_cache
 from typing import NamedTuple
+from zlib import adler32
 
 BLOCK_BYTES = 512
 ZERO_BLOCK = bytes(BLOCK_BYTES)
@@ -25,10 +25,8 @@ USTAR_MAGIC = b"ustar\x0000"
 LINK_TYPES = (b"1", b"2")
 DEVICE_TYPES = (b"3", b"4", b"6")
 
-_FIELDS = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")
+_FIELDS = struct.Struct("100s24s12s12s8s1s100x8s64x16s155s12x")
 _CHECKSUM_AS_SPACES = 8 * 32
-_OWNER, _TIME, _DEVICE = slice(100, 124), slice(136, 148), slice(329, 345)
-"""Numbers that a bag has no use for. But readers in use stop without a word at a header where one is damaged."""
 _NUMBER_BYTES = 8
 _POSITIVE, _NEGATIVE = 0x80, 0xFF
 _LARGEST_NUMBER = 2**63 - 1
@@ -54,11 +52,12 @@ class Header(NamedTuple):
 
 def parse_header(block: bytes) -> Header:
     """The header in a block of 512 bytes. Raises DamagedHeader."""
-    name, size, checksum, kind, magic, prefix = _FIELDS.unpack(block)
+    name, owner, size, time, checksum, kind, magic, device, prefix = _FIELDS.unpack(block)
     if not _checksum_fits(block, checksum):
         raise DamagedHeader("the header's checksum is wrong")
-    _check_numbers(block[_OWNER] + block[_DEVICE])
-    _number(block[_TIME], signed=True)
+    # A bag has no use for these. But readers in use stop without a word at a header where one is damaged.
+    _check_numbers(owner + device)
+    _check_number(time)
     name = name.partition(b"\0")[0]
     if prefix[0]:
         if magic != USTAR_MAGIC:
@@ -74,24 +73,29 @@ def _check_numbers(fields: bytes) -> None:
         _number(fields[at : at + _NUMBER_BYTES], signed=True)
 
 
+@lru_cache(maxsize=256)
+def _check_number(field: bytes) -> None:
+    _number(field, signed=True)
+
+
 def _checksum_fits(block: bytes, field: bytes) -> bool:
     """The header's bytes add up, its own checksum field taken as spaces (some old tars add signed bytes)."""
     try:
         claimed = _number(field)
     except DamagedHeader:
         return False
-    own = sum(field)
-    if block.isascii():  # then the sum is below Adler-32's modulus, and its lower half is the sum plus one
-        return (zlib.adler32(block) & 0xFFFF) - 1 == claimed + own - _CHECKSUM_AS_SPACES
-    unsigned = sum(block) - own + _CHECKSUM_AS_SPACES
+    if block.isascii():  # then either sum is below Adler-32's modulus, and its lower half is that sum and one
+        return ((adler32(block) - adler32(field)) & 0xFFFF) + _CHECKSUM_AS_SPACES == claimed
+    unsigned = sum(block) - sum(field) + _CHECKSUM_AS_SPACES
     signed = unsigned - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127)
     return claimed in (unsigned, signed)
 
 
 def _number(field: bytes, *, signed: bool = False) -> int:
     """A number as octal digits, or in base 256 as GNU tar writes what octal cannot hold; 63 bits at most."""
-    if field[:-1].isdigit() and field[-1] in b"\0 ":  # as nearly everybody writes it
-        return _octal(field[:-1])
+    digits = field.rstrip(b"\0 ")
+    if digits.isdigit():  # as nearly everybody writes it
+        return _octal(digits)
     if field[0] & 0x80:
         number = int.from_bytes(field[1:]) - (1 << 8 * len(field) - 8 if field[0] == _NEGATIVE else 0)
         if field[0] not in (_POSITIVE, _NEGATIVE) or abs(number) > _LARGEST_NUMBER or (number < 0 and not signed):
