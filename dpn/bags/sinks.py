@@ -13,17 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from dpn.bags.tar_headers import BLOCK_BYTES, LARGEST_OCTAL_SIZE, ZERO_BLOCK
+from dpn.bags.header_making import HeaderMaker
+from dpn.bags.tar_headers import BLOCK_BYTES, DIRECTORY_TYPE, REGULAR_TYPES, ZERO_BLOCK
 from dpn.bags.workers import Progress
 from dpn.files import make_durable, sync_folder
 
 RECORD_BYTES = 20 * BLOCK_BYTES
-WRITE_BYTES = 1 << 20
-_NAME_BYTES, _PREFIX_BYTES, _PREFIX_FIELD_BYTES = 100, 155, 167
-_OWNERS = b"0000000\0" * 2
-_FILE_MODE, _FOLDER_MODE = b"0000644\0" + _OWNERS, b"0000755\0" + _OWNERS
-_AFTER_KIND = bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2
-_SUM_OF_THE_REST = sum(_AFTER_KIND) + 8 * ord(" ")
+GATHERED_BYTES = 256 << 10
+"""What is written at once of many small files: still in the processor's cache then."""
+_FILE = REGULAR_TYPES[0]
+_PADDINGS = [bytes(count) for count in range(BLOCK_BYTES)]
 _TICK_SECONDS = 0.2
 
 
@@ -58,13 +57,15 @@ class Sink(Protocol):
 
 
 class TarSink:
-    """A PAX tar: ustar headers, an extended one only where a name or size needs it; owner, time and mode fixed."""
+    """A PAX tar: owner, time and mode are fixed. Small things are gathered and written together."""
 
     def __init__(self, path: Path, root: str, modified_seconds: int) -> None:
-        self._file: BinaryIO = path.open("xb", buffering=WRITE_BYTES)
+        self._file = path.open("xb", buffering=0)
         self._root = root.encode() + b"/"
-        self._modified = b"%011o\0" % modified_seconds
+        self._headers = HeaderMaker(modified_seconds).headers
         self._padding = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._written = 0
 
     def __enter__(self) -> Self:
@@ -78,26 +79,28 @@ class TarSink:
 
     def add_file(self, name: bytes, content: bytes) -> None:
         size = len(content)
-        padded = (self._headers(self._root + name, b"0", size), content, bytes(-size % BLOCK_BYTES))
-        self._put(b"".join(padded))
+        header, padding = self._headers(self._root + name, _FILE, size), _PADDINGS[-size % BLOCK_BYTES]
+        self._waiting += (header, content, padding)
+        self._gathered(len(header) + size + len(padding))
 
     def begin_file(self, name: bytes, size: int) -> None:
-        self._put(self._headers(self._root + name, b"0", size))
+        self._gather(self._headers(self._root + name, _FILE, size))
         self._padding = -size % BLOCK_BYTES
 
     def write(self, data: bytes | memoryview) -> None:
-        self._put(data)
+        self._write_gathered()
+        self._write(data)
 
     def end_file(self) -> None:
-        self._put(bytes(self._padding))
+        self._gather(bytes(self._padding))
 
     def add_folder(self, name: bytes) -> None:
-        self._put(self._headers(self._root + name + b"/", b"5", 0))
+        self._gather(self._headers(self._root + name + b"/", DIRECTORY_TYPE, 0))
 
     def close(self) -> None:
-        self._put(ZERO_BLOCK * 2)
-        self._put(bytes(-self._written % RECORD_BYTES))
-        self._file.flush()
+        self._gather(ZERO_BLOCK * 2)
+        self._write_gathered()
+        self._write(bytes(-self._written % RECORD_BYTES))
 
     @contextmanager
     def becoming_durable(self, progress: Progress) -> Iterator[None]:
@@ -105,31 +108,26 @@ class TarSink:
         yield
         syncing.finish(progress)
 
-    def _put(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
-        self._written += len(data)
+    def _gather(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._gathered(len(data))
 
-    def _headers(self, name: bytes, kind: bytes, size: int) -> bytes:
-        records = b""
-        split = _split(name)
-        if split is None or not name.isascii():
-            records += _record(b"path", name)
-            split = (b"", name.decode("ascii", "replace").encode("ascii", "replace")[:_NAME_BYTES])
-        if size > LARGEST_OCTAL_SIZE:
-            records += _record(b"size", b"%d" % size)
-        header = self._header(*split, kind, size)
-        if not records:
-            return header
-        extended = self._header(b"", b"PaxHeaders/" + split[1][:80], b"x", len(records))
-        return extended + records + bytes(-len(records) % BLOCK_BYTES) + header
+    def _gathered(self, count: int) -> None:
+        self._waiting_bytes += count
+        if self._waiting_bytes >= GATHERED_BYTES:
+            self._write_gathered()
 
-    def _header(self, prefix: bytes, name: bytes, kind: bytes, size: int) -> bytes:
-        shown_size = size if size <= LARGEST_OCTAL_SIZE else 0
-        before = name.ljust(_NAME_BYTES, b"\0") + (_FOLDER_MODE if kind == b"5" else _FILE_MODE)
-        numbers = b"%011o\0%s" % (shown_size, self._modified)
-        after = kind + _AFTER_KIND
-        checksum = sum(name) + sum(before[_NAME_BYTES:]) + sum(numbers) + kind[0] + _SUM_OF_THE_REST + sum(prefix)
-        return b"%s%s%06o\0 %s%s" % (before, numbers, checksum, after, prefix.ljust(_PREFIX_FIELD_BYTES, b"\0"))
+    def _write_gathered(self) -> None:
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._write(data)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        written = 0
+        while written < len(data):  # the system may take less at once, where a disk is nearly full
+            written += self._file.write(memoryview(data)[written:])
+        self._written += written
 
 
 class FolderSink:
@@ -212,19 +210,3 @@ class _Syncing:
         finally:
             os.close(self._descriptor)
             self._done.set()
-
-
-def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """Prefix and name of a ustar header; None if they do not hold this name."""
-    if len(name) <= _NAME_BYTES:
-        return b"", name
-    cut = name.find(b"/", len(name) - _NAME_BYTES - 1, _PREFIX_BYTES + 1)
-    return (name[:cut], name[cut + 1 :]) if 0 < cut < len(name) - 1 else None
-
-
-def _record(key: bytes, value: bytes) -> bytes:
-    """One PAX record; its length counts its own digits."""
-    body = b" " + key + b"=" + value + b"\n"
-    length = len(body) + len(str(len(body)))
-    length = len(body) + len(str(length))
-    return b"%d" % length + body
