@@ -90,11 +90,12 @@ class _Bag:
             refuse_unfit_name(name, os.fsdecode(name) if content is None else content.where)
         if content is None:
             return self._sink.add_folder(name)
-        with content.open() as file:
-            size = file.size
-            if entry.claims.size not in (None, size):
-                raise ClaimRefuted(content.where, "size", f"{entry.claims.size:,}", f"{size:,}")
-            hashers = self._copy(name, file, self._algorithms_of(entry), content)
+        taken = content.take(SMALL_FILE_BYTES)
+        if isinstance(taken, bytes):
+            size, hashers = len(taken), self._add_small(entry, content, taken)
+        else:
+            with taken:
+                size, hashers = taken.size, self._add_large(entry, content, taken)
         if entry.deliver is not None or entry.claims.digests:
             _verify(entry, hashers, content.where)
         if not name.startswith(PAYLOAD_PREFIX):
@@ -132,25 +133,25 @@ class _Bag:
             return self._algorithms
         return sorted({*self._algorithms, *entry.algorithms, *entry.claims.digests})
 
-    def _copy(self, name: bytes, file: Opened, algorithms: Iterable[str], content: Content) -> dict[str, Hasher]:
+    def _add_small(self, entry: Entry, content: Content, data: bytes) -> dict[str, Hasher]:
+        _verify_size(entry, content, len(data))
+        self._sink.add_file(entry.name, data)
+        self._progress.add(len(data), 1)
+        return {algorithm: ALGORITHMS[algorithm](data) for algorithm in self._algorithms_of(entry)}
+
+    def _add_large(self, entry: Entry, content: Content, file: Opened) -> dict[str, Hasher]:
         """Source to sink, read once; the digests are complete when this returns. Raises BagChanged."""
-        if file.size <= SMALL_FILE_BYTES:
-            data = file.read_all()
-            if len(data) != file.size or not file.is_unchanged():
-                raise changed(content.where)
-            self._sink.add_file(name, data)
-            self._progress.add(len(data), 1)
-            return {algorithm: ALGORITHMS[algorithm](data) for algorithm in algorithms}
-        hashers = {algorithm: ALGORITHMS[algorithm]() for algorithm in algorithms}
-        self._sink.begin_file(name, file.size)
-        self._copy_large(file, tuple(hashers.values()), content)
+        _verify_size(entry, content, file.size)
+        hashers = {algorithm: ALGORITHMS[algorithm]() for algorithm in self._algorithms_of(entry)}
+        self._sink.begin_file(entry.name, file.size)
+        self._copy(file, tuple(hashers.values()), content)
         self._sink.end_file()
         if not file.is_unchanged():
             raise changed(content.where)
         self._progress.add(0, 1)
         return hashers
 
-    def _copy_large(self, file: Opened, hashers: tuple[Hasher, ...], content: Content) -> None:
+    def _copy(self, file: Opened, hashers: tuple[Hasher, ...], content: Content) -> None:
         """Threads hash one buffer while this one writes it and reads the next."""
         left = file.size
         while left:
@@ -188,6 +189,11 @@ def _sink(path: Path, form: Form, uuid: str, metadata: DpnMetadata) -> Sink:
         return FolderSink(path)
     midnight = datetime.combine(metadata.bagging_date, time(), UTC)
     return TarSink(path, uuid, int(midnight.timestamp()))
+
+
+def _verify_size(entry: Entry, content: Content, size: int) -> None:
+    if entry.claims.size not in (None, size):
+        raise ClaimRefuted(content.where, "size", f"{entry.claims.size:,}", f"{size:,}")
 
 
 def _verify(entry: Entry, hashers: dict[str, Hasher], where: str) -> None:

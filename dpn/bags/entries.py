@@ -21,6 +21,7 @@ class Claims(NamedTuple):
 
 
 NO_CLAIMS = Claims()
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Opened(Protocol):
@@ -41,10 +42,6 @@ class Opened(Protocol):
         """The next bytes; none only at the end of the file."""
         ...
 
-    def read_all(self) -> bytes:
-        """All of a small file; other than `size` bytes if it changed."""
-        ...
-
     def is_unchanged(self) -> bool:
         """Whether the file, read to its size, ends there and was not written to since it was opened."""
         ...
@@ -60,6 +57,11 @@ class Content(Protocol):
 
     def open(self) -> Opened:
         """Raises OSError, BagChanged (it is no longer what it was when it was listed)."""
+        ...
+
+    def take(self, most_bytes: int) -> bytes | Opened:
+        """All of it, if it has no more bytes than that; else it is open. Raises as `open`, and BagChanged if it
+        was written to while it was read."""
         ...
 
 
@@ -92,15 +94,32 @@ class FileContent:
         return os.fsdecode(self._path)
 
     def open(self) -> Opened:
+        return _OpenFile(*self._open())
+
+    def take(self, most_bytes: int) -> bytes | Opened:
+        fd, status = self._open()
+        size = status.st_size
+        if size > most_bytes:
+            return _OpenFile(fd, status)
         try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            data = os.read(fd, size + 1)  # one more than there should be
+            now = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if len(data) != size or now.st_mtime_ns != status.st_mtime_ns or now.st_size != size:
+            raise changed(self.where)
+        return data
+
+    def _open(self) -> tuple[int, os.stat_result]:
+        try:
+            fd = os.open(self._path, _READING)
         except (FileNotFoundError, NotADirectoryError):
             raise changed(self.where) from None
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or self._size not in (None, status.st_size):
             os.close(fd)
             raise changed(self.where)
-        return _OpenFile(fd, status)
+        return fd, status
 
 
 class _OpenFile:
@@ -121,9 +140,6 @@ class _OpenFile:
 
     def read_into(self, view: memoryview) -> int:
         return os.readv(self._fd, [view])
-
-    def read_all(self) -> bytes:
-        return os.read(self._fd, self.size + 1)
 
     def is_unchanged(self) -> bool:
         now = os.fstat(self._fd)
@@ -149,6 +165,14 @@ class SliceContent:
     def open(self) -> Opened:
         return _OpenSlice(self._fd, self._offset, self._size)
 
+    def take(self, most_bytes: int) -> bytes | Opened:
+        if self._size > most_bytes:
+            return self.open()
+        data = os.pread(self._fd, self._size, self._offset)
+        if len(data) != self._size:
+            raise changed(self._where)
+        return data
+
 
 class _OpenSlice:
     __slots__ = ("_end", "_fd", "_position", "size")
@@ -171,9 +195,6 @@ class _OpenSlice:
         count = os.preadv(self._fd, [view[: self._end - self._position]], self._position)
         self._position += count
         return count
-
-    def read_all(self) -> bytes:
-        return os.pread(self._fd, self.size, self._position)
 
     def is_unchanged(self) -> bool:
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from dpn.bags.entries import NO_CLAIMS, Claims, Entry, FileContent, changed
@@ -12,6 +13,7 @@ from dpn.bags.errors import SourceRefused
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.bags.names import faults, is_plain
 
+_by_name = attrgetter("name")
 _LOOKS_ENCODED = re.compile(rb"%0[ADad]")
 
 ClaimsOf = Callable[[bytes], Claims]
@@ -77,7 +79,7 @@ class _Walk:
         refuse_unfit_name(prefix.rstrip(b"/"), os.fsdecode(path))
         self._seen.append((path, _modified_ns(path)))
         with os.scandir(path) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
+            entries = sorted(scan, key=_by_name)
         if not entries:
             yield Entry(prefix.rstrip(b"/"), None)
         for entry in entries:
