@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from binascii import hexlify
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -78,6 +79,11 @@ class Column:
             return None
         at = number * self.width
         return bytes(self._values[at : at + self.width])
+
+    def says(self, number: int, checksum: bytes) -> bool:
+        """Whether this file's digest is that, in lower-case hexadecimal."""
+        at = number * self.width
+        return self._have[number] == 1 and hexlify(self._values[at : at + self.width]) == checksum
 
 
 class DigestTable:

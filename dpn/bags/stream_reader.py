@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from dpn.bags.digests import Column, Hasher
 from dpn.bags.tar_headers import BLOCK_BYTES
@@ -19,15 +19,9 @@ from dpn.bags.workers import Progress, Workers, take
 STREAM_BUFFERS = 6
 
 
-class Piece(NamedTuple):
-    """A file, or part of one, inside a window."""
-
-    number: int
-    start: int
-    stop: int
-    columns: Columns
-    first: bool = True
-    last: bool = True
+Piece = tuple[int, int, int, Columns, bool, bool]
+"""A file or part of one: its number, where it begins and ends in a window, where its digests go; whether this is
+its first part, and its last."""
 
 
 class StreamReader:
@@ -65,18 +59,21 @@ class StreamReader:
         return self._whole.hexdigest()
 
     def block(self, position: int) -> bytes:
-        while position >= self._base + self._filled and self._base + self._filled < self.size:
-            self._next_window()
         start = position - self._base
-        return bytes(self._window[start : min(start + BLOCK_BYTES, self._filled)])
+        if start >= self._filled:
+            start = self._advance_to(position)
+        stop = start + BLOCK_BYTES
+        return bytes(self._window[start : stop if stop < self._filled else self._filled])
 
     def hash_file(self, number: int, offset: int, size: int, columns: Columns) -> None:
         start = offset - self._base
-        stop = min(start + size, self._filled)
-        whole = start + size <= self._filled
-        self._pieces.append(Piece(number, start, stop, columns, True, whole))
-        if not whole:
-            self._pending = Piece(number, 0, size - (stop - start), columns, False, True)
+        stop = start + size
+        if stop <= self._filled:
+            self._pieces.append((number, start, stop, columns, True, True))
+        else:
+            stop = self._filled
+            self._pieces.append((number, start, stop, columns, True, False))
+            self._pending = (number, 0, size - (stop - start), columns, False, True)
 
     def finish(self, end: int) -> bool:
         zeros = True
@@ -93,6 +90,12 @@ class StreamReader:
             lane.workers.finish()
         return zeros
 
+    def _advance_to(self, position: int) -> int:
+        """Where in a window the position lies, if the file has it."""
+        while position >= self._base + self._filled and self._base + self._filled < self.size:
+            self._next_window()
+        return position - self._base
+
     def _next_window(self) -> None:
         self._flush()
         window = take(self._free, self._progress)
@@ -103,8 +106,8 @@ class StreamReader:
         if self._pending is not None:
             number, _, left, columns, _, _ = self._pending
             here = min(left, self._filled)
-            self._pieces.append(Piece(number, 0, here, columns, False, here == left))
-            self._pending = None if here == left else Piece(number, 0, left - here, columns, False, True)
+            self._pieces.append((number, 0, here, columns, False, here == left))
+            self._pending = None if here == left else (number, 0, left - here, columns, False, True)
 
     def _flush(self) -> None:
         if not self._window:
@@ -118,7 +121,7 @@ class StreamReader:
     def _hash_whole(self, block: _Block) -> None:
         with memoryview(block.buffer) as view:
             self._whole.update(view[: block.filled])
-        self._progress.add(block.filled, sum(piece.last for piece in block.pieces))
+        self._progress.add(block.filled, sum(last for *_, last in block.pieces))
         block.done()
 
 
@@ -154,17 +157,17 @@ class _Lane:
         self._current: Hasher = column.new()
 
     def hash_pieces(self, block: _Block) -> None:
-        column = self._column
+        column, new, put = self._column, self._column.new, self._column.put
         with memoryview(block.buffer) as view:
             for number, start, stop, columns, first, last in block.pieces:
                 if column not in columns:
                     continue
                 if first and last:
-                    column.put(number, column.new(view[start:stop]).digest())
+                    put(number, new(view[start:stop]).digest())
                     continue
                 if first:
-                    self._current = column.new()
+                    self._current = new()
                 self._current.update(view[start:stop])
                 if last:
-                    column.put(number, self._current.digest())
+                    put(number, self._current.digest())
         block.done()

@@ -121,14 +121,14 @@ class TarWalk:
                 member, stored = Member(header.name, True, position, offset, header.size), header.size
             else:
                 member, stored = self._unusual(header, offset, extended or _Extended(position))
-            if offset + _padded(stored) > blocks.size:
+            position = offset + _padded(stored)
+            if position > blocks.size:
                 there = max(0, blocks.size - offset)
                 message = f"The member has {stored:,} bytes, of which the file holds {there:,}."
                 raise Unreadable("tar-truncated", message, header.name)
             if member is not None:
                 yield member
             extended = None
-            position = offset + _padded(stored)
 
     def _unusual(self, header: Header, offset: int, extended: _Extended) -> tuple[Member | None, int]:
         """A member with all that headers before it say; None if a bag has no such thing. And what it takes up."""
@@ -243,4 +243,4 @@ def _is_sparse(records: dict[bytes, bytes]) -> bool:
 
 
 def _padded(size: int) -> int:
-    return (size + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
+    return size + -size % BLOCK_BYTES

@@ -48,13 +48,12 @@ class Lines:
         for chunk in self._utf8():
             data = rest + chunk
             cut = len(data) - data.endswith(b"\r")  # a CR at the end may be half of a CRLF
-            lines = data[:cut].splitlines(keepends=True)
-            unfinished = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
-            rest = unfinished + data[cut:]
-            for line in lines:
+            end = max(data.rfind(b"\n", 0, cut), data.rfind(b"\r", 0, cut)) + 1
+            for line in data[:end].splitlines():
                 if not skipping:
-                    yield line.rstrip(b"\r\n") if len(line) <= MAX_LINE_BYTES else None
+                    yield line if len(line) < MAX_LINE_BYTES else None
                 skipping = False
+            rest = data[end:]
             if len(rest) > MAX_LINE_BYTES:
                 if not skipping:
                     yield None
