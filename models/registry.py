@@ -136,9 +136,10 @@ class BagReplica(Base):
     """One entry of a bag's `replicating_nodes`: a node that holds a copy."""
 
     __tablename__ = "bag_replicas"
+    __table_args__ = (Index("ix_bag_replicas_node_bag", "node", "bag"),)
 
     bag: Mapped[str] = mapped_column(ForeignKey("bags.uuid", ondelete="CASCADE"), primary_key=True)
-    node: Mapped[str] = mapped_column(Namespace, primary_key=True, index=True)
+    node: Mapped[str] = mapped_column(Namespace, primary_key=True)
 
 
 class MessageDigest(Base):

@@ -83,9 +83,11 @@ def begin_check(
     pipelines: Pipelines,
     clock: Clock,
     now: datetime,
+    away: bool = False,
 ) -> int | None:
     """Makes the item of a check of one copy, begun at once and whatever the pace; answers its id, none without a
     copy of ours. Done again with the same identifier, it makes nothing. What it reads counts for the limits.
+    `away`: the copy is brought to a staging volume even where it could be read in place.
     """
     made = session.scalar(select(WorkItem.id).where(_is_check(identifier)))
     copy = session.get(StoredCopy, bag, with_for_update=True)
@@ -96,7 +98,7 @@ def begin_check(
         identifier=identifier,
         remote_node=None,
         note=note,
-        manifest=_manifest(copy),
+        manifest=_manifest(copy, away=away),
         pipelines=pipelines,
         clock=clock,
         now=now,
@@ -221,10 +223,10 @@ def _make_items(
     record(session, events, agent=agent, at=now)
 
 
-def _manifest(copy: StoredCopy) -> dict[str, Any]:
+def _manifest(copy: StoredCopy, *, away: bool = False) -> dict[str, Any]:
     names = set(CopyFacts.model_fields)
     facts = CopyFacts.model_validate({name: getattr(copy, name) for name in names})
-    return CheckManifest(copied=facts).model_dump(mode="json")
+    return CheckManifest(copied=facts, away=away).model_dump(mode="json")
 
 
 def _count(session: Session, load: Load, now: datetime) -> None:

@@ -49,8 +49,8 @@ def request_bag(
         with node.sessions.begin() as session:
             chosen = _chosen(session, node, uuid, from_node)
             made = open_request(session, bag=uuid, from_node=chosen, us=us, restore_id=str(uuid4()), now=now)
-            detail = {"restore_id": made.restore_id, "from_node": chosen}
-            event = Event(EventType.RESTORE_REQUESTED, uuid, "requested", detail)
+            detail = {"restore_id": made.restore_id, "peer": chosen}
+            event = Event(EventType.COPY_REQUESTED, uuid, "pending", detail)
             record(session, [event], agent=operator(), at=now)
     if as_json:
         print(json.dumps(made.to_wire()))

@@ -1,4 +1,5 @@
-"""Restore drills: which bags were brought back to see that they can be, and what came of it"""
+"""Restore drills: which bags were brought back to see that they can be, and what came of it; the bags that a node
+holds, in the order of their ids, for drawing some of them"""
 
 from __future__ import annotations
 
@@ -26,3 +27,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("drilled_bags", schema=None) as batch_op:
         batch_op.create_index("ix_drilled_bags_reported_at", ["reported_at", "drill_id"], unique=False)
+    with op.batch_alter_table("bag_replicas", schema=None) as batch_op:
+        batch_op.drop_index(op.f("ix_bag_replicas_node"))
+        batch_op.create_index("ix_bag_replicas_node_bag", ["node", "bag"], unique=False)
