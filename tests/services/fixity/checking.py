@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -20,6 +20,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading, upgrade
 from dpn.fixity.copies import remember
+from dpn.fixity.repairs import Repairs
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, batches, ensure_nodes
 from dpn.registry.catalogue.saving import save
 from dpn.registry.records import DigestRecord, FixityCheckRecord
@@ -31,6 +32,7 @@ from dpn.work import leases
 from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.items import new_item
 from dpn.work.lifecycle import Policy
+from dpn.work.pipeline import StageSpec
 from models.manifests import CheckManifest, CopyFacts, Receipt, read_manifest
 from models.preservation import StoredCopy
 from models.work import AuditEvent, DiskReservation, Task, WorkItem
@@ -42,6 +44,7 @@ from workers.owners import Owners
 from workers.pipelines import CHECK, PIPELINES, RESTORE_INIT, RETRIEVE, TELL
 from workers.restore_init import RestoreInitStage
 from workers.retrieve import RetrieveStage
+from workers.stage import Stage
 from workers.stage_run import StageRunner
 from workers.staged_bytes import StagedBytes
 from workers.tell import TellStage
@@ -49,6 +52,7 @@ from workers.tell import TellStage
 BAG = UUID
 KEY = f"{BAG}.tar"
 LEASE_SECONDS = 60.0
+C = TypeVar("C", bound="Checker")
 LOOK_AGAIN_SECONDS = 7200.0
 METADATA = {"from_node": "south", "transfer_id": "1", "member": "m", "local_id": "a thing", "version": "1"}
 
@@ -175,28 +179,12 @@ class Checker:
         self.settings = self.settings.model_copy(update={"fixity": self.settings.fixity.model_copy(update=fixity)})
 
     def _runner(self) -> StageRunner:
-        log, settings = structlog.stdlib.get_logger(), self.settings
+        log = structlog.stdlib.get_logger()
         policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
         breakers = Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5)
-        copies = OurCopies(self.store, settings.store, breakers)
-        stages: Mapping[Any, Any] = {
-            RESTORE_INIT: RestoreInitStage(copies, settings.fixity, self.clock),
-            RETRIEVE: RetrieveStage(copies, self.staging, settings.fixity, self.clock),
-            CHECK: CheckStage(
-                "north",
-                self.sessions,
-                copies,
-                self.staging,
-                load_profile(settings.validation.profile),
-                settings.validation,
-                settings.fixity,
-                self.clock,
-            ),
-            TELL: TellStage(Owners({}, breakers)),
-        }
-        work = settings.work
+        work = self.settings.work
         return StageRunner(
-            stages=stages,
+            stages=self.stages(breakers),
             sessions=self.sessions,
             broker=EmbeddedBroker(self.sessions.kw["bind"], poll_seconds=1),
             pipelines=PIPELINES,
@@ -211,6 +199,26 @@ class Checker:
             ended=StagedBytes(self.staging, log).leave,
         )
 
+    def stages(self, breakers: Breakers) -> Mapping[StageSpec, Stage]:
+        settings = self.settings
+        copies = OurCopies(self.store, settings.store, breakers)
+        return {
+            RESTORE_INIT: RestoreInitStage(copies, settings.fixity, self.clock),
+            RETRIEVE: RetrieveStage(copies, self.staging, settings.fixity, self.clock),
+            CHECK: CheckStage(
+                "north",
+                self.sessions,
+                copies,
+                self.staging,
+                load_profile(settings.validation.profile),
+                settings.validation,
+                settings.fixity,
+                self.clock,
+                Repairs(PIPELINES, self.clock) if settings.recovery.repair else None,
+            ),
+            TELL: TellStage(Owners({}, breakers)),
+        }
+
 
 def make_checker(
     folder: Path,
@@ -218,15 +226,20 @@ def make_checker(
     store: Mapping[str, Any] | None = None,
     database_url: str | None = None,
     payload: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes] | None = None,
     registered: str | None = "right",
-) -> Checker:
+    kind: type[C] = Checker,  # type: ignore[assignment]
+    settings: Mapping[str, Any] | None = None,
+    holders: Sequence[str] = (),
+) -> C:
     """North, with everything in `folder`, which has stored one bag; by default in a folder, too.
 
-    `registered`: the tag manifest's digest in our registry, if any.
+    `registered`: the tag manifest's digest in our registry, if any. `settings`: further tables. `holders`: other
+    nodes that our registry names for the bag.
     """
     for name in ("staging", "store", "made"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    settings = Settings.model_validate(
+    chosen = Settings.model_validate(
         {
             "node": {"namespace": "north", "api_root": "https://north.example.org"},
             "database": {"url": database_url or f"sqlite:///{folder / 'node.db'}"},
@@ -234,21 +247,24 @@ def make_checker(
             "store": dict(store or {"url": (folder / "store").as_uri()}),
             "validation": {"threads": 1},
             "fixity": {"look_again_seconds": LOOK_AGAIN_SECONDS},
+            **(settings or {}),
         }
     )
-    engine = open_engine(settings.database.address())
+    engine = open_engine(chosen.database.address())
     upgrade(engine)
     sessions = open_sessions(engine)
     # A store's own clock tells when what was restored goes cold: this one begins with it.
     clock = ManualClock(datetime.now(UTC).replace(microsecond=0))
-    staging = Staging(sessions, settings.staging, clock=clock)
+    staging = Staging(sessions, chosen.staging, clock=clock)
     staging.mount()
-    tar = tar_bag(folder / "made", bag_files(payload) if payload else None)
-    opened = open_store(settings.store, clock=clock)
-    checker = Checker(settings, sessions, clock, staging, opened, tar, put(opened, tar))
+    tar = tar_bag(folder / "made", bag_files(payload) if payload else files)
+    opened = open_store(chosen.store, clock=clock)
+    checker = kind(chosen, sessions, clock, staging, opened, tar, put(opened, tar))
     with sessions.begin() as session:
-        ensure_nodes(session, settings, now=clock.now())
-        save(session, BAGS, [a_bag(uuid=BAG, first_version_uuid=BAG, size=tar.stat().st_size)])
+        ensure_nodes(session, chosen, now=clock.now())
+        keepers = ("north", *holders)
+        bag = a_bag(uuid=BAG, first_version_uuid=BAG, size=tar.stat().st_size, replicating_nodes=keepers)
+        save(session, BAGS, [bag])
         if registered is not None:
             value = checker.digest if registered == "right" else registered
             digest = DigestRecord(bag=BAG, algorithm="sha256", node="north", value=value, created_at=LONG_AGO)
@@ -259,7 +275,7 @@ def make_checker(
             bag=BAG,
             tag_manifest_sha256=checker.digest,
             item_id=None,
-            every_days=settings.fixity.every_days,
+            every_days=chosen.fixity.every_days,
         )
     return checker
 

@@ -1,0 +1,263 @@
+"""North, one of whose copies goes bad, and nodes that keep the same bag: those really speak to north's registry
+server, and really offer what they give through rsync. North's stages run in this process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import select
+
+from dpn.audit.trail import EventType
+from dpn.bags import load_profile
+from dpn.clock import SystemClock
+from dpn.database import insert_missing, reading
+from dpn.fixity.repairs import Repairs
+from dpn.registry import tokens
+from dpn.registry.catalogue import RESTORES, batches
+from dpn.registry.client import RegistryClient
+from dpn.registry.records import RestoreRecord
+from dpn.registry.server import create_app
+from dpn.settings import PeerSettings
+from dpn.work.breakers import Breakers
+from dpn.work.items import new_item
+from dpn.work.pipeline import StageSpec
+from models.manifests import RecoveryManifest, read_manifest
+from models.work import AuditEvent, Status, Task, WorkItem
+from tests.services.fixity.checking import BAG, KEY, METADATA, Checker, damage, make_checker
+from tests.services.stages.consortium import RegistryServer
+from workers.ask import AskStage
+from workers.fetch import FetchStage
+from workers.judge_recovered import JudgeStage
+from workers.our_copy import OurCopies
+from workers.pipelines import ASK, FETCH, JUDGE, PIPELINES, SETTLE
+from workers.recovering import Requests
+from workers.settle import SettleStage
+from workers.stage import Stage
+
+POLL_SECONDS = 300.0
+ANSWER_DAYS = 7.0
+DAY = 86_400.0
+
+
+@dataclass
+class Holder:
+    """A node that keeps the bag, as far as north sees it."""
+
+    name: str
+    client: RegistryClient
+    folder: Path
+    link: str
+    tar: Path
+
+    def asked(self) -> RestoreRecord | None:
+        """The request to this node that is open, as north's registry shows it."""
+        pages = self.client.list_restores(from_node=self.name, finished=False, cancelled=False)
+        records = [record for page in pages for record in page if isinstance(record, RestoreRecord)]
+        assert len(records) <= 1
+        return records[0] if records else None
+
+    def accept(self) -> None:
+        self._put(accepted=True)
+
+    def offer(self, content: bytes | None = None, *, link: str | None = None) -> None:
+        """Puts the bag, or what else it likes, where it says."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / KEY).unlink(missing_ok=True)
+        if content is None:
+            shutil.copyfile(self.tar, self.folder / KEY)
+        else:
+            (self.folder / KEY).write_bytes(content)
+        self._put(accepted=True, link=link or f"{self.link}/{KEY}")
+
+    def decline(self, detail: str = "we do not hand bags back") -> None:
+        self._put(cancelled=True, cancel_reason="reject", cancel_reason_detail=detail)
+
+    def _put(self, **changes: Any) -> None:
+        record = self.asked()
+        assert record is not None, f"{self.name} is not asked"
+        self.client.put_restore(record.change(**changes))
+
+
+@dataclass
+class Mender(Checker):
+    """North, with all that repairs take."""
+
+    holders: dict[str, Holder] = field(default_factory=dict)
+
+    def stages(self, breakers: Breakers) -> Mapping[StageSpec, Stage]:
+        settings = self.settings
+        requests = Requests("north", frozenset(settings.peers), settings.recovery, self.sessions, self.clock)
+        copies = OurCopies(self.store, settings.store, breakers)
+        return {
+            **super().stages(breakers),
+            ASK: AskStage(requests, POLL_SECONDS),
+            FETCH: FetchStage(requests, settings.peers, self.staging, settings.transfer, breakers),
+            JUDGE: JudgeStage(
+                requests, self.staging, load_profile(settings.validation.profile), settings.validation
+            ),
+            SETTLE: SettleStage(
+                requests,
+                copies,
+                self.staging,
+                self.sessions,
+                settings.fixity,
+                Repairs(PIPELINES, self.clock),
+                self.clock,
+            ),
+        }
+
+    # -- what goes on --------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """Our copy, in a folder."""
+        return Path(self.receipt.url.removeprefix("file://"))
+
+    def spoil(self, how: str) -> None:
+        """Has a misfortune befall our copy in its folder."""
+        content = damage(self.path.read_bytes(), how)
+        self.path.unlink()
+        if content is not None:
+            self.path.write_bytes(content)
+
+    def find_bad(self) -> WorkItem:
+        """A check, which finds our copy bad; answers its item."""
+        item = self.check()
+        assert item.status == "failed", item.note
+        return item
+
+    def repair(self) -> WorkItem:
+        """The last repair that was opened."""
+        return self._last(Task.RECOVERY)
+
+    def last_check(self) -> WorkItem:
+        return self._last(Task.FIXITY)
+
+    def repairs(self) -> int:
+        with reading(self.sessions) as session:
+            return len(session.scalars(select(WorkItem.id).where(WorkItem.task == Task.RECOVERY)).all())
+
+    def go_on(self) -> WorkItem:
+        """Lets time pass until the repair is looked at again, and runs all there is to do; answers the repair."""
+        self.clock.advance(POLL_SECONDS + 1)
+        return self.settle(self.repair().id)
+
+    def try_until_it_waits(self) -> WorkItem:
+        """Goes on until the repair waits for another node, or has ended."""
+        for _ in range(20):
+            item = self.go_on()
+            if item.completed_at is not None or (item.stage == "ask" and "asked " in item.note):
+                return item
+        raise AssertionError(item.note)
+
+    def story(self, bag: str = BAG) -> list[tuple[str, str]]:
+        """What a curator reads of the bag."""
+        with reading(self.sessions) as session:
+            events = session.scalars(select(AuditEvent).where(AuditEvent.object_id == bag).order_by(AuditEvent.id))
+            return [(event.event_type, event.outcome) for event in events]
+
+    def event(self, event_type: EventType) -> AuditEvent:
+        with reading(self.sessions) as session:
+            chosen = select(AuditEvent).where(AuditEvent.event_type == event_type).order_by(AuditEvent.id.desc())
+            return session.scalars(chosen).first()  # type: ignore[return-value]
+
+    def recovery(self) -> RecoveryManifest:
+        manifest = read_manifest("recovery", self.repair().manifest)
+        assert isinstance(manifest, RecoveryManifest)
+        return manifest
+
+    def requests(self) -> dict[str, RestoreRecord]:
+        """Our requests by the node that was asked; the newest of each."""
+        with reading(self.sessions) as session:
+            records = [record for batch in batches(session, RESTORES) for record in batch]
+        return {record.from_node: record for record in sorted(records, key=lambda record: record.created_at)}
+
+    def begin_drill(self, node: str) -> int:
+        manifest = RecoveryManifest(
+            bag=BAG,
+            size=self.receipt.size,
+            tag_manifest_sha256=self.digest,
+            purpose="drill",
+            only_node=node,
+        )
+        row = new_item(
+            task=Task.RECOVERY,
+            identifier=str(uuid4()),
+            remote_node=None,
+            note="a drill",
+            manifest=manifest.model_dump(mode="json"),
+            pipelines=PIPELINES,
+            clock=self.clock,
+        )
+        with self.sessions.begin() as session:
+            insert_missing(session, WorkItem, [row])
+        return self.repair().id
+
+    def expect_mended(self) -> None:
+        """Our copy is the bag again, our books say so, it was checked again, and nothing lies about."""
+        repair, check = self.repair(), self.last_check()
+        assert repair.status == Status.SUCCESS, repair.note
+        assert not repair.needs_attention
+        assert b"".join(self.store.read(KEY)) == self.tar.read_bytes()
+        assert self.recovery().check_item == check.id
+        assert check.status == Status.SUCCESS, check.note
+        copy = self.copy()
+        assert (copy.outcome, copy.item_id, copy.sha256) == ("good", repair.id, self.receipt.sha256)
+        assert [one.success for one in sorted(self.records(), key=lambda one: one.created_at)][-1]
+        assert (self.staged(), self.reservations()) == ([], 0)
+        stored = self.store.head(KEY)
+        assert stored is not None
+        assert {name: stored.metadata[name] for name in ("member", "local_id", "version", "from_node")}
+
+    def _last(self, task: Task) -> WorkItem:
+        with reading(self.sessions) as session:
+            last = select(WorkItem).where(WorkItem.task == task).order_by(WorkItem.id.desc())
+            return session.scalars(last).first()  # type: ignore[return-value]
+
+
+@contextmanager
+def mending(
+    folder: Path,
+    daemon: Mapping[str, Any],
+    *,
+    holders: tuple[str, ...] = ("south", "west"),
+    repair: bool = True,
+    **options: Any,
+) -> Iterator[Mender]:
+    """North and those who keep the bag; `daemon` is what services.json says of the rsync daemon."""
+    host, port, unique = daemon["host"], daemon["port"], str(uuid4())
+    peers = {
+        name: {
+            "api_root": "http://127.0.0.1:9",
+            "token": "not used",
+            "rsync": {"mode": "daemon", "hosts": [host], "port": port},
+        }
+        for name in holders
+    }
+    more = {"peers": peers, "recovery": {"repair": repair, "answer_days": ANSWER_DAYS}}
+    north = make_checker(folder, kind=Mender, settings=more, holders=holders, **options)
+    server = RegistryServer(create_app(north.sessions, north.settings, SystemClock()))
+    try:
+        for name in holders:
+            with north.sessions.begin() as session:
+                token = tokens.issue(session, name, now=north.clock.now())
+            access = PeerSettings.model_validate({**peers[name], "api_root": server.address, "token": token})
+            root = Path(daemon["modules"]["outbound"]) / unique / name
+            link = f"rsync://{host}:{port}/outbound/{unique}/{name}"
+            north.holders[name] = Holder(name, RegistryClient("north", access), root, link, north.tar)
+        yield north
+    finally:
+        for holder in north.holders.values():
+            holder.client.close()
+        server.stop()
+        north.sessions.kw["bind"].dispose()
+        shutil.rmtree(Path(daemon["modules"]["outbound"]) / unique, ignore_errors=True)
+
+
+__all__ = ["ANSWER_DAYS", "BAG", "DAY", "KEY", "METADATA", "POLL_SECONDS", "Holder", "Mender", "damage", "mending"]
