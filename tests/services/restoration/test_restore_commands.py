@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -40,7 +42,7 @@ def test_a_bag_comes_back_from_the_request_to_the_folder_and_its_holder_knows(ei
     assert either.there() == {f"{bag}.tar"}
     assert either.record(restore_id).finished
     assert either.events(bag) == [
-        ("restore requested", "requested"),
+        ("copy requested", "pending"),
         ("transfer", "success"),
         ("validation", "success"),
     ]
@@ -240,6 +242,17 @@ def test_a_holder_that_has_taken_the_bag_away_again_is_told_and_may_put_it_back(
 # -- whatever dies ------------------------------------------------------------------------------------------------
 
 
+def opened_by_rsync(destination: Path) -> set[Path]:
+    """What the processes that write to `destination` have open."""
+    opened: set[Path] = set()
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
+            if words[:1] == [b"/usr/bin/rsync"] and os.fsencode(destination) in words:
+                opened |= {link.readlink() for link in (folder / "fd").iterdir()}
+    return opened
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_fetch_that_was_stopped_goes_on_with_what_came(asking: Asking, number: int) -> None:
     bag = asking.a_bag({"data/large": bytes(range(256)) * 60_000})
@@ -254,6 +267,7 @@ def test_a_fetch_that_was_stopped_goes_on_with_what_came(asking: Asking, number:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
+    assert partial.parent in opened_by_rsync(partial), "as long as it writes, the lock is held"
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     if number == signal.SIGTERM:
