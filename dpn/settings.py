@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -43,6 +43,10 @@ MEMBER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 SECRETS = ("url", "token", "secret_access_key")
 ALTERNATIVES = {name: f"{name}_file" for name in SECRETS} | {f"{name}_file": name for name in SECRETS}
 """Two ways to give one secret: a variable for one of them replaces the other one in the file."""
+
+
+Tier: TypeAlias = Literal["Bulk", "Standard", "Expedited"]
+"""How fast cold storage is asked to be, at what price."""
 
 
 class SettingsError(Misconfigured):
@@ -285,7 +289,8 @@ class FixitySettings(Section):
     max_bytes_per_day: Annotated[int, Field(ge=0)] = 0
     max_retrieval_cost_per_month: Annotated[float, Field(ge=0)] = 0.0
     retrieval_cost_per_gb: Annotated[float, Field(ge=0)] = 0.0025
-    retrieval_tier: Literal["Bulk", "Standard", "Expedited"] = "Bulk"
+    retrieval_tier: Tier = "Bulk"
+    max_cold_bytes_per_month: Annotated[int, Field(ge=0)] = 0
     keep_restored_days: PositiveInt = 3
     look_again_seconds: PositiveFloat = 7200.0
     download_retry_seconds: PositiveFloat = 180.0
@@ -298,6 +303,7 @@ class RestoreSettings(Section):
     max_bytes: Annotated[int, Field(ge=0)] = 0
     max_open_per_node: PositiveInt = 20
     keep_offered_days: PositiveFloat = 30.0
+    retrieval_tier: Tier = "Bulk"
 
 
 class RecoverySettings(Section):

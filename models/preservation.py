@@ -85,3 +85,20 @@ class DrilledBag(Base):
     begun_at: Mapped[datetime] = mapped_column(UtcDateTime)
     reported_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When a report first told how it ended; none while it has not."""
+
+
+class ColdRequest(Base):
+    """A copy that was asked out of cold storage: noted before the store is asked, kept for a year."""
+
+    __tablename__ = "cold_requests"
+    __table_args__ = (
+        Index("ix_cold_requests_requested_at", "requested_at", "bytes"),
+        Index("ix_cold_requests_item_id", "item_id"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    item_id: Mapped[int] = mapped_column(RowId)
+    bag: Mapped[str] = mapped_column(Uuid)
+    tier: Mapped[str] = mapped_column(String(16))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)

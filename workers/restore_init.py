@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
-from dpn.settings import FixitySettings
+from dpn.fixity.cold_requests import ColdBudget
+from dpn.settings import FixitySettings, Tier
 from dpn.storage import Availability, StoreMissing
 from dpn.work.outcomes import Done, Outcome, Wait
 from models.manifests import CheckManifest, RestoreRequest
@@ -30,7 +31,9 @@ class RestoreInitStage:
     """See the module's docstring."""
 
     copies: OurCopies
+    budget: ColdBudget
     settings: FixitySettings
+    tier: Tier
     clock: Clock
     name: str = "restore-init"
 
@@ -61,16 +64,18 @@ class RestoreInitStage:
         """Asks for the copy to be readable, or to stay so for longer."""
         manifest, copied, settings = job.manifest, job.manifest.copied, self.settings
         before = manifest.restore
+        if found.state == "cold" and (refusal := self._over_budget(job)) is not None:
+            return refusal
         if found.state == "cold":
             # Saved first: a request that is billed shall not be forgotten, whatever dies.
             manifest.restore = RestoreRequest(
-                tier=settings.retrieval_tier, days=settings.keep_restored_days, requested_at=self.clock.now()
+                tier=self.tier, days=settings.keep_restored_days, requested_at=self.clock.now()
             )
         job.save(f"asking for its restore: {found.why}")
         with self.copies.reach(copied) as store:
             asked = store.request_restore(
                 copied.key,
-                tier=settings.retrieval_tier,
+                tier=self.tier,
                 days=settings.keep_restored_days,
                 version_id=copied.receipt.version_id,
                 cancellation=job.cancellation,
@@ -85,18 +90,42 @@ class RestoreInitStage:
                 return self._wait(job, asked.why)
             case "no-capacity":
                 manifest.restore = before
+                self.budget.give_back(job.claim.item_id)
                 reason = (
-                    f"the store has no {settings.retrieval_tier} restore to give now: {asked.why}. Asked again; "
-                    "or set fixity.retrieval_tier to Standard"
+                    f"the store has no {self.tier} restore to give now: {asked.why}. Asked again; "
+                    "or set retrieval_tier to Standard ([fixity], [restore])"
                 )
                 return Wait(settings.look_again_seconds, reason)
             case "refused":
                 manifest.restore = before
+                self.budget.give_back(job.claim.item_id)
                 reason = (
-                    f"the store refuses a {settings.retrieval_tier} restore of {copied.receipt.url}: {asked.why}. "
-                    "Set another fixity.retrieval_tier"
+                    f"the store refuses a {self.tier} restore of {copied.receipt.url}: {asked.why}. "
+                    "Set another retrieval_tier ([fixity], [restore])"
                 )
                 return Wait(settings.look_again_seconds, reason, needs_attention=True)
+
+    def _over_budget(self, job: Job[CheckManifest]) -> Wait | None:
+        """Why the store is not asked now, if it is not."""
+        copied, asked = job.manifest.copied, job.manifest.restore
+        refusal = self.budget.take(
+            job.claim.item_id,
+            bag=copied.bag,
+            size=copied.size,
+            tier=self.tier,
+            again=asked is not None and asked.taken,
+        )
+        if refusal is None:
+            return None
+        remedy = "raise fixity.max_cold_bytes_per_month"
+        if refusal.until is None:
+            reason = f"it is not asked out of cold storage: {refusal.why}; {remedy}, or cancel the item"
+            return Wait(self.settings.look_again_seconds, reason, needs_attention=True)
+        reason = (
+            f"it is not asked out of cold storage before {refusal.until:%Y-%m-%d %H:%M} UTC: {refusal.why}; for "
+            f"sooner, {remedy}"
+        )
+        return Wait(self.settings.look_again_seconds, reason)
 
     def _taken(self, job: Job[CheckManifest], storage_class: str | None, outcome: str) -> None:
         """Each restore of ours that the store has taken is in the audit trail, once: it is billed."""

@@ -255,9 +255,12 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
 
     settings = node.settings
     if spec in (RESTORE_INIT, RESTORE_READY):
+        from dpn.fixity.cold_requests import ColdBudget
         from workers.restore_init import RestoreInitStage
 
-        ready = RestoreInitStage(copies, settings.fixity, node.clock)
+        budget = ColdBudget(node.sessions, settings.fixity.max_cold_bytes_per_month, node.clock)
+        tier = (settings.fixity if spec == RESTORE_INIT else settings.restore).retrieval_tier
+        ready = RestoreInitStage(copies, budget, settings.fixity, tier, node.clock)
         return ready if spec == RESTORE_INIT else AcceptingStage(owners, ready)
     if spec in (RETRIEVE, RESTORE_RETRIEVE):
         from workers.retrieve import RetrieveStage

@@ -19,6 +19,7 @@ from dpn.broker.embedded import EmbeddedBroker
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading, upgrade
+from dpn.fixity.cold_requests import ColdBudget
 from dpn.fixity.copies import remember
 from dpn.fixity.repairs import Repairs
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, batches, ensure_nodes
@@ -203,7 +204,13 @@ class Checker:
         settings = self.settings
         copies = OurCopies(self.store, settings.store, breakers)
         return {
-            RESTORE_INIT: RestoreInitStage(copies, settings.fixity, self.clock),
+            RESTORE_INIT: RestoreInitStage(
+                copies,
+                ColdBudget(self.sessions, settings.fixity.max_cold_bytes_per_month, self.clock),
+                settings.fixity,
+                settings.fixity.retrieval_tier,
+                self.clock,
+            ),
             RETRIEVE: RetrieveStage(copies, self.staging, settings.fixity, self.clock),
             CHECK: CheckStage(
                 "north",

@@ -140,7 +140,7 @@ class TestEveryAnswer:
         item = north.check()
         assert waits(item)
         assert item.needs_attention
-        assert "Set another fixity.retrieval_tier" in item.note
+        assert "Set another retrieval_tier" in item.note
         assert not north.later(item.id).needs_attention
 
     def test_missing_rights_call_for_an_operator(self, north: Checker, cold: ColdFolder) -> None:
