@@ -21,6 +21,7 @@ from dpn.registry.client import RegistryClient
 from dpn.telemetry.logs import Log
 from dpn.work.pipeline import Pipelines
 from workers.reconcile_results import Reconciled
+from workers.reconcile_walk import Walk
 from workers.reconcile_with_peer import WithPeer
 
 __all__ = ["Reconcile", "Reconciled"]
@@ -46,14 +47,7 @@ class Reconcile:
             return list(threads.map(self._peer, peers))
 
     def _peer(self, peer: str) -> Reconciled:
-        one = WithPeer(
-            peer,
-            self.clients[peer],
-            node=self.node,
-            sessions=self.sessions,
-            pipelines=self.pipelines,
-            clock=self.clock,
-        )
+        one = WithPeer(Walk(peer, self.clients[peer], self.node, self.sessions, self.pipelines, self.clock))
         started = self.clock.monotonic()
         try:
             one.run()

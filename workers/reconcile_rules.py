@@ -10,6 +10,17 @@
 | cancelled | ended well | reported: we keep a copy that the owner does not count on |
 | unknown to it | open or none | reported: absence ends nothing |
 | any | held by a live worker | nothing: the worker asks the owner itself |
+
+Of restores that a peer asks of us (`decide_restore`):
+
+| the requester's record | our item | then |
+| --- | --- | --- |
+| open | none, and it was not declined | an item is made, or it is declined |
+| open | given up, or declined | the requester is told, unless that is under way |
+| open | ended well | reported: it had the bag, and has forgotten |
+| finished or cancelled | open, held by no worker | it is closed |
+| unknown to it | open or none | reported: absence ends nothing |
+| any | held by a live worker | nothing |
 """
 
 from __future__ import annotations
@@ -18,7 +29,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from dpn.registry.records import ReplicationRecord
+from dpn.registry.records import ReplicationRecord, RestoreRecord
 from models.work import Status
 
 
@@ -27,16 +38,17 @@ class AtOwner(StrEnum):
 
     OPEN = "open"
     STORED = "stored"
+    """Or, of a restore, finished: what it was for is done."""
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
     @classmethod
-    def of(cls, record: ReplicationRecord | None) -> AtOwner:
+    def of(cls, record: ReplicationRecord | RestoreRecord | None) -> AtOwner:
         if record is None:
             return cls.UNKNOWN
         if record.cancelled:
             return cls.CANCELLED
-        return cls.STORED if record.stored else cls.OPEN
+        return cls.STORED if record.is_final else cls.OPEN
 
 
 class Here(StrEnum):
@@ -74,6 +86,8 @@ class Step(StrEnum):
     CLOSE = "close the item"
     REPORT_UNKNOWN = "report: unknown to its owner"
     REPORT_UNPROVEN = "report: stored for its owner, no receipt here"
+    REPORT_RESTORE_UNKNOWN = "report: restore unknown to its owner"
+    REPORT_RESTORE_FORGOTTEN = "report: restore delivered, open again at its owner"
     REPORT_UNCOUNTED = "report: stored here, cancelled at its owner"
 
 
@@ -121,3 +135,23 @@ def _while_wanted(found: Situation) -> Step:
         case _ if found.notice in (Here.OPEN, Here.HELD):
             return Step.NOTHING
     return Step.TELL
+
+
+def decide_restore(owner: AtOwner, item: Here, notice: Here) -> Step:
+    """See the module's docstring. `notice` is the item that tells the requester that we declined or gave it up."""
+    match owner, item:
+        case _, Here.HELD:
+            return Step.NOTHING
+        case AtOwner.OPEN, Here.OPEN:
+            return Step.NOTHING
+        case AtOwner.OPEN, Here.SUCCEEDED:
+            return Step.REPORT_RESTORE_FORGOTTEN
+        case AtOwner.OPEN, Here.NONE if notice is Here.NONE:
+            return Step.MAKE
+        case AtOwner.OPEN, _:
+            return Step.NOTHING if notice in (Here.OPEN, Here.HELD) else Step.TELL
+        case ((AtOwner.STORED | AtOwner.CANCELLED), Here.OPEN):
+            return Step.CLOSE
+        case AtOwner.UNKNOWN, (Here.OPEN | Here.NONE):
+            return Step.REPORT_RESTORE_UNKNOWN
+    return Step.NOTHING

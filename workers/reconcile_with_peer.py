@@ -9,36 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
-from dpn.clock import Clock
-from dpn.database import Sessions, reading
-from dpn.errors import DpnError, PeerRefused
-from dpn.registry.catalogue import TRANSFERS, RefusedRecord, apply_from_peer, find_many, set_aside
+from dpn.database import reading
+from dpn.registry.catalogue import TRANSFERS, apply_from_peer, find_many
 from dpn.registry.catalogue.saving import save
-from dpn.registry.client import RegistryClient
-from dpn.registry.records import Record, ReplicationRecord
+from dpn.registry.records import ReplicationRecord
 from dpn.registry.rules.decisions import read_only_changes
 from dpn.registry.rules.transfers import COURSE
 from dpn.work.outcomes import CancelReason, TransferCancellation
-from dpn.work.pipeline import Pipelines
 from dpn.work.reconciling import close, lock_free, reopen
 from dpn.work.transitions import owe_notice
-from models.registry import ReplicationTransfer, RestoreTransfer
+from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
 from workers.ended import ending, receipt_of
-from workers.reconcile_results import Reconciled
-from workers.reconcile_rules import AtOwner, Here, Situation, Step, decide
-from workers.sync_walks import PAGES_AHEAD, ahead, in_batches, records_of, unusable_of
-
-BATCH = 500
-SECONDS_A_PEER = 1800.0
-"""How long one peer is asked: what is left is asked for next time."""
+from workers.reconcile_restores import RestoresWithPeer
+from workers.reconcile_rules import AtOwner, Situation, Step, decide
+from workers.reconcile_walk import Walk, here
+from workers.sync_walks import records_of
 
 STORE_STAGE = "store"
 """Where an item goes that has its receipt and must tell of it."""
@@ -68,27 +60,16 @@ class _Found:
 
 
 class WithPeer:
-    """The reconciliation with one peer, in a thread of its own."""
+    """The reconciliation with one peer: its replications to us, then the restores that it asks of us."""
 
-    def __init__(
-        self,
-        peer: str,
-        client: RegistryClient,
-        *,
-        node: str,
-        sessions: Sessions,
-        pipelines: Pipelines,
-        clock: Clock,
-    ) -> None:
-        self.result = Reconciled(peer)
-        self._peer = peer
-        self._client = client
-        self._node = node
-        self._sessions = sessions
-        self._pipelines = pipelines
-        self._clock = clock
-        self._agent = f"dpn_sync of {node}"
-        self._until = clock.monotonic() + SECONDS_A_PEER
+    def __init__(self, walk: Walk) -> None:
+        self.result = walk.result
+        self._walk = walk
+        self._peer = walk.peer
+        self._client = walk.client
+        self._sessions = walk.sessions
+        self._pipelines = walk.pipelines
+        self._clock = walk.clock
         self._shown: set[str] = set()
 
     def run(self) -> None:
@@ -97,53 +78,37 @@ class WithPeer:
             self._compare([row for row in records_of(rows) if isinstance(row, ReplicationRecord)], [])
         for ids in self._open_here():
             self._ask_for([id_ for id_ in ids if id_ not in self._shown])
-        self._restores()
+        RestoresWithPeer(self._walk).run()
 
     # -- what there is -------------------------------------------------------------------------------------------
 
     def _open_at_owner(self) -> Iterator[list[Any]]:
         pages = self._client.list_transfers(
-            from_node=self._peer, to_node=self._node, stored=False, cancelled=False
+            from_node=self._peer, to_node=self._walk.node, stored=False, cancelled=False
         )
-        for rows in in_batches(ahead(pages, PAGES_AHEAD), BATCH):
-            self.result.unusable += len(unusable_of(rows))
-            self._require_time()
-            yield rows
+        yield from self._walk.listed(pages)
 
     def _open_here(self) -> Iterator[list[str]]:
         """The ids of transfers that our registry or our items call open, in batches."""
         row = ReplicationTransfer
-        yield from self._pages(
+        yield from self._walk.pages(
             row.replication_id,
             row.from_node == self._peer,
-            row.to_node == self._node,
+            row.to_node == self._walk.node,
             row.stored.is_(False),
             row.cancelled.is_(False),
         )
-        yield from self._pages(
+        yield from self._walk.pages(
             WorkItem.identifier,
             WorkItem.task == Task.REPLICATION,
             WorkItem.remote_node == self._peer,
             WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
         )
 
-    def _pages(self, key: InstrumentedAttribute[str], *where: Any) -> Iterator[list[str]]:
-        last = ""
-        while True:
-            with reading(self._sessions) as session:
-                statement = select(key).where(*where, key > last).order_by(key).limit(BATCH)
-                page = list(session.scalars(statement))
-            if page:
-                yield page
-            if len(page) < BATCH:
-                return
-            last = page[-1]
-
     def _ask_for(self, ids: Sequence[str]) -> None:
         """Each by itself: that a list did not show them says nothing."""
         found, unknown = [], []
         for id_ in ids:
-            self._require_time()
             theirs = self._asked(id_)
             if theirs is None:
                 unknown.append(id_)
@@ -154,15 +119,10 @@ class WithPeer:
         self._compare(found, unknown)
 
     def _asked(self, replication_id: str) -> ReplicationRecord | None:
-        try:
-            return self._client.get_transfer(replication_id)
-        except PeerRefused as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        return self._walk.asked(self._client.get_transfer, replication_id)
 
     def _is_ours(self, theirs: ReplicationRecord) -> bool:
-        return theirs.from_node == self._peer and theirs.to_node == self._node
+        return theirs.from_node == self._peer and theirs.to_node == self._walk.node
 
     # -- comparing -----------------------------------------------------------------------------------------------
 
@@ -180,13 +140,16 @@ class WithPeer:
         with self._sessions.begin() as session:
             now = session.execute(select(self._clock.in_database())).scalar_one()
             events = [*self._take_over(session, found), *self._act(session, found, now)]
-            record(session, events, agent=self._agent, at=self._clock.now())
+            record(session, events, agent=self._walk.agent, at=self._clock.now())
         self.result.compared += len(found)
 
     def _look(self, theirs: Mapping[str, ReplicationRecord | None]) -> list[_Found]:
         """Our side of these transfers, and what follows."""
         tasks = (Task.REPLICATION, Task.NOTICE)
-        statement = select(WorkItem).where(WorkItem.task.in_(tasks), WorkItem.identifier.in_(theirs))
+        # What a peer calls a transfer of its own may be another peer's: only that one's items follow it.
+        statement = select(WorkItem).where(
+            WorkItem.task.in_(tasks), WorkItem.identifier.in_(theirs), WorkItem.remote_node == self._peer
+        )
         with reading(self._sessions) as session:
             now = session.execute(select(self._clock.in_database())).scalar_one()
             ours = find_many(session, TRANSFERS, [(id_,) for id_ in theirs])
@@ -212,9 +175,7 @@ class WithPeer:
         notice: WorkItem | None,
         now: datetime,
     ) -> _Found:
-        situation = Situation(
-            AtOwner.of(theirs), _here(item, now), receipt_of(item) is not None, _here(notice, now)
-        )
+        situation = Situation(AtOwner.of(theirs), here(item, now), receipt_of(item) is not None, here(notice, now))
         return _Found(id_, theirs, ours, item, decide(situation))
 
     # -- acting --------------------------------------------------------------------------------------------------
@@ -226,7 +187,7 @@ class WithPeer:
         self.result.updated += applied.added + applied.updated
         again = {one.id: one.theirs for one in found if one.theirs is not None and one.went_back}
         save(session, TRANSFERS, list(again.values()))
-        self._set_aside(session, [one for one in applied.refused if one.key[0] not in again])
+        self._walk.set_aside(session, [one for one in applied.refused if one.key[0] not in again])
         self.result.corrected += len(again)
         return [
             Event(
@@ -279,65 +240,13 @@ class WithPeer:
             again=True,
         )
 
-    # -- restores, and what is ours -------------------------------------------------------------------------------
-
-    def _restores(self) -> None:
-        """Restores that the peer asks of us: our copies of its records are brought up to date."""
-        us = self._node
-        shown: set[str] = set()
-        pages = self._client.list_restores(to_node=self._peer, from_node=us, finished=False, cancelled=False)
-        for rows in in_batches(ahead(pages, PAGES_AHEAD), BATCH):
-            self.result.unusable += len(unusable_of(rows))
-            records = records_of(rows)
-            shown.update(one.key[0] for one in records)
-            self._adopt(records)
-            self._require_time()
-        row = RestoreTransfer
-        is_open = (
-            row.to_node == self._peer,
-            row.from_node == us,
-            row.finished.is_(False),
-            row.cancelled.is_(False),
-        )
-        for ids in self._pages(row.restore_id, *is_open):
-            self._adopt([one for id_ in ids if id_ not in shown for one in self._asked_restore(id_)])
-        with reading(self._sessions) as session:
-            self.result.open_restores = session.scalar(select(func.count()).where(*is_open)) or 0
-
-    def _asked_restore(self, restore_id: str) -> list[Record]:
-        self._require_time()
-        try:
-            return [self._client.get_restore(restore_id)]
-        except PeerRefused as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            self.result.report("restore unknown to its owner", restore_id)
-            return []
-
-    def _adopt(self, records: Sequence[Record]) -> None:
-        with self._sessions.begin() as session:
-            applied = apply_from_peer(session, self._peer, records)
-            self._set_aside(session, applied.refused)
-        self.result.compared += len(records)
-        self.result.updated += applied.added + applied.updated
-
-    def _set_aside(self, session: Session, refused: Sequence[RefusedRecord]) -> None:
-        set_aside(session, self._peer, refused, self._clock.now())
-        self.result.set_aside += len(refused)
+    # -- what is ours --------------------------------------------------------------------------------------------
 
     def _count_ours(self) -> None:
         row = ReplicationTransfer
         is_open = (row.stored.is_(False), row.cancelled.is_(False))
-        statement = select(func.count()).where(row.from_node == self._node, row.to_node == self._peer, *is_open)
+        statement = select(func.count()).where(
+            row.from_node == self._walk.node, row.to_node == self._peer, *is_open
+        )
         with reading(self._sessions) as session:
             self.result.open_from_us = session.scalar(statement) or 0
-
-    def _require_time(self) -> None:
-        if self._clock.monotonic() > self._until:
-            raise DpnError(
-                f"asking {self._peer} takes more than {SECONDS_A_PEER:g} seconds: the rest is next time's"
-            )
-
-
-def _here(item: WorkItem | None, now: datetime) -> Here:
-    return Here.NONE if item is None else Here.of(item.status, item.lease_expires_at, now)

@@ -200,6 +200,13 @@ class Requester:
             open_request(session, bag=bag, from_node="north", us="south", restore_id=restore_id, now=now)
         return restore_id
 
+    def repeat(self, restore_id: str, times: int) -> None:
+        """Asks for the same again and again, which its own rules forbid."""
+        record = self.record(restore_id)
+        again = [record.model_copy(update={"restore_id": str(uuid4())}) for _ in range(times)]
+        with self.registry.sessions.begin() as session:
+            save(session, RESTORES, again)
+
     def finish(self, restore_id: str) -> None:
         with self.registry.sessions.begin() as session:
             finish(session, restore_id, us="south", now=self.clock.now())

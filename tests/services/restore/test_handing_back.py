@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from dpn.audit.trail import EventType
+from dpn.cancellation import Cancellation
+from dpn.restoration import receive
+from dpn.settings import PeerSettings, TransferSettings
 from models.work import Status, Task
 from tests.conftest import Services
 from tests.services.fixity.checking import BAG, MISFORTUNES, damage
@@ -60,10 +63,6 @@ def test_the_requester_knows_before_the_bag_is_brought(north: Holder) -> None:
 
 
 def test_what_is_fetched_over_rsync_is_the_bag(services: Services, tmp_path: Path) -> None:
-    from dpn.cancellation import Cancellation
-    from dpn.restoration import receive
-    from dpn.settings import PeerSettings, TransferSettings
-
     daemon = services.up("rsyncd")
     link = f"rsync://{daemon['host']}:{daemon['port']}/outbound/{{node}}/{{bag}}.tar"
     with holder_and_requester(tmp_path, outbound=Path(daemon["modules"]["outbound"]), link=link) as north:
