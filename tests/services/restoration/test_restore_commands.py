@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -242,15 +243,14 @@ def test_a_holder_that_has_taken_the_bag_away_again_is_told_and_may_put_it_back(
 # -- whatever dies ------------------------------------------------------------------------------------------------
 
 
-def opened_by_rsync(destination: Path) -> set[Path]:
-    """What the processes that write to `destination` have open."""
-    opened: set[Path] = set()
+def writing_to(destination: Path) -> list[int]:
+    """The processes on whose command line it stands."""
+    found = []
     for folder in Path("/proc").iterdir():
         with suppress(OSError):
-            words = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
-            if words[:1] == [b"/usr/bin/rsync"] and os.fsencode(destination) in words:
-                opened |= {link.readlink() for link in (folder / "fd").iterdir()}
-    return opened
+            if folder.name.isdigit() and os.fsencode(destination) in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -267,12 +267,20 @@ def test_a_fetch_that_was_stopped_goes_on_with_what_came(asking: Asking, number:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
-    assert partial.parent in opened_by_rsync(partial), "as long as it writes, the lock is held"
+    rsync = writing_to(partial) if number == signal.SIGKILL else []
+    for pid in rsync:
+        os.kill(pid, signal.SIGSTOP)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
     if number == signal.SIGTERM:
+        _, err = process.communicate(timeout=30)
         assert process.returncode == 1
         assert "goes on with it" in err
+    else:
+        process.wait(30)
+        assert rsync
+        assert "in use" in asking.fetch(bag).err, "as long as rsync writes, nobody else does"
+        for pid in rsync:
+            os.kill(pid, signal.SIGCONT)
     assert asking.there() == {f".dpn-restore-{restore_id}"}
     asking.config.write_text(config)
     while "in use" in (done := asking.fetch(bag)).err:  # by rsync, for some seconds
