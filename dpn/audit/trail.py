@@ -78,6 +78,14 @@ def record(session: Session, events: Sequence[Event], *, agent: str, at: datetim
     )
 
 
+def events_of_object(session: Session, object_id: str, *, limit: int = 200) -> list[AuditEvent]:
+    """The newest `limit` events that tell of an object (a bag, by its uuid), oldest first."""
+    newest = (
+        select(AuditEvent).where(AuditEvent.object_id == object_id).order_by(AuditEvent.id.desc()).limit(limit)
+    )
+    return list(reversed(session.scalars(newest).all()))
+
+
 def events_of_item(session: Session, item_id: int, *, limit: int = 200) -> list[AuditEvent]:
     """The newest `limit` events of an item, oldest first."""
     newest = select(AuditEvent).where(AuditEvent.item_id == item_id).order_by(AuditEvent.id.desc()).limit(limit)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import func, select
 
+from dpn.cli.fixity_copies import JsonOption, check, history, repair
 from dpn.cli.node import ConfigOption, Node, open_node
 from dpn.database import reading
 from dpn.fixity.beginning import demand, limits_of
@@ -32,7 +33,9 @@ MAX_DAYS = 3650
 GB = 1_000_000_000
 
 app = typer.Typer(help="Checks of stored copies.", no_args_is_help=True, add_completion=False)
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
+app.command()(check)
+app.command()(repair)
+app.command()(history)
 
 
 @app.command()
@@ -99,6 +102,7 @@ def _facts(node: Node, ours: list[Coverage]) -> Facts:
         never=sum(one.never for one in ours),
         have_peers=bool(node.settings.peers),
         checks_run=Task.FIXITY in PIPELINES.stages,
+        mended_at_once=node.settings.recovery.repair,
     )
 
 

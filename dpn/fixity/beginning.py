@@ -113,6 +113,11 @@ def begin_check(
     return item_id
 
 
+def copy_facts(copy: StoredCopy) -> CopyFacts:
+    """The copy as a manifest carries it."""
+    return CopyFacts.model_validate({name: getattr(copy, name) for name in CopyFacts.model_fields})
+
+
 def running_check(session: Session, bag: str) -> int | None:
     """The item of the check of our copy that is under way, if one is."""
     return session.scalar(
@@ -224,9 +229,7 @@ def _make_items(
 
 
 def _manifest(copy: StoredCopy, *, away: bool = False) -> dict[str, Any]:
-    names = set(CopyFacts.model_fields)
-    facts = CopyFacts.model_validate({name: getattr(copy, name) for name in names})
-    return CheckManifest(copied=facts, away=away).model_dump(mode="json")
+    return CheckManifest(copied=copy_facts(copy), away=away).model_dump(mode="json")
 
 
 def _count(session: Session, load: Load, now: datetime) -> None:

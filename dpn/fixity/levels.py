@@ -38,6 +38,8 @@ class Facts:
     have_peers: bool
     checks_run: bool
     """Whether this software has the stages that check a copy."""
+    mended_at_once: bool = False
+    """Whether a copy that is found bad is replaced without a person asking for it."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,7 @@ def _asked(facts: Facts) -> list[Asked]:
         Asked(3, "verifications and their outcomes are recorded", _yes(facts.checks_run), "FixityCheck records"),
         Asked(3, "checksums can be audited on demand", Answer.YES, "this report; receipts: `dpn item show`"),
         Asked(4, "copies are verified after certain events", Answer.YOURS, "a move, a disaster, new media"),
-        Asked(
-            4,
-            "damaged copies are replaced",
-            Answer.NO,
-            f"{facts.failed} failed copies wait for a person" if facts.failed else "it takes a person and a peer",
-        ),
+        Asked(4, "damaged copies are replaced", _yes(facts.have_peers and not facts.failed), _why_mended(facts)),
     ]
 
 
@@ -98,6 +95,14 @@ def _why_in_time(facts: Facts) -> str:
     if not facts.copies:
         return "there is no copy yet"
     return f"{facts.overdue} overdue, {facts.never} never checked, of {facts.copies}"
+
+
+def _why_mended(facts: Facts) -> str:
+    if facts.failed:
+        return f"{facts.failed} bad copies are not replaced yet"
+    if not facts.have_peers:
+        return "there is no peer to get a good one from"
+    return "by themselves (recovery.repair)" if facts.mended_at_once else "by hand: `dpn fixity repair`"
 
 
 def _yes(is_so: bool) -> Answer:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from dpn.audit.trail import EventType, events_of_item
 from dpn.bags import load_profile, tag_manifest_sha256
@@ -92,7 +92,10 @@ class Checker:
         )
         with self.sessions.begin() as session:
             insert_missing(session, WorkItem, [row])
-            return session.scalars(select(WorkItem.id).where(WorkItem.identifier == row["identifier"])).one()
+            made = select(WorkItem.id).where(WorkItem.identifier == row["identifier"])
+            item_id = session.scalars(made).one()
+            session.execute(update(StoredCopy).values(check_item=item_id, begun_at=self.clock.now()))
+            return item_id
 
     @property
     def digest(self) -> str:

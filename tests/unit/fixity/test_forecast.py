@@ -90,13 +90,13 @@ GOOD = Facts(copies=5, overdue=0, failed=0, never=1, have_peers=True, checks_run
 @pytest.mark.parametrize(
     ("facts", "level"),
     [
-        (GOOD, 3),
+        (Facts(5, 0, 1, 0, True, True), 3),
         (Facts(5, 1, 0, 0, True, True), 2),
         (Facts(5, 0, 0, 5, True, False), 2),
         (Facts(0, 0, 0, 0, True, True), 2),
         (Facts(5, 0, 0, 0, False, True), 1),
     ],
-    ids=["all in time", "one overdue", "no checks", "no copies", "no peers"],
+    ids=["one bad", "one overdue", "no checks", "no copies", "no peers"],
 )
 def test_a_level_is_reached_where_nothing_is_missing_up_to_it(facts: Facts, level: int) -> None:
     reached = levels(facts)
@@ -105,9 +105,15 @@ def test_a_level_is_reached_where_nothing_is_missing_up_to_it(facts: Facts, leve
     assert all(one.level == level + 1 for one in reached.missing)
 
 
+def test_where_bad_copies_are_replaced_nothing_is_missing() -> None:
+    assert (levels(GOOD).reached, levels(GOOD).missing) == (4, ())
+    assert levels(GOOD).asked[-1].why == "by hand: `dpn fixity repair`"
+
+
 def test_what_software_cannot_see_is_neither_claimed_nor_denied() -> None:
     assert {one.what for one in levels(GOOD).yours} == {
         "content is checked for viruses",
         "originals are read through write-blockers",
+        "copies are verified after certain events",
     }
     assert all(one.answer is Answer.YOURS for one in levels(GOOD).yours)

@@ -1,0 +1,171 @@
+"""`dpn fixity check`, `repair`, `history`: what an operator does about one copy of ours, or reads of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from dpn.audit.trail import events_of_object
+from dpn.cli.node import ConfigOption, Node, open_broker, open_node, operator
+from dpn.database import reading
+from dpn.errors import PermanentError
+from dpn.fixity.beginning import begin_check, copy_facts, running_check
+from dpn.fixity.repairs import find_repair, open_repair, open_repair_of
+from dpn.work.dispatch import publish_intents
+from dpn.work.items import find_item
+from models.manifests import CheckManifest, read_manifest
+from models.preservation import StoredCopy
+from models.work import AuditEvent, Status, WorkItem
+from workers.pipelines import PIPELINES
+
+MOST_EVENTS = 1000
+BagArgument = Annotated[str, typer.Argument(metavar="UUID", help="The bag's uuid.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
+
+
+def check(
+    context: typer.Context, bag: BagArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Begin a check of our copy of a bag now, whenever it is due. Prints the item that does it."""
+    with open_node(context, config, "dpn-fixity") as node:
+        with node.sessions.begin() as session:
+            copy = _copy(session, bag)
+            item_id = running_check(session, copy.bag) or begin_check(
+                session,
+                copy.bag,
+                identifier=str(uuid4()),
+                note=f"asked for by {operator()}",
+                agent=operator(),
+                pipelines=PIPELINES,
+                clock=node.clock,
+                now=node.clock.now(),
+            )
+            item = find_item(session, item_id or 0)
+        _announce(node, item.id)
+        _tell(item, as_json, f"checks our copy of bag {copy.bag}")
+
+
+def repair(
+    context: typer.Context,
+    bag: BagArgument,
+    config: ConfigOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if no check has found the copy bad: a disk cannot read it, say.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a good copy of a bag brought from another node, to take the place of ours that was found bad.
+
+    Ours is read once more before it is replaced; if it is good, it stays. Asked for again, it is the same repair.
+    """
+    with open_node(context, config, "dpn-fixity") as node:
+        with node.sessions.begin() as session:
+            item = find_item(session, _repair(session, node, bag.lower(), force))
+        _announce(node, item.id)
+        _tell(item, as_json, f"repairs our copy of bag {bag.lower()}")
+
+
+def history(
+    context: typer.Context, bag: BagArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what has happened to a bag here, oldest first: what the audit trail tells of it."""
+    with open_node(context, config, "dpn-fixity") as node, reading(node.sessions) as session:
+        events = events_of_object(session, bag.lower(), limit=MOST_EVENTS)
+    if as_json:
+        print(json.dumps([_event_json(event) for event in events]))
+        return
+    table = Table("time (UTC)", "item", "event", "outcome", "detail", box=None)
+    for event in events:
+        table.add_row(
+            f"{event.occurred_at:%Y-%m-%d %H:%M:%S}",
+            "" if event.item_id is None else str(event.item_id),
+            escape(event.event_type),
+            escape(event.outcome),
+            escape(_in_short(event.detail)),
+        )
+    Console().print(table if events else f"The audit trail tells nothing of bag {escape(bag)}.")
+
+
+def _repair(session: Session, node: Node, bag: str, force: bool) -> int:
+    """The item of the repair, made if there is none yet."""
+    copy = _copy(session, bag)
+    under_way = open_repair_of(session, bag)
+    if under_way is not None:
+        return under_way.id
+    if copy.outcome != "bad" and not force:
+        since = f"was found good on {copy.checked_at:%Y-%m-%d}" if copy.checked_at else "was never checked"
+        raise PermanentError(
+            f"our copy of bag {bag} {since}: `dpn fixity check {bag}` looks again; --force repairs it all the same"
+        )
+    check_id, found = _last_check(session, copy)
+    done = find_repair(session, check_id)
+    if done is not None and done.status != Status.SUCCESS:
+        raise PermanentError(f"item {done.id} was to repair it, and ended: `dpn item retry {done.id}` tries again")
+    return open_repair(
+        session,
+        copy_facts(copy),
+        check_id=check_id if done is None else str(uuid4()),
+        found=found,
+        found_at=copy.checked_at or node.clock.now(),
+        agent=operator(),
+        pipelines=PIPELINES,
+        clock=node.clock,
+    )
+
+
+def _last_check(session: Session, copy: StoredCopy) -> tuple[str, str]:
+    """The id of the check that found our copy bad, and what it found; a new id if no such check is known."""
+    item = None if copy.check_item is None else session.get(WorkItem, copy.check_item)
+    if copy.outcome == "bad" and item is not None:
+        manifest = read_manifest(item.task, item.manifest)
+        if isinstance(manifest, CheckManifest) and manifest.found is not None:
+            return item.identifier, manifest.found
+    return str(uuid4()), f"{operator()} asked for the repair"
+
+
+def _copy(session: Session, bag: str) -> StoredCopy:
+    copy = session.get(StoredCopy, bag.lower())
+    if copy is None:
+        raise PermanentError(f"we keep no copy of bag {bag}: `dpn fixity report` counts those that we keep")
+    return copy
+
+
+def _announce(node: Node, item_id: int) -> None:
+    """The sweep finds the item anyway, if the broker is away."""
+    from dpn.broker import BrokerUnavailable
+
+    try:
+        publish_intents(node.sessions, open_broker(node), item_id=item_id)
+    except BrokerUnavailable as error:
+        node.log.warning("not announced yet: the sweep finds the item", error=str(error))
+
+
+def _tell(item: WorkItem, as_json: bool, what: str) -> None:
+    if as_json:
+        print(json.dumps({"item": item.id, "identifier": item.identifier, "status": item.status}))
+    else:
+        print(f"Item {item.id} {what} ({item.status}): `dpn item show {item.id}`")
+
+
+def _event_json(event: AuditEvent) -> dict[str, Any]:
+    return {
+        "at": event.occurred_at.isoformat(),
+        "item": event.item_id,
+        "event": event.event_type,
+        "outcome": event.outcome,
+        "agent": event.agent,
+        "detail": event.detail,
+    }
+
+
+def _in_short(detail: dict[str, Any]) -> str:
+    """The plain values; the rest is in --json."""
+    plain = {name: value for name, value in detail.items() if isinstance(value, str | int | float) and value != ""}
+    return ", ".join(f"{name}: {value}" for name, value in plain.items())
