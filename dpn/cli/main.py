@@ -33,6 +33,7 @@ COMMANDS = {
     "member": "dpn.cli.member:app",
     "fixity": "dpn.cli.fixity:app",
     "restore": "dpn.cli.restore.commands:app",
+    "drill": "dpn.cli.drill:drill",
     "items": "dpn.cli.items:list_all",
     "item": "dpn.cli.items:item_app",
 }
