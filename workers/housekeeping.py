@@ -131,8 +131,8 @@ class Housekeeping:
                 select(WorkItem.id, WorkItem.manifest)
                 .where(
                     WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
-                    WorkItem.task.in_((Task.REPLICATION, Task.INGEST)),
-                    WorkItem.stage == "store",
+                    WorkItem.task.in_((Task.REPLICATION, Task.INGEST, Task.RECOVERY)),
+                    WorkItem.stage.in_(("store", "settle")),
                     WorkItem.id > after,
                 )
                 .order_by(WorkItem.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -159,8 +160,11 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
             node.clock,
             node.log,
         )
-        withdraw = Chore("withdraw bags that nobody fetches any more", 0.0, outbound.run)
-        for chore in [*keeping.chores(), withdraw]:
+        own = [
+            Chore("withdraw bags that nobody fetches any more", 0.0, outbound.run),
+            Chore("count what lists hold", 0.0, partial(_recount, node)),
+        ]
+        for chore in [*keeping.chores(), *own]:
             try:
                 chore.run()
             except Exception as error:  # noqa: BLE001  (the other chores are still worth doing)
@@ -169,3 +173,15 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     if failed:
         typer.echo(f"dpn: failed: {', '.join(failed)}: see the log", err=True)
         raise typer.Exit(EXIT_FAILED)
+
+
+def _recount(node: Node) -> None:
+    """What lists hold is kept with every change; this sees that it is true, whatever was done to the database."""
+    from dpn.registry.catalogue import totals
+
+    with node.sessions.begin() as session:
+        corrected = {kind: number for kind, number in totals.recount(session).items() if number}
+    if corrected:
+        node.log.error(
+            "what lists hold was wrong, and is corrected: who changes the database?", corrected=corrected
+        )

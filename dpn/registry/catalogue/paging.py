@@ -17,7 +17,7 @@ list. Whether there is a next page is never taken from such a count.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -66,11 +66,16 @@ def list_page(
     page = _Page(session, kind, query, number, size)
     if reader is None:
         count, total = page.count()
-        return page.listing(count, total, *page.rows(count, None))
+        records, has_next = page.rows(count, None)
+        if page.shows_otherwise(count, records, has_next):
+            count, total = page.count_between()
+        return page.listing(count, total, records, has_next)
     counted = _counted(page, reader)
     trail = _trail_to(page, reader)
     current_count = counted.count if counted.state == reader.state else None
     records, has_next = page.rows(current_count, trail.end if trail else None)
+    if current_count is not None and trail is None and page.shows_otherwise(current_count, records, has_next):
+        counted = _counted_anew(page, reader)
     if records:
         is_exact = trail is None or trail.state == reader.state
         end = tuple(getattr(records[-1], name) for name in page.order)
@@ -142,7 +147,7 @@ class _Page(Generic[R]):
     def rows(self, count: int | None, behind: tuple[Any, ...] | None) -> tuple[list[R], bool]:
         """The records of the page, and whether any follow it: those `behind` this sort key, or else where counting
         leads. `count` is what the list holds now, where that is known."""
-        if count is not None and self.skipped >= count:
+        if count is not None and self.skipped >= max(count, 1):
             return [], False
         columns = [self.kind.table.c[name] for name in self.order]
         conditions = conditions_of(self.kind, self.query)
@@ -150,13 +155,20 @@ class _Page(Generic[R]):
         if behind is not None:
             statement = select(self.kind.table).where(*conditions, tuple_(*columns) < behind)
             found = self._records(statement.order_by(*newest_first).limit(self.size + 1))
-        elif count is not None and self.skipped > count // 2:
+        elif count is not None and self.skipped > max(count // 2, FEW):
             shown = min(self.size, count - self.skipped)  # the end of the list is nearer
             left = count - self.skipped - shown
             return self._skipping(left, shown, conditions, columns)[::-1], left > 0
         else:
             found = self._skipping(self.skipped, self.size + 1, conditions, newest_first)
         return found[: self.size], len(found) > self.size
+
+    def shows_otherwise(self, count: int, records: Sequence[R], has_next: bool) -> bool:
+        """Whether the page does not end where `count` says: then the database was changed past us, and the list has
+        to be counted (see `totals.recount`)."""
+        shown = self.skipped + len(records)
+        is_last = not has_next and (bool(records) or self.number == 1)
+        return shown > count or (is_last and shown != count)
 
     def _ends(self) -> list[ColumnElement[bool]]:
         """What lies before the time that the list begins with, and after the one that it ends with."""
@@ -198,17 +210,29 @@ def _counted(page: _Page[R], reader: Reader) -> Counted:
     """What the list holds: as remembered, by the difference to what is remembered, or counted anew."""
     known = _known_count(page, reader)
     if known is None:
-        started = reader.memory.monotonic()
-        count, size = page.count()
-        ended = reader.memory.monotonic()
-        is_dear = count >= DEAR_ROWS and ended - started >= DEAR_SECONDS
-        known = Counted(count, size, page.query.before, reader.state, ended, is_dear)
-    elif known.before != page.query.before:
+        return _keep(page, reader, _timed_count(page, reader, page.count))
+    if known.before != page.query.before:
         known = _with_difference(page, known)
-    reader.memory.keep_count((reader.name, page.list_key), known)
-    if known.before is None:
-        reader.memory.keep_count(page.list_key, known)
-    return known
+    return _keep(page, reader, known)
+
+
+def _counted_anew(page: _Page[R], reader: Reader) -> Counted:
+    return _keep(page, reader, _timed_count(page, reader, page.count_between))
+
+
+def _timed_count(page: _Page[R], reader: Reader, count: Callable[[], tuple[int, int]]) -> Counted:
+    started = reader.memory.monotonic()
+    records, size = count()
+    ended = reader.memory.monotonic()
+    is_dear = records >= DEAR_ROWS and ended - started >= DEAR_SECONDS
+    return Counted(records, size, page.query.before, reader.state, ended, is_dear)
+
+
+def _keep(page: _Page[R], reader: Reader, counted: Counted) -> Counted:
+    reader.memory.keep_count((reader.name, page.list_key), counted)
+    if counted.before is None:
+        reader.memory.keep_count(page.list_key, counted)
+    return counted
 
 
 def _known_count(page: _Page[R], reader: Reader) -> Counted | None:

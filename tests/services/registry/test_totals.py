@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, select
 
+from dpn.cli.cron import _recount
+from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, reading
-from dpn.registry.catalogue import BAGS, TRANSFERS, Kind, Query, apply_from_peer, list_page, totals
+from dpn.registry.catalogue import (
+    BAGS,
+    TRANSFERS,
+    Kind,
+    PageMemory,
+    Query,
+    Reader,
+    apply_from_peer,
+    list_page,
+    totals,
+)
 from dpn.registry.catalogue.saving import save, save_new
 from dpn.registry.records import BagRecord, ReplicationRecord
 from models.base import Base
 from models.registry import ListTotal
 from tests.fixtures.records import LONG_AGO, a_bag, a_node, a_transfer
+from tests.fixtures.registry import running_registry
 from tests.services.test_migrations import upgrade_to
 
 
@@ -209,3 +225,30 @@ def test_an_older_registry_is_counted_when_it_is_upgraded(database_url: str) -> 
     assert held(sessions, TRANSFERS, stored=True) == (3, 0)
     assert wrong(sessions) == {}
     engine.dispose()
+
+
+def test_a_list_that_was_changed_by_hand_is_counted_where_its_page_shows_it(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        save(session, BAGS, [a_bag(n, size=1) for n in range(1, 6)])
+        session.execute(delete(BAGS.table).where(BAGS.table.c.uuid == a_bag(2).uuid))
+    memory = PageMemory(ManualClock().monotonic)
+    with reading(sessions) as session:
+        for reader in (None, Reader("south", "a state", memory)):
+            page = list_page(session, BAGS, Query(), number=1, size=5, reader=reader)
+            assert (page.count, page.total_size, len(page.records)) == (4, 4, 4)
+            page = list_page(session, BAGS, Query({"admin_node": "north"}), number=2, size=3, reader=reader)
+            assert (page.count, len(page.records)) == (4, 1)
+    with sessions.begin() as session:
+        session.execute(delete(ListTotal))
+    with reading(sessions) as session:
+        page = list_page(session, BAGS, Query(), number=1, size=2)
+        assert (page.count, len(page.records), page.has_next) == (4, 2, True)
+
+
+def test_dpn_cleanup_puts_right_what_was_changed_by_hand(tmp_path: Path, database_url: str) -> None:
+    with running_registry("mid", database_url=database_url, folder=tmp_path) as mid:
+        with mid.sessions.begin() as session:
+            save(session, BAGS, [a_bag(n) for n in range(1, 4)])
+            session.execute(delete(BAGS.table).where(BAGS.table.c.uuid == a_bag(2).uuid))
+        _recount(SimpleNamespace(sessions=mid.sessions, log=structlog.get_logger()))  # type: ignore[arg-type]
+        assert held(mid.sessions, BAGS) == (2, a_bag(1).size + a_bag(3).size)
