@@ -164,8 +164,8 @@ class _Page(Generic[R]):
         return found[: self.size], len(found) > self.size
 
     def shows_otherwise(self, count: int, records: Sequence[R], has_next: bool) -> bool:
-        """Whether the page does not end where `count` says: then the database was changed past us, and the list has
-        to be counted (see `totals.recount`)."""
+        """Whether the page does not end where `count` says: then the database was changed past us, and the list
+        has to be counted (see `totals.recount`)."""
         shown = self.skipped + len(records)
         is_last = not has_next and (bool(records) or self.number == 1)
         return shown > count or (is_last and shown != count)
