@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 from sqlalchemy import select
@@ -73,10 +73,12 @@ class Asking:
             raise done.exception
         return Ran(done.exit_code, done.stdout, done.stderr)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """The same in a process of its own, to be disturbed."""
+    def start(self, *words: str, log: IO[str] | None = None) -> subprocess.Popen[str]:
+        """The same in a process of its own, to be disturbed; one that says much needs a `log`."""
         command = [sys.executable, "-m", "dpn.cli.main", "--config", str(self.config), *words]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log or subprocess.PIPE, text=True
+        )
 
     def request(self, bag: str, node: str = "south") -> str:
         done = self.dpn("restore", "request", bag, "--from", node)

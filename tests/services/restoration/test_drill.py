@@ -227,19 +227,22 @@ def test_what_makes_no_sense_is_refused(asking: Asking) -> None:
 def workers(north: Asking) -> Iterator[None]:
     """All of north's workers in one process."""
     text = north.config.read_text()
-    quick = "[broker]\npoll_seconds = 0.1\n[work]\nverdict_poll_seconds = 0.2\nsweep_seconds = 0.2\n[staging]"
+    work = "verdict_poll_seconds = 0.2\nsweep_seconds = 0.2\nbackoff_first_seconds = 0.2"
+    quick = f"[broker]\npoll_seconds = 0.1\n[work]\n{work}\n[staging]"
     north.config.write_text(text.replace("[staging]", quick, 1))
-    process = north.start("worker", "all")
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
+    log = north.folder / "workers.log"
+    with log.open("w") as file:
+        process = north.start("worker", "all", log=file)
         try:
-            _, err = process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        assert process.returncode == 0, err[-3000:]
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+    assert process.returncode == 0, log.read_text()[-3000:]
 
 
 def play_south(north: Asking, bad: set[str], seconds: float = 90) -> None:
