@@ -53,7 +53,7 @@ class DeliverStage:
         try:
             requester = self.owners.of(job.claim.remote_node)
             record = requester.restore(job.claim.identifier)
-            if record.finished and manifest.delivered_at is not None:
+            if record.finished and record.link is not None and record.link == manifest.link:
                 return self._fetched(job, record)
             require_wanted(record, manifest.transfer, manifest.link)
             self._require_time(job)
@@ -75,19 +75,24 @@ class DeliverStage:
             job.fence()
             record = requester.put_restore(record.change(accepted=True, link=manifest.link))
             require_wanted(record, manifest.transfer, manifest.link)
-        if not manifest.delivered:
-            manifest.delivered = True
-            manifest.delivered_at = manifest.delivered_at or self.clock.now()
-            job.add_event(
-                EventType.DISSEMINATION,
-                record.bag,
-                "offered",
-                to_node=requester.peer,
-                restore=record.restore_id,
-                link=manifest.link,
-                sha256=manifest.copied.sha256,
-            )
-            job.save(f"{requester.peer} knows where to fetch it")
+        self._note_delivery(job, record)
+
+    def _note_delivery(self, job: Job[RestoreManifest], record: RestoreRecord) -> None:
+        manifest = job.manifest
+        if manifest.delivered:
+            return
+        manifest.delivered = True
+        manifest.delivered_at = manifest.delivered_at or self.clock.now()
+        job.add_event(
+            EventType.DISSEMINATION,
+            record.bag,
+            "offered",
+            to_node=record.to_node,
+            restore=record.restore_id,
+            link=manifest.link,
+            sha256=manifest.copied.sha256,
+        )
+        job.save(f"{record.to_node} knows where to fetch it")
 
     def _put_out(self, job: Job[RestoreManifest], *, is_told: bool) -> None:
         """Puts the bag where the requester fetches it, unless it lies there. Raises Unwanted: it must be retrieved
@@ -146,6 +151,7 @@ class DeliverStage:
             raise Unwanted(Stopped(reason, TransferCancellation(CancelReason.OTHER, reason)))
 
     def _fetched(self, job: Job[RestoreManifest], record: RestoreRecord) -> Outcome:
+        self._note_delivery(job, record)  # a worker may have died before it could
         with self.sessions.begin() as session:  # so that whoever withdraws offers knows that this one is over
             apply_from_peer(session, record.to_node, [record])
         self._withdraw(job)

@@ -24,7 +24,7 @@ def ending(item: WorkItem, theirs: ReplicationRecord, pipelines: Pipelines, cloc
 
 def ending_restore(item: WorkItem, theirs: RestoreRecord, pipelines: Pipelines, clock: Clock) -> Change:
     """What becomes of an open item now that its requester's record, `theirs`, is finished or cancelled."""
-    return _change(item, _outcome_of_restore(theirs, _was_delivered(item)), pipelines, clock)
+    return _change(item, _outcome_of_restore(theirs, _link_of(item)), pipelines, clock)
 
 
 def receipt_of(item: WorkItem | None) -> Mapping[str, Any] | None:
@@ -54,8 +54,8 @@ def _outcome(theirs: ReplicationRecord, receipt: Mapping[str, Any] | None) -> Ou
     raise ValueError("a transfer that has not ended ends no item")
 
 
-def _outcome_of_restore(theirs: RestoreRecord, was_delivered: bool) -> Outcome:
-    if theirs.finished and was_delivered:
+def _outcome_of_restore(theirs: RestoreRecord, link: str | None) -> Outcome:
+    if theirs.finished and link is not None and theirs.link == link:
         return Done(f"{theirs.to_node} has the bag", ends_item=True)
     try:
         require_wanted(theirs, None, None)
@@ -64,5 +64,7 @@ def _outcome_of_restore(theirs: RestoreRecord, was_delivered: bool) -> Outcome:
     raise ValueError("a transfer that has not ended ends no item")
 
 
-def _was_delivered(item: WorkItem) -> bool:
-    return isinstance(item.manifest, dict) and item.manifest.get("delivered_at") is not None
+def _link_of(item: WorkItem) -> str | None:
+    """Where we put the bag for its requester, if we did; the manifest may be damaged."""
+    link = item.manifest.get("link") if isinstance(item.manifest, dict) else None
+    return link if isinstance(link, str) else None
