@@ -43,7 +43,7 @@ class StoredCopy(Base):
     begun_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When its last check began."""
     check_item: Mapped[int | None] = mapped_column(RowId)
-    """The item of that check."""
+    """The item of that check; of a copy that was found bad, that of its repair."""
 
 
 class FixityPace(Base):

@@ -23,7 +23,7 @@ from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import TransientError
 from dpn.fixity import copies as our_copies
-from dpn.fixity.repairs import Repairs, find_repair, was_repaired_in_vain
+from dpn.fixity.repairs import Repairs, find_repair, open_repair_of, was_repaired_in_vain
 from dpn.registry.catalogue import DIGESTS, FIXITY_CHECKS, add_fixity_check, find
 from dpn.registry.records import FixityCheckRecord
 from dpn.registry.rules import Caller, Refused
@@ -152,6 +152,8 @@ class CheckStage:
         manifest, copied = job.manifest, job.manifest.copied
         if self.repairs is None or _is_as_stored(manifest) or was_repaired_in_vain(session, copied.bag):
             return
+        if open_repair_of(session, copied.bag) is not None:
+            return
         self.repairs.open(session, copied, check_id=_check_id(job), found=found, found_at=began_at)
 
     def _refused(self, job: Job[CheckManifest], why: str) -> Fail:
@@ -193,7 +195,8 @@ class CheckStage:
             "(success=false)."
         )
         with reading(self.sessions) as session:
-            repair, in_vain = find_repair(session, _check_id(job)), was_repaired_in_vain(session, copied.bag)
+            repair = find_repair(session, _check_id(job)) or open_repair_of(session, copied.bag)
+            in_vain = was_repaired_in_vain(session, copied.bag)
         if repair is not None:
             return Fail(f"{bad} Repair: item {repair.id}", needs_attention=False)
         return Fail(f"{bad} {_advice(manifest, in_vain)}")

@@ -20,7 +20,7 @@ from dpn.fixity.beginning import begin_check, copy_facts, running_check
 from dpn.fixity.repairs import find_repair, open_repair, open_repair_of
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import find_item
-from models.manifests import CheckManifest, read_manifest
+from models.manifests import CheckManifest, RecoveryManifest, read_manifest
 from models.preservation import StoredCopy
 from models.work import AuditEvent, Status, WorkItem
 from workers.pipelines import PIPELINES
@@ -125,7 +125,7 @@ def _last_check(session: Session, copy: StoredCopy) -> tuple[str, str]:
     item = None if copy.check_item is None else session.get(WorkItem, copy.check_item)
     if copy.outcome == "bad" and item is not None:
         manifest = read_manifest(item.task, item.manifest)
-        if isinstance(manifest, CheckManifest) and manifest.found is not None:
+        if isinstance(manifest, CheckManifest | RecoveryManifest) and manifest.found is not None:
             return item.identifier, manifest.found
     return str(uuid4()), f"{operator()} asked for the repair"
 

@@ -123,7 +123,11 @@ def running_check(session: Session, bag: str) -> int | None:
     return session.scalar(
         select(WorkItem.id)
         .join(StoredCopy, StoredCopy.check_item == WorkItem.id)
-        .where(StoredCopy.bag == bag, WorkItem.status.in_((Status.PENDING, Status.RUNNING)))
+        .where(
+            StoredCopy.bag == bag,
+            WorkItem.task == Task.FIXITY,
+            WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
+        )
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -107,6 +107,8 @@ def open_repair(
     )
     insert_missing(session, WorkItem, [row])
     item_id = session.scalars(select(WorkItem.id).where(_is(Task.RECOVERY, check_id))).one()
+    # What is being repaired is not checked meanwhile: that would find nothing new.
+    session.execute(update(StoredCopy).where(StoredCopy.bag == bad.bag).values(check_item=item_id))
     now = clock.now()
     announce(session, item_id, pipelines.first(Task.RECOVERY).topic, now)
     detail = {"task": Task.RECOVERY.value, "bag": bad.bag, "fixity_check": check_id, "found": found}

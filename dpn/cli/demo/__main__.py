@@ -1,5 +1,6 @@
-"""`python -m dpn.cli.demo`, started by bin/demo. Exit codes: 0 every bag has a verified copy on every other node,
-1 not so, 2 unusable input, 128 and the signal's number if it was stopped."""
+"""`python -m dpn.cli.demo`, started by bin/demo. Exit codes: 0 every bag has a verified copy on every other node
+(and, with --corrupt, what was spoilt was mended), 1 not so, 2 unusable input, 128 and the signal's number if it
+was stopped."""
 
 from __future__ import annotations
 
@@ -42,6 +43,14 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as JSON; -: on stdout.")
     ] = None,
+    corrupt: Annotated[
+        bool,
+        typer.Option(
+            "--corrupt",
+            help="In the end, flip a bit in one stored copy and delete another: fixity checks find it, and good "
+            "copies from other nodes take their place.",
+        ),
+    ] = False,
     timeout: Annotated[
         float | None,
         typer.Option(min=1, metavar="SECONDS", help="Give up after so long; default 600 and more for large bags."),
@@ -53,7 +62,8 @@ def demo(
     any of them and watch: it is started again, and the bag arrives. Last of all, every copy is read back.
     """
     kinds = Kinds(broker, database, store)
-    order = Order(sources or [], nodes, kinds, workdir, keep, json_file, timeout, s3_settings(os.environ))
+    s3 = s3_settings(os.environ)
+    order = Order(sources or [], nodes, kinds, workdir, keep, json_file, timeout, corrupt, s3)
     raise typer.Exit(_exit_code(order))
 
 

@@ -125,6 +125,32 @@ class Backends:
         client = _s3_client(self._entries[self._kinds.store.value])
         client.restore_object(Bucket=_bucket_name(place), Key=key, RestoreRequest={"Days": RESTORED_DAYS})
 
+    def file_of(self, place: Place, key: str) -> Path | None:
+        """Where the bytes of a node's object lie on a disk of this machine; none where they lie in a memory."""
+        match self._kinds.store:
+            case StoreKind.FILE:
+                return place.store / key
+            case StoreKind.S3:
+                return Path(self._entries[StoreKind.S3.value]["data"]) / _bucket_name(place) / key
+            case StoreKind.GLACIER:
+                return None
+
+    def delete_object(self, place: Place, key: str) -> None:
+        """Deletes an object in the node's bucket."""
+        client = _s3_client(self._entries[self._kinds.store.value])
+        client.delete_object(Bucket=_bucket_name(place), Key=key)
+
+    def overwrite_object(self, place: Place, key: str, content: Path) -> None:
+        """Puts other bytes in the place of an object in the node's Glacier, with what is said beside it."""
+        client, where = (
+            _s3_client(self._entries[self._kinds.store.value]),
+            {"Bucket": _bucket_name(place), "Key": key},
+        )
+        metadata = client.head_object(**where)["Metadata"]
+        client.upload_file(
+            str(content), *where.values(), ExtraArgs={"Metadata": metadata, "StorageClass": GLACIER_CLASS}
+        )
+
     def _database(self, place: Place) -> Table:
         if self._kinds.database is DatabaseKind.SQLITE:
             return {"url": self.database_url(place)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dpn.cancellation import Cancellation
@@ -70,19 +70,17 @@ def _read(request: Request, node: Node, store: Store, backends: Backends, cancel
     return Copy(request, url, count, sha256)
 
 
-def _digest(
+def chunks_of(
     store: Store, key: str, ask_for_restore: Callable[[], None], cancellation: Cancellation
-) -> tuple[int, str]:
-    """Bytes and SHA-256 of an object; one in cold storage is restored first, as often as that takes."""
+) -> Iterator[bytes]:
+    """An object's bytes; one in cold storage is restored first, and waited for. Raises what the store raises."""
     deadline = time.monotonic() + RESTORE_SECONDS
     asked = False
     while True:
-        digest, count = hashlib.sha256(), 0
+        chunks = store.read(key)
         try:
-            for chunk in store.read(key):
-                cancellation.check()
-                digest.update(chunk)
-                count += len(chunk)
+            first = next(chunks, b"")
+            break
         except StoreCold:
             if time.monotonic() > deadline:
                 raise
@@ -91,5 +89,18 @@ def _digest(
                 asked = True
             cancellation.wait(RESTORE_LOOK_SECONDS)
             cancellation.check()
-        else:
-            return count, digest.hexdigest()
+    yield first
+    for chunk in chunks:
+        cancellation.check()
+        yield chunk
+
+
+def _digest(
+    store: Store, key: str, ask_for_restore: Callable[[], None], cancellation: Cancellation
+) -> tuple[int, str]:
+    """Bytes and SHA-256 of an object."""
+    digest, count = hashlib.sha256(), 0
+    for chunk in chunks_of(store, key, ask_for_restore, cancellation):
+        digest.update(chunk)
+        count += len(chunk)
+    return count, digest.hexdigest()

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpn.cli.demo.copies import Copy
+from dpn.cli.demo.corruption import Repair
 from dpn.cli.demo.errors import Unusable
 from dpn.cli.demo.node import Node
 from dpn.cli.demo.place import Place
@@ -34,15 +35,24 @@ class Result:
     seconds: float
     positions: Sequence[Position]
     copies: Sequence[Copy]
+    repairs: Sequence[Repair] = ()
+    """The copies that were spoilt, and what became of them."""
+    corrupted: bool = False
+    """Whether copies were to be spoilt."""
 
     @property
     def ok(self) -> bool:
-        """Whether every bag has a verified copy on every other node."""
-        return all(copy.verified for copy in self.copies)
+        """Whether every bag has a verified copy on every other node, and those that were spoilt were mended."""
+        if self.corrupted and not self.repairs:
+            return False
+        return all(copy.verified for copy in self.copies) and all(repair.repaired for repair in self.repairs)
 
     def to_json(self) -> dict[str, Any]:
-        """In the form of `bin/demo --json`. `unfinished` is there only if an item has not ended."""
+        """In the form of `bin/demo --json`. `unfinished` is there only if an item has not ended, `repairs` only
+        with `--corrupt`."""
+        repairs = {"repairs": [repair.to_json() for repair in self.repairs]} if self.corrupted else {}
         return {
+            **repairs,
             "seconds": round(self.seconds, 1),
             "items": dict(count_outcomes(self.positions)),
             "bags": [
@@ -87,6 +97,8 @@ def print_result(result: Result, nodes: Mapping[str, Node], console: Console) ->
     else:
         for copy in result.copies:
             console.out(_line(copy), highlight=False)
+    for repair in result.repairs:
+        console.out(_repair_line(repair), highlight=False)
     good = sum(copy.verified for copy in result.copies)
     console.out(f"{good} of {len(result.copies)} copies verified, in {result.seconds:.1f} s", highlight=False)
     why = {position.request.replication_id: position for position in result.positions}
@@ -126,6 +138,15 @@ def _line(copy: Copy) -> str:
     verdict = "verified" if copy.verified else "MISSING "
     where = f"{copy.request.to_node:<7} {copy.request.deposit.uuid}"
     return f"{verdict}  {where}  {copy.bytes} bytes  sha256 {copy.sha256 or '-'}  {copy.url or '-'}"
+
+
+def _repair_line(repair: Repair) -> str:
+    if not repair.repaired:
+        return one_line(f"NOT MENDED  {repair.node:<7} {repair.bag}  {repair.damage}: {repair.note}")
+    return one_line(
+        f"mended    {repair.node:<7} {repair.bag}  {repair.damage}; found by fixity check {repair.check_id}, "
+        f"replaced by a copy from {repair.source}, good in fixity check {repair.check_after_id}"
+    )
 
 
 def items_command(place: Place) -> str:

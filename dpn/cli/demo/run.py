@@ -16,14 +16,17 @@ from dpn.cancellation import Cancellation
 from dpn.cli.demo.backends import Kinds
 from dpn.cli.demo.cluster import Cluster
 from dpn.cli.demo.copies import read_back
+from dpn.cli.demo.corruption import Repair, begin, line_of, look, victims
 from dpn.cli.demo.deposit import Ingest, Ingests, Request
 from dpn.cli.demo.errors import EXIT_NOT_EVERYWHERE, StopRequested, Unusable
+from dpn.cli.demo.node import Node
 from dpn.cli.demo.place import NAMES
 from dpn.cli.demo.processes import find_program, setpriv
 from dpn.cli.demo.progress import Progress, open_progress, readable_bytes
 from dpn.cli.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
 from dpn.cli.demo.services import program as services_program
 from dpn.cli.demo.sources import S3, Source, check_apart, judge_all
+from dpn.cli.demo.spoiling import Spoiler
 from dpn.cli.demo.stop_signals import stop_signals
 from dpn.cli.demo.toml_text import Table
 from dpn.cli.demo.watch import Position, Watch
@@ -50,8 +53,15 @@ class Order:
     keep: bool
     json_file: Path | None
     timeout_seconds: float | None
+    corrupt: bool = False
+    """Whether stored copies are spoilt in the end, for the nodes to find and mend."""
     s3: Table = field(default_factory=dict)
     """The table [ingest.s3] of the node that fetches sources from S3."""
+
+    @property
+    def settings(self) -> dict[str, Table]:
+        """What every node has beyond the usual: where copies go bad, they are to be mended, and soon."""
+        return {"recovery": {"repair": True}, "fixity": {"look_again_seconds": 1.0}} if self.corrupt else {}
 
     @property
     def settings_of(self) -> dict[str, Table]:
@@ -82,6 +92,7 @@ def run_demo(order: Order) -> int:
                     workdir.path,
                     names=order.names,
                     kinds=order.kinds,
+                    settings=order.settings,
                     settings_of=order.settings_of,
                     say=progress.say,
                     cancellation=cancellation,
@@ -143,11 +154,13 @@ class _Run:
             if not ingest.requests
             for request in ingest.requests_to(others)
         ]
+        repairs = self._corrupt(positions, deadline) if self.order.corrupt else []
         self.progress.say("reading the copies back")
         self.cluster.stop_nodes()
         requests = [position.request for position in positions]
         copies = read_back(self.cluster.nodes, requests, self.cluster.backends, cancellation=self.cancellation)
-        return Result(time.monotonic() - self.started, positions, copies)
+        seconds = time.monotonic() - self.started
+        return Result(seconds, positions, copies, repairs, corrupted=self.order.corrupt)
 
     def _judge(self) -> list[Source]:
         owner, *others = self.order.names
@@ -188,6 +201,31 @@ class _Run:
             return positions
 
         return self._look_until(look, lambda position: position.is_final, deadline)
+
+    def _corrupt(self, positions: Sequence[Position], deadline: float) -> list[Repair]:
+        """Has copies that have arrived go bad, one after the other, and looks on how their nodes mend them."""
+        there = [position.request for position in positions if position.succeeded]
+        spoiler, repairs = Spoiler(self.cluster.backends, self.cancellation), []
+        for name, bag, damage in victims(there, self.order.names[1:]):
+            node = self.cluster.nodes[name]
+            self.progress.say(f"spoiling the copy of {bag} at {name}: {damage}")
+            spoiler.spoil(node, bag, damage)
+            repairs.append(self._watch_repair(node, begin(node, bag, damage), deadline))
+        return repairs
+
+    def _watch_repair(self, node: Node, repair: Repair, deadline: float) -> Repair:
+        """Says how the node finds the damage and mends it, until it has, or the time is over."""
+        seen = repair
+
+        def look_again() -> list[Repair]:
+            nonlocal seen
+            before, seen = seen, look(node, seen)
+            if (seen.note, seen.item_id) != (before.note, before.item_id):
+                self.progress.say(line_of(seen))
+            return [seen]
+
+        self._look_until(look_again, lambda one: one.ended, deadline)
+        return seen
 
     def _look_until(self, look: Callable[[], list[T]], done: Callable[[T], bool], deadline: float) -> list[T]:
         """Looks a few times a second, until all are done or the time is over; answers what was seen last."""

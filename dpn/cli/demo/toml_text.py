@@ -52,6 +52,8 @@ def _value(value: Value) -> str:
             return f"[{', '.join(_value(part) for part in value)}]"
         case dict():
             return f"{{ {', '.join(f'{_key(key)} = {_value(part)}' for key, part in value.items())} }}"
+        case bool():
+            return "true" if value else "false"
         case _:
             return repr(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,7 +11,9 @@ import pytest
 
 from dpn.audit.trail import EventType
 from dpn.bags import tag_manifest_sha256
+from dpn.fixity.beginning import begin_checks
 from dpn.fixity.repairs import check_after
+from dpn.settings import FixitySettings
 from dpn.storage.folder import FolderStore
 from dpn.work.items import retry_item
 from tests.conftest import Services
@@ -348,6 +351,21 @@ class TestWhenNoRepairIsOpened:
         check = north.last_check()
         assert (check.status, check.needs_attention, north.repairs()) == ("failed", True, 1)
         assert f"Item {north.repair().id} had repaired it: look at the store" in check.note
+
+    def test_not_while_one_is_under_way_and_no_check_begins_meanwhile(self, north: Mender) -> None:
+        north.spoil("truncated")
+        north.find_bad()
+        repair = north.repair()
+        with north.sessions.begin() as session:
+            settings = FixitySettings(every_days=1.0)
+            later = north.clock.now() + timedelta(days=40)
+            begun = begin_checks(
+                session, settings, agent="cron", pipelines=PIPELINES, clock=north.clock, now=later
+            )
+        assert begun == 0
+        again = north.find_bad()
+        assert north.repairs() == 1
+        assert f"Repair: item {repair.id}" in again.note
 
     def test_a_check_that_is_run_again_opens_no_second_repair(self, north: Mender) -> None:
         north.spoil("truncated")
