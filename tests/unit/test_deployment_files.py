@@ -100,7 +100,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 def test_a_cron_line_starts_a_program_that_we_ship_for_the_user_of_the_units() -> None:
     lines = [line for line in (CONFIG / "cron.example").read_text().splitlines() if re.match(r"[*0-9]", line)]
     programs = [re.findall(rf"{INSTALLED}/(\S+)", line) for line in lines]
-    assert programs == [["bin/dpn_sync"], ["bin/dpn_sync"], ["bin/dpn_queue"], ["bin/dpn_cleanup"]]
+    assert programs == [["bin/dpn_sync"], ["bin/dpn_sync"], ["bin/dpn_queue"], ["bin/dpn_cleanup"], ["bin/dpn"]]
     for line, (program,) in zip(lines, programs, strict=True):
         assert line.split()[5] == "dpn"
         assert (ROOT / program).stat().st_mode & 0o111
