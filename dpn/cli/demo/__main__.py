@@ -63,7 +63,7 @@ def demo(
     """
     kinds = Kinds(broker, database, store)
     s3 = s3_settings(os.environ)
-    order = Order(sources or [], nodes, kinds, workdir, keep, json_file, timeout, corrupt, s3)
+    order = Order(sources or [], nodes, kinds, workdir, keep, json_file, timeout, s3, corrupt)
     raise typer.Exit(_exit_code(order))
 
 

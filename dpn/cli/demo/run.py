@@ -53,10 +53,10 @@ class Order:
     keep: bool
     json_file: Path | None
     timeout_seconds: float | None
-    corrupt: bool = False
-    """Whether stored copies are spoilt in the end, for the nodes to find and mend."""
     s3: Table = field(default_factory=dict)
     """The table [ingest.s3] of the node that fetches sources from S3."""
+    corrupt: bool = False
+    """Whether stored copies are spoilt in the end, for the nodes to find and mend."""
 
     @property
     def settings(self) -> dict[str, Table]:

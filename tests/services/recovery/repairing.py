@@ -215,6 +215,14 @@ class Mender(Checker):
         assert stored is not None
         assert {name: stored.metadata[name] for name in ("member", "local_id", "version", "from_node")}
 
+    def expect_cold_mended(self) -> None:
+        """As `expect_mended`, of a copy that can only be read once it is restored: its check has read it."""
+        repair, check = self.repair(), self.last_check()
+        assert (repair.status, check.status) == (Status.SUCCESS, Status.SUCCESS), (repair.note, check.note)
+        assert (self.copy().outcome, self.copy().item_id) == ("good", repair.id)
+        assert self.recovery().check_item == check.id
+        assert not self.recovery().good_again
+
     def _last(self, task: Task) -> WorkItem:
         with reading(self.sessions) as session:
             last = select(WorkItem).where(WorkItem.task == task).order_by(WorkItem.id.desc())
