@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -12,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
+from dpn.clock import SystemClock
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, RESTORES, batches
 from dpn.registry.catalogue.saving import save
 from dpn.restoration import state
+from dpn.restoration.drills import Drilling, begin_drill
 from models.manifests import read_manifest
 from models.preservation import DrilledBag, FixityHour, StoredCopy
 from models.work import Status, WorkItem
 from tests.fixtures.records import a_bag, a_digest, uuid
 from tests.services.restoration.asking import Asking
+from workers.pipelines import PIPELINES
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -167,6 +171,27 @@ def test_two_drills_at_once_begin_one(north: Asking) -> None:
     for process in both:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
+    assert len(items(north)) == 3
+
+
+def test_a_drill_waits_for_one_that_is_about_to_begin(asking_on_postgresql: Asking) -> None:
+    north = asking_on_postgresql
+    known(north, 50, "south")
+    clock = SystemClock()
+    drilling = Drilling(uuid(1), "somebody", PIPELINES, clock, clock.now())
+    waits_for_us = text(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    )
+    with north.registry.sessions.begin() as session:
+        begin_drill(session, drilling, ["peer:south"], sample=3, seed=1)
+        other = north.start("drill", "--sample", "3", "--from", "south", "--json")
+        deadline = time.monotonic() + 60
+        while other.poll() is None and not session.scalar(waits_for_us):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    out, err = other.communicate(timeout=60)
+    assert other.returncode == 0, err
+    assert begun(json.loads(out))["peer:south"]["skipped"]
     assert len(items(north)) == 3
 
 
