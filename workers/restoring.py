@@ -6,11 +6,15 @@ was read whole and found good; that counts as a check of ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from dpn.audit.trail import EventType
 from dpn.errors import ServiceUnavailable
+from dpn.ingest.outbound import Outbound
+from dpn.registry.records import RestoreRecord
+from dpn.settings import OutboundSettings
 from dpn.work.outcomes import CancelReason, Fail, Outcome, TransferCancellation
 from models.manifests import RestoreManifest
 from workers.owners import Owners, Unwanted, require_wanted
@@ -25,6 +29,7 @@ class AcceptingStage:
 
     owners: Owners
     reading: Stage
+    outbound: Mapping[str, OutboundSettings]
     name: str = "restore-init"
 
     def run(self, job: Job[RestoreManifest]) -> Outcome:
@@ -42,6 +47,7 @@ class AcceptingStage:
         manifest = job.manifest
         requester = self.owners.of(job.claim.remote_node)
         record = requester.restore(job.claim.identifier)
+        recognise_link(manifest, record, self.outbound)
         require_wanted(record, manifest.transfer, manifest.link)
         if not record.accepted:
             job.fence()
@@ -69,3 +75,14 @@ class JudgingStage:
         if isinstance(outcome, Fail) and outcome.tell_owner is None:
             return replace(outcome, tell_owner=TransferCancellation(CancelReason.OTHER, NOT_GOOD))
         return outcome
+
+
+def recognise_link(
+    manifest: RestoreManifest, record: RestoreRecord, outbound: Mapping[str, OutboundSettings]
+) -> None:
+    """Takes up the link that an item before this one gave the requester, where it is one of ours: our items may
+    have been lost. Any other link is the requester's own invention."""
+    if manifest.link is None and record.link is not None:
+        facts = manifest.transfer
+        ours = {Outbound(one).link(facts.to_node, facts.bag) for one in outbound.values()}
+        manifest.link = record.link if record.link in ours else None

@@ -261,7 +261,7 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
         budget = ColdBudget(node.sessions, settings.fixity.max_cold_bytes_per_month, node.clock)
         tier = (settings.fixity if spec == RESTORE_INIT else settings.restore).retrieval_tier
         ready = RestoreInitStage(copies, budget, settings.fixity, tier, node.clock)
-        return ready if spec == RESTORE_INIT else AcceptingStage(owners, ready)
+        return ready if spec == RESTORE_INIT else AcceptingStage(owners, ready, settings.ingest.outbound)
     if spec in (RETRIEVE, RESTORE_RETRIEVE):
         from workers.retrieve import RetrieveStage
 

@@ -159,7 +159,7 @@ class Holder(Checker):
         policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
         owners = Owners(self.clients, Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5))
         return {
-            RESTORE_READY: AcceptingStage(owners, stages[RESTORE_INIT]),
+            RESTORE_READY: AcceptingStage(owners, stages[RESTORE_INIT], settings.ingest.outbound),
             RESTORE_RETRIEVE: stages[RETRIEVE],
             RESTORE_CHECK: JudgingStage(stages[CHECK]),
             DELIVER: DeliverStage(
