@@ -1,20 +1,23 @@
 """Builds DPN bags, into a tar or a folder. Each byte of the source is read once, hashed while it is written.
 
 Deterministic: the same files, metadata and uuid make the same bytes. What was built is read again and validated
-before it gets its name; until then it lies in a hidden folder beside it.
+before it gets its name; until then it lies in a hidden folder beside it. A tar of many files is validated by a
+second process while it is built.
 """
 
 from __future__ import annotations
 
-import tempfile
 import uuid as uuids
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dpn.bags.builder import REQUIRED_ALGORITHM, Form, building
 from dpn.bags.entries import Entry
 from dpn.bags.errors import BuiltBagInvalid
+from dpn.bags.following import Following
 from dpn.bags.metadata import DpnMetadata
 from dpn.bags.profiles import Profile, load_profile
 from dpn.bags.report import Report
@@ -24,6 +27,7 @@ from dpn.bags.workers import Progress
 from dpn.cancellation import Cancellation
 from dpn.files import publish_new, sync_folder
 
+STRICT = "dpn-strict"
 SCRATCH_PREFIX = ".building-"
 """Of the hidden folder in which a bag is built; one that is left over is a crash's, and may go."""
 
@@ -105,12 +109,14 @@ def build_from_entries(
     final = out_dir / name
     if final.exists():
         raise FileExistsError(f"{final} is there already; nothing is overwritten")
-    with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=out_dir) as scratch:
-        path = Path(scratch) / name
-        judged_by = profile or load_profile("dpn-strict" if form == "tar" else "dpn")
+    with ExitStack() as leaving:
+        path = Path(leaving.enter_context(TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=out_dir))) / name
+        judged_by = profile or load_profile(STRICT if form == "tar" else "dpn")
+        as_we_do = form == "tar" and profile is None and tuple(algorithms) == (REQUIRED_ALGORITHM,)
+        following = leaving.enter_context(Following(path, STRICT if as_we_do else None))
         told = Progress(progress, cancellation)
         with building(
-            entries,
+            following.watch(entries),
             path,
             form,
             uuid=bag_uuid,
@@ -119,7 +125,7 @@ def build_from_entries(
             progress=told,
             what=what,
         ):  # what was written gets to the disk while it is read again
-            report = validate(
+            report = following.report(Progress(validating, cancellation)) or validate(
                 path,
                 profile=judged_by,
                 whole_file_sha256=form == "tar",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dpn.bags.catalogue import Severity
 from dpn.bags.findings import Finding
@@ -34,6 +34,12 @@ class Report:
     @property
     def first_error(self) -> Finding | None:
         return next((finding for finding in self.findings if finding.severity is Severity.ERROR), None)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """The report that `to_json` answered so."""
+        findings = (Finding(**{**one, "severity": Severity(one["severity"])}) for one in document["findings"])
+        return cls(**{**document, "path": Path(document["path"]), "findings": tuple(findings)})
 
     def to_json(self) -> dict[str, Any]:
         """In the form that `dpn bag validate --json` prints."""

@@ -102,6 +102,7 @@ class StreamReader:
         self._base += self._filled
         with memoryview(window) as view:
             self._filled = self._tar.read_into(view, self._base)
+        self.size = self._tar.size  # of a tar that grew it is known only now
         self._window = window
         if self._pending is not None:
             number, _, left, columns, _, _ = self._pending

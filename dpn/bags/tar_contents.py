@@ -29,13 +29,21 @@ class TarContents:
     serialized = True
 
     def __init__(
-        self, tar: TarFile, findings: Findings, *, max_entries: int, threads: int, progress: Progress
+        self,
+        tar: TarFile,
+        findings: Findings,
+        *,
+        max_entries: int,
+        threads: int,
+        progress: Progress,
+        algorithms: tuple[set[str], set[str]] | None = None,
     ) -> None:
+        """`algorithms`: what payload and tag manifests are known to ask for; None: that is guessed."""
         self._tar = tar
         self._findings = findings
         self._threads = threads
         self._progress = progress
-        payload, tags = guess_algorithms(tar)
+        payload, tags = algorithms or guess_algorithms(tar)
         self.index = FileIndex(findings, DigestTable(payload, tags), max_entries)
         self.expected_name = tar.path.name.removesuffix(".tar")
         self.complete = False
