@@ -138,10 +138,9 @@ class DeliverStage:
         return timedelta(days=self.settings.keep_offered_days)
 
     def _wait(self, job: Job[RestoreManifest], why: str) -> Wait:
-        until = ""
-        if job.manifest.delivered_at is not None:
-            until = f" until {job.manifest.delivered_at + self._patience:%Y-%m-%d %H:%M} UTC"
-        return Wait(self.poll_seconds, f"offered{until}: {why}", patience_seconds=self._patience.total_seconds())
+        until = (job.manifest.delivered_at or self.clock.now()) + self._patience
+        reason = f"offered until {until:%Y-%m-%d %H:%M} UTC: {why}"
+        return Wait(self.poll_seconds, reason, patience_seconds=self._patience.total_seconds())
 
     def _require_time(self, job: Job[RestoreManifest]) -> None:
         """Raises Unwanted once the bag has been offered for long enough."""
