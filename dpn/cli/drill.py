@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
@@ -85,13 +85,13 @@ def drill(
         now = node.clock.now()
         sources = _sources(node, only)
         with reading(node.sessions) as session:
-            told = [one for one in drilled(session, now=now, recent=report) if one.source in sources]
+            told = [one for one in drilled(session, now=now, recent=report) if not only or one.source in sources]
         summed = summary(told, late_after=timedelta(days=node.settings.recovery.answer_days))
         drill_id, seed, begun = str(uuid4()), secrets.randbelow(MAX_SEED) if seed is None else seed, []
         if sample is not None:
             begun = _begin(node, sources, drill_id, sample, seed)
         if as_json:
-            print(json.dumps(_as_json(summed, drill_id, seed, begun), default=str))
+            print(json.dumps(_as_json(summed, drill_id, seed, begun), default=datetime.isoformat))
         else:
             _print(summed, drill_id, seed, begun)
         if not report:  # only now that it was told

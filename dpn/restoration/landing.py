@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dpn.errors import Misconfigured, NoSpace, PermanentError, TransientError
@@ -74,7 +74,11 @@ class Landing:
             raise Occupied(f"{self.scratch} is not a folder of ours: look at it, and move it away") from error
         try:
             self._lock(descriptor)
-            yield descriptor
+            try:
+                yield descriptor
+            finally:
+                with suppress(OSError):
+                    self.scratch.rmdir()  # nothing came: nothing is left
         finally:
             os.close(descriptor)
 

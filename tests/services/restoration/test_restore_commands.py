@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -12,11 +13,14 @@ from uuid import uuid4
 
 import pytest
 
-from dpn.bags import load_profile, validate
+from dpn.bags import load_profile, unpacking, validate
+from dpn.cli.restore import bringing
 from dpn.database import insert_missing
+from dpn.restoration import landing, receiving, requests
 from models.manifests import AskedNode, RecoveryManifest
 from models.work import WorkItem
 from tests.fixtures.made_bags import END, bag_files, members
+from tests.fixtures.mortality import Killed, Life, mortal
 from tests.fixtures.records import LONG_AGO
 from tests.services.restoration.asking import Asking
 
@@ -297,9 +301,6 @@ def test_a_command_that_died_before_it_told_the_holder_tells_it_the_next_time(as
     restore_id = asking.request(bag)
     asking.offer(restore_id)
 
-    class Killed(BaseException):
-        pass
-
     def die(*_: object, **__: object) -> None:
         raise Killed
 
@@ -313,10 +314,39 @@ def test_a_command_that_died_before_it_told_the_holder_tells_it_the_next_time(as
     assert asking.record(restore_id).finished
 
 
+@pytest.mark.parametrize("words", [(), ("--unpack",)], ids=["tar", "unpacked"])
+def test_wherever_it_dies_the_same_command_ends_in_the_same_state(asking, monkeypatch, words) -> None:
+    bag = asking.a_bag()
+    steps = [
+        (receiving, "fetch"), (bringing, "judge_received"), (bringing, "unpack"), (unpacking, "sync_folder"),
+        (landing, "publish_new"), (landing, "sync_folder"), (landing.shutil, "rmtree"), (bringing, "record"),
+        (requests, "put_restore"),
+    ]  # fmt: skip
+    for number in range(1, 100):
+        restore_id = asking.request(bag)
+        asking.offer(restore_id)
+        life = Life(number)
+        with monkeypatch.context() as patched, suppress(Killed):
+            for module, name in steps:
+                patched.setattr(module, name, mortal(getattr(module, name), name, life))
+            asking.fetch(restore_id, *words)
+        again = asking.fetch(restore_id, *words)
+        assert again.code == 0, (life.moments, again)
+        (target,) = asking.out.iterdir()
+        assert validate(target, profile=load_profile("dpn")).valid, life.moments
+        assert asking.record(restore_id).finished, life.moments
+        shutil.rmtree(asking.out)
+        if not life.has_ended:
+            break
+    assert set(life.moments) >= {"fetch", "judge_received", "sync_folder", "rmtree", "record", "put_restore"}
+    assert number > 8
+
+
 # -- requests of items --------------------------------------------------------------------------------------------
 
 
-def test_a_request_that_an_item_made_is_left_to_the_item(asking: Asking) -> None:
+def test_a_request_that_an_item_made_is_left_to_the_item(either: Asking) -> None:
+    asking = either
     bag = asking.a_bag()
     restore_id = asking.request(bag)
     asked = AskedNode(node="south", restore_id=restore_id, asked_at=LONG_AGO)
