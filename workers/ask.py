@@ -82,13 +82,11 @@ class AskStage:
         return None
 
     def _wait(self, asked: AskedNode, record: RestoreRecord) -> Wait:
-        at = f"{asked.asked_at:%Y-%m-%d %H:%M} UTC"
-        says = "has accepted and prepares it" if record.accepted else "has not answered yet"
-        return Wait(
-            self.poll_seconds,
-            f"asked {asked.node} for the bag on {at}; {asked.node} {says}",
-            patience_seconds=self.requests.patience_seconds,
-        )
+        node, at = asked.node, f"{asked.asked_at:%Y-%m-%d %H:%M} UTC"
+        reason = f"asked {node} for the bag on {at}; {node} has not answered yet"
+        if record.accepted:
+            reason = f"asked {node} for the bag on {at}; {node} has accepted and prepares it"
+        return Wait(self.poll_seconds, reason, patience_seconds=self.requests.patience_seconds)
 
 
 def _nobody_left(manifest: RecoveryManifest) -> Fail:

@@ -32,6 +32,7 @@ from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
 from workers.ended import ending
+from workers.leftover_requests import withdraw_leftover_requests
 from workers.restoring_items import RestoreItems
 
 BATCH = 500
@@ -50,6 +51,8 @@ class QueueResult:
     """Items whose transfers have ended at their owners, as our registry has heard."""
     restores_declined: int = 0
     """Bags that other nodes asked back and that we do not hand out: they are told."""
+    requests_withdrawn: int = 0
+    """Requests of ours whose repairs or drills have failed or were cancelled: nobody waits for the bags."""
     checks_begun: int = 0
     """Fixity checks that became items."""
     copies_entered: int = 0
@@ -85,6 +88,7 @@ class Queue:
         self._make_items(result, hours)
         self._close_items(result)
         self._restores(result, hours)
+        result.requests_withdrawn = withdraw_leftover_requests(self.sessions, node=self.node, clock=self.clock)
         self._begin_checks(result)
         self._announce(result)
         try:
@@ -97,6 +101,7 @@ class Queue:
             created=result.created,
             closed=result.closed,
             restores_declined=result.restores_declined,
+            requests_withdrawn=result.requests_withdrawn,
             checks_begun=result.checks_begun,
             copies_entered=result.copies_entered,
             announced=result.announced,

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from dpn.audit.trail import EventType
 from dpn.bags import load_profile
 from dpn.clock import SystemClock
-from dpn.database import insert_missing, reading
+from dpn.database import insert_missing, open_engine, open_sessions, reading
 from dpn.fixity.repairs import Repairs
 from dpn.registry import tokens
 from dpn.registry.catalogue import RESTORES, batches
@@ -250,7 +250,8 @@ def mending(
     }
     more = {"peers": peers, "recovery": {"repair": repair, "answer_days": ANSWER_DAYS}}
     north = make_checker(folder, kind=Mender, settings=more, holders=holders, **options)
-    server = RegistryServer(create_app(north.sessions, north.settings, SystemClock()))
+    engine = open_engine(north.settings.database.address())
+    server = RegistryServer(create_app(open_sessions(engine), north.settings, SystemClock()))
     try:
         for name in holders:
             with north.sessions.begin() as session:
@@ -264,6 +265,7 @@ def mending(
         for holder in north.holders.values():
             holder.client.close()
         server.stop()
+        engine.dispose()
         north.sessions.kw["bind"].dispose()
         shutil.rmtree(Path(daemon["modules"]["outbound"]) / unique, ignore_errors=True)
 

@@ -15,11 +15,12 @@ from dpn.fixity.beginning import begin_checks
 from dpn.fixity.repairs import check_after
 from dpn.settings import FixitySettings
 from dpn.storage.folder import FolderStore
-from dpn.work.items import retry_item
+from dpn.work.items import cancel_item, retry_item
 from tests.conftest import Services
 from tests.fixtures.made_bags import bag_files, checksums, tar_bag
 from tests.services.fixity.checking import BAG, KEY, MISFORTUNES, damage
 from tests.services.recovery.repairing import ANSWER_DAYS, DAY, POLL_SECONDS, Mender, mending
+from workers.leftover_requests import withdraw_leftover_requests
 from workers.pipelines import PIPELINES
 
 
@@ -151,6 +152,27 @@ class TestWhoIsAsked:
             item = north.repair()
             assert (item.status, item.needs_attention) == ("failed", True)
             assert "our registry names no peer that keeps a copy" in item.note
+
+
+class TestWhenARepairIsCancelled:
+    def test_its_request_is_withdrawn_by_the_next_queue_run(self, north: Mender) -> None:
+        north.spoil("truncated")
+        north.find_bad()
+        with north.sessions.begin() as session:
+            item = north.repair().id
+            cancel_item(session, item, reason="enough", operator="me", pipelines=PIPELINES, clock=north.clock)
+        assert not north.requests()["south"].cancelled
+        for expected in (1, 0):
+            assert withdraw_leftover_requests(north.sessions, node="north", clock=north.clock) == expected
+        south = north.requests()["south"]
+        assert south.cancelled
+        assert "no longer wanted: cancelled by me: enough" in (south.cancel_reason_detail or "")
+
+    def test_what_is_under_way_is_not_withdrawn(self, north: Mender) -> None:
+        north.spoil("truncated")
+        north.find_bad()
+        assert withdraw_leftover_requests(north.sessions, node="north", clock=north.clock) == 0
+        assert not north.requests()["south"].cancelled
 
 
 class TestWhoseFaultItIs:
