@@ -173,3 +173,18 @@ def test_any_history_leaves_an_item_that_is_final_or_due_again_with_a_reason(
         )
         assert failures < POLICY.attempts
         position = at(change.stage, change.attempts + 1, change.waiting_since)
+
+
+def test_a_wait_that_is_usual_calls_for_attention_later_by_as_much() -> None:
+    patient = Wait(60, "thawing", patience_seconds=3 * 86_400)
+    assert not decide(at(waiting_since=NOW - timedelta(days=3.9)), patient).needs_attention
+    assert decide(at(waiting_since=NOW - timedelta(days=4)), patient).needs_attention
+    assert decide(at(waiting_since=NOW - timedelta(days=1)), Wait(60, "as always")).needs_attention
+
+
+def test_what_nobody_came_for_ends_without_attention_and_its_owner_is_told() -> None:
+    news = TransferCancellation(CancelReason.OTHER, "nobody came")
+    change = decide(at("deliver", task="restore"), Stopped("nobody came", news))
+    assert (change.status, change.needs_attention, change.tell_owner) == (Status.CANCELLED, False, news)
+    assert change.leaves_volume
+    assert decide(at(), Stopped("cancelled there")).tell_owner is None

@@ -9,7 +9,7 @@ import pytest
 
 from models.work import Status
 from tests.fixtures.records import a_transfer
-from workers.reconcile_rules import AtOwner, Here, Situation, Step, decide
+from workers.reconcile_rules import AtOwner, Here, Situation, Step, decide, decide_restore
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 EVERYTHING = [Situation(*parts) for parts in product(AtOwner, Here, (False, True), Here)]
@@ -89,3 +89,37 @@ def test_an_item_whose_lease_has_run_out_is_held_by_nobody(
 def test_cancelled_outweighs_stored_in_a_record_that_says_both() -> None:
     assert AtOwner.of(a_transfer(stored=True, cancelled=True)) is AtOwner.CANCELLED
     assert AtOwner.of(None) is AtOwner.UNKNOWN
+
+
+class TestRestores:
+    """The same for what is asked back from us."""
+
+    def test_what_a_live_worker_holds_is_never_touched(self) -> None:
+        assert {decide_restore(owner, Here.HELD, notice) for owner in AtOwner for notice in Here} == {Step.NOTHING}
+
+    @pytest.mark.parametrize("notice", Here)
+    def test_an_open_request_is_taken_up_unless_it_was_declined(self, notice: Here) -> None:
+        step = {Here.NONE: Step.MAKE, Here.OPEN: Step.NOTHING, Here.HELD: Step.NOTHING}.get(notice, Step.TELL)
+        assert decide_restore(AtOwner.OPEN, Here.NONE, notice) is step
+
+    @pytest.mark.parametrize("notice", Here)
+    def test_a_requester_that_waits_for_what_we_gave_up_is_told_once_at_a_time(self, notice: Here) -> None:
+        step = Step.NOTHING if notice in (Here.OPEN, Here.HELD) else Step.TELL
+        assert decide_restore(AtOwner.OPEN, Here.GIVEN_UP, notice) is step
+
+    @pytest.mark.parametrize("owner", [AtOwner.STORED, AtOwner.CANCELLED])
+    def test_what_has_ended_at_its_requester_is_closed(self, owner: AtOwner) -> None:
+        assert {decide_restore(owner, Here.OPEN, notice) for notice in Here} == {Step.CLOSE}
+        for item in (Here.NONE, Here.SUCCEEDED, Here.GIVEN_UP):
+            assert decide_restore(owner, item, Here.NONE) is Step.NOTHING
+
+    def test_nothing_is_delivered_twice_because_a_requester_has_forgotten(self) -> None:
+        assert {decide_restore(AtOwner.OPEN, Here.SUCCEEDED, notice) for notice in Here} == {
+            Step.REPORT_RESTORE_FORGOTTEN
+        }
+
+    def test_absence_ends_nothing(self) -> None:
+        for item in (Here.OPEN, Here.NONE):
+            assert decide_restore(AtOwner.UNKNOWN, item, Here.NONE) is Step.REPORT_RESTORE_UNKNOWN
+        for item in (Here.SUCCEEDED, Here.GIVEN_UP):
+            assert decide_restore(AtOwner.UNKNOWN, item, Here.NONE) is Step.NOTHING
