@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from dpn.audit.trail import EventType
-from dpn.errors import ServiceUnavailable
+from dpn.errors import Misconfigured, ServiceUnavailable
 from dpn.ingest.outbound import Outbound
 from dpn.registry.records import RestoreRecord
 from dpn.settings import OutboundSettings
@@ -45,6 +45,10 @@ class AcceptingStage:
 
     def _accept(self, job: Job[RestoreManifest]) -> None:
         manifest = job.manifest
+        if not self.outbound:  # before anything is promised, or asked for at a price
+            raise Misconfigured(
+                "there is no [ingest.outbound.VOLUME] in the settings: nobody could fetch what we hand back"
+            )
         requester = self.owners.of(job.claim.remote_node)
         record = requester.restore(job.claim.identifier)
         recognise_link(manifest, record, self.outbound)

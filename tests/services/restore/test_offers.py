@@ -133,7 +133,9 @@ def test_without_an_outbound_folder_the_operator_is_asked_for_one(north: Holder)
     north.hand_out(restore)
     item = north.the_item(restore)
     assert (item.status, item.needs_attention) == (Status.PENDING, True)
-    assert "[ingest.outbound.main]" in item.note
+    assert "[ingest.outbound.VOLUME]" in item.note
+    assert not north.requester.record(restore).accepted
+    assert north.staged() == [], "nothing is brought for nobody"
 
 
 class TestColdStore:
