@@ -12,6 +12,7 @@ from dpn.cli.restore.bringing import Bringing, Brought, NotBrought
 from dpn.cli.worker import breaker_policy
 from dpn.database import reading
 from dpn.errors import Misconfigured, StoreMismatch
+from dpn.fixity.beginning import copy_facts
 from dpn.storage import ObjectReplaced, RestoreRequested, Store, StoreMissing, open_store
 from dpn.work.breakers import Breakers
 from models.manifests import CopyFacts
@@ -62,7 +63,7 @@ def _copy_of(bringing: Bringing) -> CopyFacts:
             raise Misconfigured(
                 f"we keep no copy of bag {bringing.bag.uuid}: dpn restore request {bringing.bag.uuid}"
             )
-        return CopyFacts.model_validate({name: getattr(copy, name) for name in CopyFacts.model_fields})
+        return copy_facts(copy)
 
 
 def _until_readable(bringing: Bringing, copied: CopyFacts, store: Store, wait_seconds: float) -> None:
