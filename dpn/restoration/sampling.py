@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from uuid import UUID
 
 WINDOW = 64
@@ -20,13 +20,13 @@ def draw(page: Page, count: int, rng: random.Random) -> list[str]:
 
     The same ids and the same state of `rng` give the same draw. Reads some 64 ids for each that is drawn.
     """
-    drawn: list[str] = []
-    while len(drawn) < count and (window := _window(page, rng, drawn)):
-        drawn.append(rng.choice(window))
-    return drawn
+    drawn: dict[str, None] = {}
+    while len(drawn) < count and (window := _window(page, rng, drawn.keys())):
+        drawn[rng.choice(window)] = None
+    return list(drawn)
 
 
-def _window(page: Page, rng: random.Random, drawn: Collection[str]) -> list[str]:
+def _window(page: Page, rng: random.Random, drawn: Set[str]) -> list[str]:
     """Ids in a row from a random place on, across the end if need be, without those that are drawn already."""
     start = str(UUID(int=rng.getrandbits(ID_BITS)))
     most = WINDOW + len(drawn)

@@ -8,7 +8,7 @@ from collections import Counter
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.restoration.sampling import WINDOW, draw
@@ -33,6 +33,7 @@ def some(count: int, seed: int = 1) -> Ids:
     return Ids([str(UUID(int=rng.getrandbits(128), version=4)) for _ in range(count)])
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 200), wanted=st.integers(1, 150), seed=st.integers(0, 1000))
 def test_as_many_different_ids_as_wanted_or_all_there_are(count: int, wanted: int, seed: int) -> None:
     ids = some(count)
