@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.database import Sessions, reading
@@ -78,6 +78,7 @@ def test_a_check_of_another_bag_does_not_count(sessions: Sessions) -> None:
 names = st.sampled_from(["a", "b", "c", "d", "e"])
 
 
+@settings(deadline=None)
 @given(
     nodes=st.permutations(["a", "b", "c", "d", "e"]),
     checks=st.dictionaries(names, st.tuples(st.booleans(), st.just(LONG_AGO) | st.just(LONG_AGO + DAY))),

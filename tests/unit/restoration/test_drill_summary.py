@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.cli.drill import summary
@@ -33,6 +33,7 @@ def test_what_is_bad_or_waits_for_too_long_calls_for_somebody() -> None:
     assert tally.longest_wait_seconds == 7.1 * DAY
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["good", "bad", "cancelled", "waiting"]), st.sampled_from(["a", "b"]))))
 def test_the_counts_of_a_source_add_up(results: list[tuple[str, str]]) -> None:
     told = [one(result, source=source) for result, source in results]
