@@ -16,12 +16,13 @@ from sqlalchemy import select
 from dpn.audit.trail import EventType
 from dpn.bags import load_profile
 from dpn.clock import SystemClock
-from dpn.database import insert_missing, open_engine, open_sessions, reading
+from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading
 from dpn.fixity.repairs import Repairs
 from dpn.registry import tokens
-from dpn.registry.catalogue import RESTORES, batches
+from dpn.registry.catalogue import RESTORES, batches, put_restore
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import RestoreRecord
+from dpn.registry.rules import Accepted, Caller
 from dpn.registry.server import create_app
 from dpn.settings import PeerSettings
 from dpn.work.breakers import Breakers
@@ -45,12 +46,35 @@ ANSWER_DAYS = 7.0
 DAY = 86_400.0
 
 
+@dataclass(frozen=True)
+class AtTheTable:
+    """Writes to north's registry as the node `name` would, without a server between: for tests of many runs."""
+
+    sessions: Sessions
+    name: str
+
+    def list_restores(self, **_: Any) -> Iterator[list[RestoreRecord]]:
+        is_open = {"from_node": self.name, "finished": False, "cancelled": False}
+        with reading(self.sessions) as session:
+            yield from batches(session, RESTORES, is_open)
+
+    def put_restore(self, record: RestoreRecord) -> RestoreRecord:
+        caller, now = Caller(self.name, "north"), SystemClock().now()
+        with self.sessions.begin() as session:
+            decision = put_restore(session, record.restore_id, record, caller=caller, now=now)
+        assert isinstance(decision, Accepted), decision
+        return decision.record
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
 @dataclass
 class Holder:
     """A node that keeps the bag, as far as north sees it."""
 
     name: str
-    client: RegistryClient
+    client: RegistryClient | AtTheTable
     folder: Path
     link: str
     tar: Path
@@ -236,9 +260,13 @@ def mending(
     *,
     holders: tuple[str, ...] = ("south", "west"),
     repair: bool = True,
+    served: bool = True,
     **options: Any,
 ) -> Iterator[Mender]:
-    """North and those who keep the bag; `daemon` is what services.json says of the rsync daemon."""
+    """North and those who keep the bag; `daemon` is what services.json says of the rsync daemon.
+
+    `served`: whether those speak to a real registry server.
+    """
     host, port, unique = daemon["host"], daemon["port"], str(uuid4())
     peers = {
         name: {
@@ -251,20 +279,25 @@ def mending(
     more = {"peers": peers, "recovery": {"repair": repair, "answer_days": ANSWER_DAYS}}
     north = make_checker(folder, kind=Mender, settings=more, holders=holders, **options)
     engine = open_engine(north.settings.database.address())
-    server = RegistryServer(create_app(open_sessions(engine), north.settings, SystemClock()))
+    theirs = open_sessions(engine)
+    server = RegistryServer(create_app(theirs, north.settings, SystemClock())) if served else None
     try:
         for name in holders:
-            with north.sessions.begin() as session:
-                token = tokens.issue(session, name, now=north.clock.now())
-            access = PeerSettings.model_validate({**peers[name], "api_root": server.address, "token": token})
+            client: RegistryClient | AtTheTable = AtTheTable(theirs, name)
+            if server is not None:
+                with north.sessions.begin() as session:
+                    token = tokens.issue(session, name, now=north.clock.now())
+                access = {**peers[name], "api_root": server.address, "token": token}
+                client = RegistryClient("north", PeerSettings.model_validate(access))
             root = Path(daemon["modules"]["outbound"]) / unique / name
             link = f"rsync://{host}:{port}/outbound/{unique}/{name}"
-            north.holders[name] = Holder(name, RegistryClient("north", access), root, link, north.tar)
+            north.holders[name] = Holder(name, client, root, link, north.tar)
         yield north
     finally:
         for holder in north.holders.values():
             holder.client.close()
-        server.stop()
+        if server is not None:
+            server.stop()
         engine.dispose()
         north.sessions.kw["bind"].dispose()
         shutil.rmtree(Path(daemon["modules"]["outbound"]) / unique, ignore_errors=True)

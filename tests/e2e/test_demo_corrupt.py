@@ -1,0 +1,62 @@
+"""bin/demo --corrupt: stored copies go bad, their nodes find out, record it and mend them from other nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from dpn.cli.demo.processes import clean_environment
+from tests.fixtures.demos import Demo, Demos
+
+pytestmark = pytest.mark.slow
+
+
+def expect_mended(demo: Demo, *nodes: str) -> None:
+    repairs = demo.document()["repairs"]
+    assert [(repair["node"], repair["repaired"]) for repair in repairs] == [(node, True) for node in nodes]
+    for repair in repairs:
+        assert repair["fixity_check_before"]["success"] is False
+        assert repair["fixity_check_after"]["success"] is True
+        assert repair["fixity_check_before"]["id"] != repair["fixity_check_after"]["id"]
+        assert repair["repaired_from"] not in (None, repair["node"])
+    assert [repair["damage"] for repair in repairs] == ["bit flip in the payload", "deleted"][: len(nodes)]
+    assert all(copy["verified"] for copy in demo.copies())
+
+
+def test_a_flipped_bit_and_a_deleted_copy_are_found_and_mended_and_the_trail_tells_it(
+    demos: Demos, small_folder: Path
+) -> None:
+    demo = demos.run(small_folder, "--corrupt", "--keep")
+    expect_mended(demo, "south", "west")
+    assert demo.output.count("mended    ") == 2
+    for copy in demo.copies():
+        path = Path(unquote(urlsplit(copy["url"]).path))
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == copy["sha256"]
+    show = shlex.split(next(line for line in demo.output.splitlines() if "south" in line and " items" in line))
+    bag = demo.document()["bags"][0]["uuid"]
+    command = (sys.executable, "-P", "-m", "dpn.cli.main", *show[1:-1], "fixity", "history", bag, "--json")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment(os.environ))
+    story = [(event["event"], event["outcome"]) for event in json.loads(done.stdout)]
+    told = [
+        ("fixity check", "failure"),
+        ("copy requested", "pending"),
+        ("transfer", "success"),
+        ("validation", "success"),
+        ("copy replaced", "success"),
+        ("fixity check", "success"),
+    ]
+    assert [event for event in story if event in told][-len(told) :] == told
+
+
+@pytest.mark.parametrize("store", ["s3", "glacier"])
+def test_copies_on_an_s3_server_are_mended_too(demos: Demos, small_folder: Path, store: str) -> None:
+    demo = demos.run(small_folder, "--corrupt", "--nodes", "2", "--broker", "nsq", "--store", store)
+    expect_mended(demo, "south")
