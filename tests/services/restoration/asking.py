@@ -7,12 +7,14 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from dpn.bags import tag_manifest_sha256
@@ -79,6 +81,16 @@ class Asking:
         return subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log or subprocess.PIPE, text=True
         )
+
+    def wait_until_blocked(self, process: subprocess.Popen[str], session: Session, seconds: float = 60) -> None:
+        """Returns once a PostgreSQL server lets somebody wait for `session`, or the process has ended."""
+        waits_for_us = text(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        )
+        deadline = time.monotonic() + seconds
+        while process.poll() is None and not session.scalar(waits_for_us):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def request(self, bag: str, node: str = "south") -> str:
         done = self.dpn("restore", "request", bag, "--from", node)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from dpn.clock import SystemClock
 from dpn.database import reading
@@ -179,16 +179,10 @@ def test_a_drill_waits_for_one_that_is_about_to_begin(asking_on_postgresql: Aski
     known(north, 50, "south")
     clock = SystemClock()
     drilling = Drilling(uuid(1), "somebody", PIPELINES, clock, clock.now())
-    waits_for_us = text(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-    )
     with north.registry.sessions.begin() as session:
         begin_drill(session, drilling, ["peer:south"], sample=3, seed=1)
         other = north.start("drill", "--sample", "3", "--from", "south", "--json")
-        deadline = time.monotonic() + 60
-        while other.poll() is None and not session.scalar(waits_for_us):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        north.wait_until_blocked(other, session)
     out, err = other.communicate(timeout=60)
     assert other.returncode == 0, err
     assert begun(json.loads(out))["peer:south"]["skipped"]

@@ -16,7 +16,7 @@ import pytest
 from dpn.bags import load_profile, unpacking, validate
 from dpn.cli.restore import bringing
 from dpn.database import insert_missing
-from dpn.restoration import landing, receiving, requests
+from dpn.restoration import landing, open_request, open_requests, receiving, requests
 from models.manifests import AskedNode, RecoveryManifest
 from models.work import WorkItem
 from tests.fixtures.made_bags import END, bag_files, members
@@ -81,6 +81,18 @@ def test_the_best_node_is_asked_and_none_twice(asking: Asking) -> None:
     assert unknown.code == 2
     assert "no such bag" in unknown.err
     assert asking.dpn("restore", "request", "what").code == 2
+
+
+def test_of_two_requests_at_once_one_is_made(asking_on_postgresql: Asking) -> None:
+    north, us = asking_on_postgresql, "north"
+    bag = north.a_bag()
+    with north.registry.sessions.begin() as session:
+        assert open_requests(session, bag, us=us, lock=True) == []
+        open_request(session, bag=bag, from_node="south", us=us, restore_id=str(uuid4()), now=LONG_AGO)
+        other = north.start("restore", "request", bag, "--from", "south")
+        north.wait_until_blocked(other, session)
+    _, err = other.communicate(timeout=60)
+    assert (other.returncode, "was asked for this bag already" in err) == (2, True)
 
 
 def test_a_cancelled_request_says_why_on_either_side(asking: Asking) -> None:
