@@ -44,7 +44,11 @@ DATABASE_RETRY_SECONDS = 1.0
 
 MAX_ERROR_CHARACTERS = 2000
 
-LONG_LISTS: Any = {"receipt": {"part_sha256"}, "copied": {"receipt": {"part_sha256"}}}
+LONG_LISTS: Any = {
+    "receipt": {"part_sha256"},
+    "copied": {"receipt": {"part_sha256"}},
+    "bad": {"receipt": {"part_sha256"}},
+}
 """What a log line leaves out of a manifest: a digest for each part of a large bag."""
 
 T = TypeVar("T")

@@ -72,6 +72,17 @@ def test_a_curator_can_read_the_whole_story(north: Mender) -> None:
     assert replaced["before"]["size"] == north.receipt.size
 
 
+def test_repairs_are_made_on_postgresql_too(tmp_path: Path, migrated_url: str, services: Services) -> None:
+    with mending(tmp_path, services.up("rsyncd"), database_url=migrated_url) as north:
+        north.spoil("bit flip in the tag manifest")
+        north.find_bad()
+        north.holders["south"].decline()
+        north.go_on()
+        north.holders["west"].offer()
+        north.go_on()
+        north.expect_mended()
+
+
 class TestWhoIsAsked:
     def test_a_node_that_declines_is_followed_by_the_next(self, north: Mender) -> None:
         north.spoil("truncated")
@@ -257,6 +268,18 @@ class TestWhoseFaultItIs:
         assert north.repair().stage == "fetch"
         north.holders["south"].decline("not any more")
         assert "asked west" in north.try_until_it_waits().note
+
+    def test_an_offer_that_is_taken_back_once_we_have_the_bag_does_no_harm(self, north: Mender) -> None:
+        north.spoil("deleted")
+        north.find_bad()
+        north.holders["south"].offer()
+        north.clock.advance(POLL_SECONDS + 1)
+        while north.repair().stage != "settle":
+            assert north.run_due()
+        north.holders["south"].decline("too late")
+        north.go_on()
+        north.expect_mended()
+        assert "cannot be finished" in north.event(EventType.COPY_REQUESTED).detail["why"]
 
     def test_a_node_that_is_away_is_waited_for_but_not_for_ever(self, north: Mender) -> None:
         peers = dict(north.settings.peers)
