@@ -67,5 +67,5 @@ class RecoveryManifest(BagManifest):
 
     @property
     def needs_no_staging(self) -> bool:
-        """Whether what came has been put where it belongs."""
-        return self.receipt is not None
+        """Whether what came has been put where it belongs, or has been proven and is needed no more."""
+        return self.receipt is not None or self.finished
