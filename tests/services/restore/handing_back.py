@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import event, select
 from structlog.testing import capture_logs
 
 from dpn.database import reading
@@ -71,6 +71,11 @@ class Holder(Checker):
         with capture_logs():
             results = Sync(self.clients, self.sessions, self.clock, structlog.stdlib.get_logger()).run()
         assert all(result.ok for result in results), results
+
+    def hear_of(self, restore_id: str) -> None:
+        """As a sync, of this one request."""
+        with self.sessions.begin() as session:
+            save(session, RESTORES, [self.requester.record(restore_id)])
 
     def queue(self) -> QueueResult:
         settings = self.settings
@@ -257,6 +262,7 @@ def holder_and_requester(
         settings = Settings.model_validate({**told, **sections})
         holder = Holder(**{field.name: getattr(checker, field.name) for field in dataclasses.fields(Checker)})
         holder.settings = settings
+        _do_not_wait_for_the_disk(holder)
         holder.requester = Requester(registry, checker.clock)
         holder.clients = {"south": RegistryClient("south", settings.peers["south"])}
         with holder.sessions.begin() as session:
@@ -268,3 +274,14 @@ def holder_and_requester(
             save(session, DIGESTS, [digest])
         yield holder
         holder.sessions.kw["bind"].dispose()
+
+
+def _do_not_wait_for_the_disk(holder: Holder) -> None:
+    """Processes die in these tests, machines do not."""
+    engine = holder.sessions.kw["bind"]
+    if engine.dialect.name == "sqlite":
+        engine.dispose()
+
+        @event.listens_for(engine, "connect")
+        def _off(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA synchronous = OFF")
