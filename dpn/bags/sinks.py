@@ -19,8 +19,9 @@ from dpn.bags.workers import Progress
 from dpn.files import make_durable, sync_folder
 
 RECORD_BYTES = 20 * BLOCK_BYTES
+WRITE_BYTES = 1 << 20
 GATHERED_BYTES = 256 << 10
-"""What is written at once of many small files: still in the processor's cache then."""
+"""Of many small files: still in the processor's cache when they are put together."""
 _FILE = REGULAR_TYPES[0]
 _PADDINGS = [bytes(count) for count in range(BLOCK_BYTES)]
 _TICK_SECONDS = 0.2
@@ -60,7 +61,7 @@ class TarSink:
     """A PAX tar: owner, time and mode are fixed. Small things are gathered and written together."""
 
     def __init__(self, path: Path, root: str, modified_seconds: int) -> None:
-        self._file = path.open("xb", buffering=0)
+        self._file: BinaryIO = path.open("xb", buffering=WRITE_BYTES)
         self._root = root.encode() + b"/"
         self._headers = HeaderMaker(modified_seconds).headers
         self._padding = 0
@@ -101,6 +102,7 @@ class TarSink:
         self._gather(ZERO_BLOCK * 2)
         self._write_gathered()
         self._write(bytes(-self._written % RECORD_BYTES))
+        self._file.flush()
 
     @contextmanager
     def becoming_durable(self, progress: Progress) -> Iterator[None]:
@@ -124,10 +126,8 @@ class TarSink:
         self._write(data)
 
     def _write(self, data: bytes | memoryview) -> None:
-        written = 0
-        while written < len(data):  # the system may take less at once, where a disk is nearly full
-            written += self._file.write(memoryview(data)[written:])
-        self._written += written
+        self._file.write(data)
+        self._written += len(data)
 
 
 class FolderSink:
