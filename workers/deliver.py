@@ -79,7 +79,7 @@ class DeliverStage:
 
     def _note_delivery(self, job: Job[RestoreManifest], record: RestoreRecord) -> None:
         manifest = job.manifest
-        if manifest.delivered:
+        if manifest.delivered and manifest.delivered_at is not None:
             return
         manifest.delivered = True
         manifest.delivered_at = manifest.delivered_at or self.clock.now()

@@ -123,7 +123,9 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     item.attempts = 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()
     if isinstance(item.manifest, dict):
-        fresh = {name: 0 for name in BUDGETS if name in item.manifest}
+        fresh: dict[str, int | None] = {name: 0 for name in BUDGETS if name in item.manifest}
+        if item.task == Task.RESTORE:
+            fresh["delivered_at"] = None  # the node has all the time again to fetch it
         if item.task in (Task.INGEST, Task.RECOVERY):
             fresh["retries"] = item.manifest.get("retries", 0) + 1
         item.manifest = {**item.manifest, **fresh}

@@ -236,3 +236,25 @@ def test_a_volume_that_no_worker_mounts_is_left_and_the_bag_offered_from_another
         north.run_all()
     assert north.offered() == OFFERED
     assert north.the_item(restore).status == Status.PENDING
+
+
+def test_an_offer_that_an_operator_renews_has_all_its_time_again(north: Holder) -> None:
+    restore = north.requester.ask()
+    north.hand_out(restore)
+    clients, north.clients = north.clients, {"south": Away()}
+    north.clock.advance(31 * 86_400)
+    north.run_all()
+    item = north.the_item(restore)
+    assert (item.status, north.offered()) == (Status.CANCELLED, [])
+    with north.sessions.begin() as session:
+        retry_item(session, item.id, operator="op", pipelines=PIPELINES, clock=north.clock)
+    north.clients = clients
+    for _ in range(20):
+        north.clock.advance(86_400)
+        north.run_all()
+        assert north.the_item(restore).status == Status.PENDING
+    assert north.offered() == OFFERED
+    assert not north.requester.record(restore).cancelled
+    north.clock.advance(13 * 86_400)
+    north.run_all()
+    assert north.the_item(restore).status == Status.CANCELLED
