@@ -109,6 +109,8 @@ class DeliverStage:
             raise Unwanted(StartOver("check", "the staged bag has not been found good"))
         if not is_told or outbound is None:
             outbound = self._outbound(staged.volume)
+        elif not outbound.is_there and self._outbound(staged.volume).is_there:
+            raise Unwanted(_stopped("the disk that it was offered on is lost: ask again"))
         if not is_told and manifest.link != outbound.link(node, bag):
             manifest.link = outbound.link(node, bag)
             job.save(f"offering it to {node}")
@@ -147,7 +149,7 @@ class DeliverStage:
         since = job.manifest.delivered_at
         if since is not None and self.clock.now() - since >= self._patience:
             reason = f"not fetched within {self.settings.keep_offered_days:g} days: ask again when it is wanted"
-            raise Unwanted(Stopped(reason, TransferCancellation(CancelReason.OTHER, reason)))
+            raise Unwanted(_stopped(reason))
 
     def _fetched(self, job: Job[RestoreManifest], record: RestoreRecord) -> Outcome:
         self._note_delivery(job, record)  # a worker may have died before it could
@@ -164,3 +166,8 @@ class DeliverStage:
         job.fence()
         facts = job.manifest.transfer
         self.cleanup.withdraw(facts.bag, facts.to_node, over=job.claim.identifier)
+
+
+def _stopped(reason: str) -> Stopped:
+    """Nobody is to blame; the requester hears why."""
+    return Stopped(reason, TransferCancellation(CancelReason.OTHER, reason))

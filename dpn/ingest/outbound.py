@@ -46,6 +46,11 @@ class Outbound:
         self._settings = settings
         self._folder = settings.folder
 
+    @property
+    def is_there(self) -> bool:
+        """Whether this machine has the folder."""
+        return self._folder.is_dir()
+
     def link(self, node: str, bag: str) -> str:
         """The address under which `node` fetches the bag."""
         return self._settings.link.format(node=node, bag=bag)
@@ -113,7 +118,7 @@ class Outbound:
         return kept
 
     def _make_folder(self, folder: Path) -> None:
-        if not self._folder.is_dir():
+        if not self.is_there:
             raise Misconfigured(
                 f"the outbound folder {self._folder} is not there: make or mount it, readable by the accounts "
                 "that the other nodes' rsync uses"

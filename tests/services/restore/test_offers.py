@@ -210,18 +210,23 @@ def test_an_operator_may_cancel_it_and_the_requester_hears_of_it(north: Holder) 
     assert (north.offered(), north.staged(), north.quarantined()) == ([], [], [])
 
 
-def test_a_volume_that_no_worker_mounts_is_left_and_the_bag_offered_from_another(north: Holder) -> None:
-    """The offer was on the lost machine's disk, too."""
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_volume_that_no_worker_mounts_is_left(north: Holder, tmp_path: Path, has_folder: bool) -> None:
+    """The offer was in that volume's outbound folder. Where this machine has the folder, too, the bag is offered
+    there again; else its link leads nowhere for good, and the requester hears of it."""
     restore = north.requester.ask()
     north.hand_out(restore)
     shutil.rmtree(north.outbound)
-    Path(north.outbound).mkdir()
+    ours = north.settings.ingest.outbound["main"]
+    (tmp_path / "own").mkdir()
+    if has_folder:
+        ours.folder.mkdir()
+    own = ours.model_copy(update={"folder": tmp_path / "own", "link": "rsync://north.example.org/own/{bag}.tar"})
     with north.sessions.begin() as session:
         item = session.get_one(WorkItem, north.the_item(restore).id)
         session.add(StagingVolume(name="lost", seen_at=north.clock.now() - timedelta(days=1)))
         item.staging_volume = "lost"
-        staged = {**item.manifest["staged"], "volume": "lost"}
-        item.manifest = {**item.manifest, "staged": staged}
+        item.manifest = {**item.manifest, "staged": {**item.manifest["staged"], "volume": "lost"}}
     with north.sessions.begin() as session:
         abandon_lost_volumes(
             session,
@@ -231,11 +236,18 @@ def test_a_volume_that_no_worker_mounts_is_left_and_the_bag_offered_from_another
             worker="test",
             clock=north.clock,
         )
+    north.change("ingest", outbound={"main": own, "lost": ours})
     for _ in range(4):
         north.clock.advance(3600)
         north.run_all()
-    assert north.offered() == OFFERED
-    assert north.the_item(restore).status == Status.PENDING
+    item, record = north.the_item(restore), north.requester.record(restore)
+    if has_folder:
+        assert (item.status, record.cancelled) == (Status.PENDING, False)
+        assert (ours.folder / "south" / f"{BAG}.tar").read_bytes() == north.tar.read_bytes()
+    else:
+        assert (item.status, item.needs_attention) == (Status.CANCELLED, False)
+        assert "the disk that it was offered on is lost" in (record.cancel_reason_detail or "")
+        assert (north.offered(), north.staged()) == ([], [])
 
 
 def test_an_offer_that_an_operator_renews_has_all_its_time_again(north: Holder) -> None:
