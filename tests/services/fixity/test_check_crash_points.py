@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 import workers.check
 from dpn.audit.trail import EventType
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal
+from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.fixity.checking import LEASE_SECONDS, LOOK_AGAIN_SECONDS, Checker, damage, make_checker
 from tests.services.fixity.cold_stores import SlowFolder
 
@@ -119,16 +119,7 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     assert expected["billed"] == expected["requests told"] == (where == "cold" and how != "deleted")
     assert (expected["staged"], expected["reservations"]) == ([], 0)
     assert len(expected["quarantined"]) == expected["quarantines told"] == (where == "cold" and how == FLIP)
-    differs = {}
-    for number in range(1, len(undisturbed.moments) + 1):
-        life = Life(number)
-        left = story(number, life)
-        assert life.has_ended
-        if left != expected:
-            differs[f"{number}: {life.moments[number - 1]}"] = {
-                name: (value, expected[name]) for name, value in left.items() if value != expected[name]
-            }
-    assert not differs
+    require_the_same_end(story, expected, undisturbed.moments)
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -20,7 +20,7 @@ import workers.package
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, DIGESTS, INGESTS
 from models.work import AuditEvent, DiskReservation
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal
+from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.ingest.depositing import LEASE_SECONDS, PEERS, Depositor, make_depositor
 
 MANY_SECONDS = 1e9
@@ -121,13 +121,4 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     assert (expected["bags"], expected["digests"], expected["ingests"]) == (1, 1, 1)
     assert expected["transfers"] == [True, True]
     assert (expected["staged"], expected["offered"], expected["left in outbound"]) == ([], [], [])
-    differs = {}
-    for number in range(1, len(undisturbed.moments) + 1):
-        life = Life(number)
-        left = story(number, life)
-        assert life.has_ended
-        if left != expected:
-            differs[f"{number}: {life.moments[number - 1]}"] = {
-                name: (value, expected[name]) for name, value in left.items() if value != expected[name]
-            }
-    assert not differs
+    require_the_same_end(story, expected, undisturbed.moments)

@@ -21,7 +21,7 @@ import workers.check
 from dpn.audit.trail import EventType
 from dpn.ingest.outbound import Outbound
 from models.work import Task
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal
+from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.fixity.checking import LEASE_SECONDS, LOOK_AGAIN_SECONDS, damage
 from tests.services.fixity.cold_stores import SlowFolder
 from tests.services.restore.handing_back import Holder, holder_and_requester
@@ -156,13 +156,4 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     assert expected["told"][3] == (None if end == "fetched" else "other")
     assert expected["billed"] == (where == "cold")
     assert (expected["staged"], expected["reservations"], expected["offered"]) == ([], 0, [])
-    differs = {}
-    for number in range(1, len(undisturbed.moments) + 1):
-        life = WorkersLife(number)
-        left = story(number, life)
-        assert life.has_ended
-        if left != expected:
-            differs[f"{number}: {life.moments[number - 1]}"] = {
-                name: (value, expected[name]) for name, value in left.items() if value != expected[name]
-            }
-    assert not differs
+    require_the_same_end(story, expected, undisturbed.moments, life=WorkersLife)

@@ -19,7 +19,7 @@ import workers.copy
 from dpn.clock import ManualClock
 from dpn.database import reading
 from models.work import AuditEvent, DiskReservation, WorkItem
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal
+from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.stages.consortium import LEASE_SECONDS, North, South, make_south
 
 MANY_SECONDS = 1e9
@@ -125,13 +125,4 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     undisturbed = Life()
     expected = story(0, undisturbed)
     assert expected["items"][-1][2] == status
-    differs = {}
-    for number in range(1, len(undisturbed.moments) + 1):
-        life = Life(number)
-        left = story(number, life)
-        assert life.has_ended
-        if left != expected:
-            differs[f"{number}: {life.moments[number - 1]}"] = {
-                name: (value, expected[name]) for name, value in left.items() if value != expected[name]
-            }
-    assert not differs
+    require_the_same_end(story, expected, undisturbed.moments)
