@@ -20,7 +20,9 @@ from dpn.errors import DpnError
 EXIT_BAD = 1
 EXIT_UNUSABLE = 2
 
-app = typer.Typer(help="Validate and build bags.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Validate and build bags.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
 
 
 class Form(StrEnum):

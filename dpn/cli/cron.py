@@ -88,7 +88,8 @@ def queue(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make work items of open transfers and of fixity checks whose time has come; announce whatever is due."""
+    """Make work items of open transfers, of bags that other nodes ask back and of fixity checks whose time has
+    come; announce whatever is due."""
     with open_node(context, config, "dpn_queue") as node:
         result = _queue(node).run(hours=hours)
         if as_json:
@@ -118,15 +119,19 @@ def _queue(node: Node) -> Queue:
 
 
 def _queue_summary(result: QueueResult) -> str:
+    unknown = result.unknown_peers.items()
     return (
         f"{result.created} items made, {result.closed} closed, {result.checks_begun} fixity checks begun, "
-        f"{result.restores_declined} restores declined, "
+        f"{result.restores_declined} restores declined, {result.requests_withdrawn} requests withdrawn, "
         f"{result.announced} due items announced, {result.published} messages published."
+        + "".join(f"\n{count} open requests of {peer}: no [peers.{peer}]" for peer, count in unknown)
+        + "".join(f"\n{error}" for error in result.errors)
     )
 
 
 def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
-    """Release and remove what no item needs any more: reservations, staged bytes, old quarantine, dead uploads."""
+    """Release and remove what no item needs any more: reservations, staged bytes, old quarantine, dead uploads,
+    offers. Count anew what lists hold."""
     from dpn.ingest.outbound import Outbound
     from dpn.staging import Staging
     from dpn.storage import open_store

@@ -10,7 +10,7 @@ from dpn.clock import SystemClock
 from dpn.database import open_engine, open_sessions, upgrade
 from dpn.registry.catalogue import ensure_nodes
 
-app = typer.Typer(help="The node's database.", no_args_is_help=True)
+app = typer.Typer(help="The node's database.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

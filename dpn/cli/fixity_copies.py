@@ -37,11 +37,15 @@ def check(
     with open_node(context, config, "dpn-fixity") as node:
         with node.sessions.begin() as session:
             copy = _copy(session, bag)
+            if (repair := open_repair_of(session, copy.bag)) is not None:
+                raise PermanentError(
+                    f"item {repair.id} repairs our copy of bag {copy.bag}, and has it checked when that is done"
+                )
             item_id = running_check(session, copy.bag) or begin_check(
                 session,
                 copy.bag,
                 identifier=str(uuid4()),
-                note=f"asked for by {operator()}",
+                note=f"check asked for by {operator()}",
                 agent=operator(),
                 pipelines=PIPELINES,
                 clock=node.clock,

@@ -34,7 +34,7 @@ UNBOUNDED_WIDTH = 5000
 
 StageName = StrEnum("StageName", {spec.name: spec.name for spec in PIPELINES.all_specs()})  # type: ignore[misc]
 
-item_app = typer.Typer(help="One work item.", no_args_is_help=True)
+item_app = typer.Typer(help="One work item.", no_args_is_help=True, add_completion=False)
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
 ItemId = Annotated[int, typer.Argument(min=1, max=LARGEST_ROW_ID, help="The item's id, as `dpn items` shows it.")]
 
@@ -160,11 +160,17 @@ def _as_json(item: WorkItem) -> dict[str, Any]:
         "completed_at",
     )
     values = {name: getattr(item, name) for name in columns}
-    facts = (
-        item.manifest.get("transfer") or item.manifest.get("deposit") if isinstance(item.manifest, dict) else None
-    )
-    values["bag"] = facts.get("bag") if isinstance(facts, dict) else None
+    values["bag"] = _bag_of(item.manifest)
     return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in values.items()}
+
+
+def _bag_of(manifest: Any) -> str | None:
+    """The bag that the item is about, as far as its manifest, which may be damaged, tells."""
+    if not isinstance(manifest, dict):
+        return None
+    facts = [manifest.get(name) for name in ("transfer", "deposit", "copied")]
+    bags = [manifest.get("bag"), *(one.get("bag") for one in facts if isinstance(one, dict))]
+    return next((bag for bag in bags if isinstance(bag, str)), None)
 
 
 def _as_row(item: WorkItem) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def _command(name: str, defined: typer.Typer | Callable[..., Any]) -> Any:
 
 app = typer.Typer(
     name="dpn",
-    help="A preservation node: pulls, validates, stores and keeps proving the bags of its peers.",
+    help="A preservation node: ingests, replicates, stores, keeps proving and hands back bags.",
     cls=LazyCommands,
     no_args_is_help=True,
     add_completion=False,

@@ -38,7 +38,9 @@ MAX_LIMIT = 1_000_000
 UNBOUNDED_WIDTH = 1_000_000
 
 app = typer.Typer(
-    help="The registry as a whole: into a file, out of one, and what sync has set aside.", no_args_is_help=True
+    help="The registry as a whole: into a file, out of one, and what sync has set aside.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 

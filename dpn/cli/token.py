@@ -17,7 +17,7 @@ from dpn.registry.wire import format_instant, parse_namespace
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
 
-app = typer.Typer(help="The tokens that other nodes show us.", no_args_is_help=True)
+app = typer.Typer(help="The tokens that other nodes show us.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("issue")

@@ -52,6 +52,7 @@ def limits_of(settings: FixitySettings) -> Limits:
         settings.max_bytes_per_day or None,
         settings.max_retrieval_cost_per_month or None,
         settings.retrieval_cost_per_gb,
+        settings.max_cold_bytes_per_month or None,
     )
 
 

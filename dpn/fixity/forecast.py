@@ -115,6 +115,9 @@ def _needs(
     if limits.cost_per_month is not None:
         cost = limits.cost(size * COST_WINDOW_DAYS)
         needs.append(LimitNeed("fixity.max_retrieval_cost_per_month", limits.cost_per_month, cost, cost / ROUND))
+    if limits.bytes_per_month is not None:
+        month = size * COST_WINDOW_DAYS
+        needs.append(LimitNeed("fixity.max_cold_bytes_per_month", limits.bytes_per_month, month, month / ROUND))
     return needs
 
 
@@ -128,10 +131,12 @@ def _most_per_day(amounts: Sequence[tuple[datetime, int]], now: datetime, every_
 
 
 def _bytes_per_day(limits: Limits) -> float | None:
-    """The tighter of the two limits that go by bytes, as bytes a day."""
+    """The tightest of the limits that go by bytes, as bytes a day."""
     bounds: list[float] = [] if limits.bytes_per_day is None else [limits.bytes_per_day]
     if limits.cost_per_month is not None and limits.cost_per_gb > 0:
         bounds.append(limits.cost_per_month / limits.cost(1) / COST_WINDOW_DAYS)
+    if limits.bytes_per_month is not None:
+        bounds.append(limits.bytes_per_month / COST_WINDOW_DAYS)
     return min(bounds, default=None)
 
 

@@ -91,7 +91,7 @@ def _asked(facts: Facts) -> list[Asked]:
 
 def _why_in_time(facts: Facts) -> str:
     if not facts.checks_run:
-        return "this version has no workers that check copies"
+        return "no worker checks copies"
     if not facts.copies:
         return "there is no copy yet"
     return f"{facts.overdue} overdue, {facts.never} never checked, of {facts.copies}"

@@ -76,6 +76,7 @@ class Limits:
     bytes_per_day: int | None = None
     cost_per_month: float | None = None
     cost_per_gb: float = 0.0
+    bytes_per_month: int | None = None
 
     def cost(self, size: float) -> float:
         """Of getting so many bytes out of cold storage."""
@@ -87,6 +88,8 @@ class Limits:
         bounds = [] if self.bytes_per_day is None else [self.bytes_per_day]
         if self.cost_per_month is not None and self.cost_per_gb > 0:
             bounds.append(int(self.cost_per_month / self.cost_per_gb * BYTES_PER_GB))
+        if self.bytes_per_month is not None:
+            bounds.append(self.bytes_per_month)
         return min(bounds, default=None)
 
 
@@ -181,6 +184,8 @@ def _is_allowed(copy: DueCopy, chosen: int, limits: Limits, lately: Lately, pace
     if lately.unfinished_checks >= max(limits.checks_per_run, UNFINISHED_DAYS * pace.checks_per_day):
         return False
     if limits.bytes_per_day is not None and lately.day.bytes + copy.size > limits.bytes_per_day:
+        return False
+    if limits.bytes_per_month is not None and lately.month.bytes + copy.size > limits.bytes_per_month:
         return False
     spent = limits.cost(lately.month.bytes + copy.size)
     return limits.cost_per_month is None or spent <= limits.cost_per_month

@@ -87,7 +87,7 @@ def begin(node: Node, bag: str, damage: Damage) -> Repair:
             session,
             bag,
             identifier=check_id,
-            note="asked for by the demo",
+            note="check asked for by the demo",
             agent="the demo",
             pipelines=PIPELINES,
             clock=clock,
