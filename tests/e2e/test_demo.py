@@ -16,6 +16,7 @@ import pytest
 
 from dpn.cli.demo.processes import clean_environment
 from tests.fixtures.demos import Demos, eventually, expect_verified, running_stage
+from tests.fixtures.in_full import some_of
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +71,7 @@ def test_servers_that_are_killed_come_back_and_the_bags_arrive(demos: Demos, lar
     assert not demo.workdir.exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), some_of([(signal.SIGTERM, 143), (signal.SIGINT, 130)]))
 def test_a_demo_that_is_stopped_stops_everything_at_once(
     demos: Demos, large_folder: Path, number: signal.Signals, code: int
 ) -> None:

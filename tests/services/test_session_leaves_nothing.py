@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.in_full import some_of
+
 TESTS = Path(__file__).resolve().parent.parent
 
 SLOW_TEST = """
@@ -25,7 +27,7 @@ def test_slow(services):
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", some_of([signal.SIGINT, signal.SIGTERM]))
 def test_an_ended_session_leaves_no_server_and_no_folder(tmp_path, how):
     (tmp_path / "test_slow.py").write_text(SLOW_TEST)
     scratch = tmp_path / "scratch"

@@ -18,7 +18,7 @@ from sqlalchemy import event
 import workers.fetch
 import workers.judge_recovered
 from tests.conftest import Services
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal
+from tests.fixtures.mortality import Killed, Life, Mortal, chosen, mortal
 from tests.services.fixity.checking import LEASE_SECONDS
 from tests.services.recovery.repairing import POLL_SECONDS, Mender, damage, mending
 
@@ -103,12 +103,7 @@ def _what_is_left(north: Mender) -> dict[str, Any]:
     }
 
 
-PARTS = 4
-"""Each test walks through every fourth moment: so that several can run at once."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("first_gives", ["", "bit flip in the payload"], ids=["good", "bad, then good"])
 def test_a_repair_that_dies_anywhere_ends_the_same(
     tmp_path: Path,
@@ -116,7 +111,6 @@ def test_a_repair_that_dies_anywhere_ends_the_same(
     services: Services,
     monkeypatch: pytest.MonkeyPatch,
     first_gives: str,
-    part: int,
 ) -> None:
     daemon = services.up("rsyncd")
 
@@ -133,7 +127,7 @@ def test_a_repair_that_dies_anywhere_ends_the_same(
     assert expected["item"][0] == "success", expected
     assert expected["store"]
     assert {"store.replace", "receive", "judge", "staging.folder"} <= set(whole.moments)
-    for ends_at in range(part + 1, len(whole.moments) + 1, PARTS):
+    for ends_at, name in chosen(whole.moments):
         life, left = told(ends_at)
         assert life.has_ended
-        assert left == expected, f"killed after {ends_at}: {life.moments[ends_at - 1]}"
+        assert left == expected, f"killed after {ends_at}: {name}"
