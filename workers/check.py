@@ -139,9 +139,13 @@ class CheckStage:
                 present = find(session, FIXITY_CHECKS, *check.key)
                 if decision.status != HTTPStatus.CONFLICT or not _says_the_same(present, check):
                     return self._refused(job, "; ".join(decision.messages))
-            elif manifest.found is not None:
+            in_vain = was_repaired_in_vain(session, copied.bag)  # by what was known before this check
+            stands = our_copies.checked(
+                session, copied, good=good, at=began_at, every_days=self.settings.every_days
+            )
+            # A verdict that was overtaken, by a later check or another copy, is no reason to mend anything.
+            if stands and in_vain is None and manifest.found is not None and not isinstance(decision, Refused):
                 self._open_repair(session, job, manifest.found, began_at)
-            our_copies.checked(session, copied.bag, good=good, at=began_at, every_days=self.settings.every_days)
         self._add_event(job, began_at)
         manifest.recorded = True
         job.save("recorded: " + (manifest.found or "our copy is good"))
@@ -150,9 +154,7 @@ class CheckStage:
     def _open_repair(self, session: Session, job: Job[CheckManifest], found: str, began_at: datetime) -> None:
         """Opens the repair of a copy that just went on record as bad, where one is wanted and may help."""
         manifest, copied = job.manifest, job.manifest.copied
-        if self.repairs is None or _is_as_stored(manifest) or was_repaired_in_vain(session, copied.bag):
-            return
-        if open_repair_of(session, copied.bag) is not None:
+        if self.repairs is None or _is_as_stored(manifest) or open_repair_of(session, copied.bag) is not None:
             return
         self.repairs.open(session, copied, check_id=_check_id(job), found=found, found_at=began_at)
 

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from dpn.database import Sessions, insert_missing
-from models.manifests import Receipt
+from models.manifests import CopyFacts, Receipt
 from models.preservation import FixityPace, StoredCopy
 from models.work import Task, WorkItem
 
@@ -57,7 +57,8 @@ def remember(
 ) -> None:
     """Enters the copy that the receipt proves. Done again for the same copy, it changes nothing.
 
-    A copy that takes the place of another one, or of one that was found bad, is a new copy: not checked yet.
+    A copy that takes the place of another one, or of one that was found bad, is a new copy: not checked yet. So is
+    another object under the same key (another version or entity tag) that was proven after the one known.
     """
     row = _row(receipt, bag, tag_manifest_sha256, item_id, receipt.confirmed_at + timedelta(days=every_days))
     if insert_missing(session, StoredCopy, [row]):
@@ -65,21 +66,36 @@ def remember(
     known = session.get_one(StoredCopy, bag, with_for_update=True)
     is_same = (known.store, known.key, known.sha256) == (receipt.store, receipt.key, receipt.sha256)
     is_mended = known.outcome == "bad" and known.checked_at is not None and receipt.confirmed_at > known.checked_at
-    if is_same and not is_mended:
+    if is_same and not is_mended and not _is_newer_object(known, receipt):
         return
     for name, value in row.items():
         setattr(known, name, value)
     known.checked_at = None
 
 
-def checked(session: Session, bag: str, *, good: bool, at: datetime, every_days: float) -> None:
-    """Notes the end of a check and when the next one is due. A bag without a copy of ours is passed over."""
+def checked(session: Session, read: CopyFacts, *, good: bool, at: datetime, every_days: float) -> bool:
+    """Notes the end of a check whose reading of `read` began `at`, and when the next one is due.
+
+    Answers whether it was noted. What a later reading has found stands, and nothing is said of a copy that has
+    taken the place of the one that was read, or of a bag that we keep no copy of.
+    """
     days = every_days if good else min(every_days, BAD_AGAIN_DAYS)
-    session.execute(
+    noted = session.scalar(
         update(StoredCopy)
-        .where(StoredCopy.bag == bag)
+        .where(
+            StoredCopy.bag == read.bag,
+            StoredCopy.store == read.store,
+            StoredCopy.key == read.key,
+            StoredCopy.sha256 == read.sha256,
+            # Of what lies there since then, with or without versions in the store, another receipt was entered.
+            StoredCopy.stored_at == read.receipt.confirmed_at,
+            StoredCopy.receipt["version_id"].as_string().is_not_distinct_from(read.receipt.version_id),
+            or_(StoredCopy.checked_at.is_(None), StoredCopy.checked_at <= at),
+        )
         .values(outcome="good" if good else "bad", checked_at=at, due_at=at + timedelta(days=days))
+        .returning(StoredCopy.bag)
     )
+    return noted is not None
 
 
 def lock_pace(session: Session) -> FixityPace:
@@ -104,6 +120,11 @@ def take_in(session: Session, *, every_days: float, now: datetime, most: int = T
     if ids:
         pace.items_taken_in = ids[-1]
     return entered
+
+
+def _is_newer_object(known: StoredCopy, receipt: Receipt) -> bool:
+    before = (known.receipt.get("version_id"), known.receipt.get("etag"))
+    return before != (receipt.version_id, receipt.etag) and receipt.confirmed_at > known.stored_at
 
 
 def _take_in(session: Session, ids: Sequence[int], due_at: datetime) -> int:

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import structlog
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from dpn.database import reading
-from dpn.fixity.beginning import demand
+from dpn.fixity.beginning import copy_facts, demand
 from dpn.fixity.copies import Copies, checked, remember
 from dpn.fixity.coverage import not_known_here, of_others, of_ours
 from dpn.settings import FixitySettings
 from dpn.work.pipeline import Pipelines, StageSpec
-from models.manifests import CheckManifest, Receipt, read_manifest
+from models.manifests import CheckManifest, CopyFacts, Receipt, read_manifest
 from models.preservation import FixityPace, StoredCopy
 from models.registry import Bag, BagReplica, FixityCheck, Member
 from models.work import AuditEvent, Status, Task, WorkItem
@@ -42,6 +43,11 @@ def receipt(number: int, at: datetime, size: int = GB, sha256: str = DIGEST) -> 
         store="main", url=f"file:///store/{number}", key=f"{bag_id(number)}.tar", size=size, sha256=sha256,
         part_size=size, part_sha256=[sha256], confirmed_at=at, confirmed_by="read-back",
     )  # fmt: skip
+
+
+def read_of(session: Session, bag: str) -> CopyFacts:
+    """The copy as a check that reads it now knows it."""
+    return copy_facts(session.get_one(StoredCopy, bag))
 
 
 def store(bench: Bench, count: int, *, every_days: float = 10.0, first: int = 1, **values: Any) -> None:
@@ -84,7 +90,13 @@ def live(bench: Bench, days: int, **limits: Any) -> list[int]:
         with bench.sessions.begin() as session:
             for item in session.scalars(select(WorkItem).where(WorkItem.status == Status.PENDING)):
                 item.status = Status.SUCCESS
-                checked(session, item.manifest["copied"]["bag"], good=True, at=bench.clock.now(), every_days=10.0)
+                checked(
+                    session,
+                    read_of(session, item.manifest["copied"]["bag"]),
+                    good=True,
+                    at=bench.clock.now(),
+                    every_days=10.0,
+                )
     return begun
 
 
@@ -166,15 +178,62 @@ def test_a_copy_remembered_again_keeps_what_its_checks_found_and_a_new_one_is_un
     store(bench, 1)
     at = bench.clock.now()
     with bench.sessions.begin() as session:
-        checked(session, bag_id(1), good=True, at=at, every_days=10.0)
+        checked(session, read_of(session, bag_id(1)), good=True, at=at, every_days=10.0)
     copies = Copies(bench.sessions, 10.0)
     copies.remember(receipt(1, at + timedelta(1)), bag=bag_id(1), tag_manifest_sha256=DIGEST, item_id=5)
     assert the_copy(bench).outcome == "good"
     with bench.sessions.begin() as session:
-        checked(session, bag_id(1), good=False, at=at + timedelta(2), every_days=100.0)
+        checked(session, read_of(session, bag_id(1)), good=False, at=at + timedelta(2), every_days=100.0)
     assert (the_copy(bench).outcome, the_copy(bench).due_at) == ("bad", at + timedelta(32))
     copies.remember(receipt(1, at + timedelta(3)), bag=bag_id(1), tag_manifest_sha256=DIGEST, item_id=5)
     assert (the_copy(bench).outcome, the_copy(bench).checked_at) == ("unchecked", None)
+
+
+def test_a_verdict_that_comes_late_changes_nothing_that_a_later_reading_has_found(bench: Bench) -> None:
+    store(bench, 1)
+    at = bench.clock.now()
+    with bench.sessions.begin() as session:
+        read = read_of(session, bag_id(1))
+        assert checked(session, read, good=False, at=at + timedelta(2), every_days=10.0)
+        assert not checked(session, read, good=True, at=at + timedelta(1), every_days=10.0)
+    assert (the_copy(bench).outcome, the_copy(bench).checked_at) == ("bad", at + timedelta(2))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"version_id": "v2"}, {"key": "elsewhere.tar"}, {"sha256": "cd" * 32}, {"store": "other"}, {}],
+    ids=["another version", "another key", "other bytes", "another store", "no versions"],
+)
+def test_a_verdict_on_a_copy_that_another_one_has_replaced_says_nothing_of_that(
+    bench: Bench, changes: dict[str, str]
+) -> None:
+    store(bench, 1)
+    at = bench.clock.now()
+    with bench.sessions.begin() as session:
+        before = read_of(session, bag_id(1))
+        checked(session, before, good=False, at=at, every_days=10.0)
+    now_there = receipt(1, at + timedelta(1)).model_copy(update=changes)
+    Copies(bench.sessions, 10.0).remember(now_there, bag=bag_id(1), tag_manifest_sha256=DIGEST, item_id=5)
+    with bench.sessions.begin() as session:
+        assert not checked(session, before, good=False, at=at + timedelta(2), every_days=10.0)
+        assert (the_copy(bench).outcome, the_copy(bench).checked_at) == ("unchecked", None)
+        assert checked(session, read_of(session, bag_id(1)), good=True, at=at + timedelta(2), every_days=10.0)
+
+
+@pytest.mark.parametrize("changes", [{"version_id": "v2"}, {"etag": "2"}], ids=["version", "entity tag"])
+def test_a_newer_object_under_the_same_key_is_entered_whatever_was_found_of_the_one_before(
+    bench: Bench, changes: dict[str, str]
+) -> None:
+    store(bench, 1)
+    at = bench.clock.now()
+    with bench.sessions.begin() as session:
+        checked(session, read_of(session, bag_id(1)), good=True, at=at, every_days=10.0)
+    copies, told = Copies(bench.sessions, 10.0), {"bag": bag_id(1), "tag_manifest_sha256": DIGEST, "item_id": 5}
+    copies.remember(receipt(1, at + timedelta(1)).model_copy(update=changes), **told)  # type: ignore[arg-type]
+    copies.remember(receipt(1, at - timedelta(1)), **told)  # type: ignore[arg-type]
+    copy = the_copy(bench)
+    assert copy.receipt | changes == copy.receipt
+    assert (copy.outcome, copy.checked_at, copy.item_id) == ("unchecked", None, 5)
 
 
 def the_copy(bench: Bench) -> StoredCopy:
@@ -262,8 +321,8 @@ def counted(bench: Bench) -> Bench:
                     created_at=at,
                 )
             )
-        checked(session, bag_id(1), good=True, at=now, every_days=100.0)
-        checked(session, bag_id(2), good=False, at=now, every_days=100.0)
+        checked(session, read_of(session, bag_id(1)), good=True, at=now, every_days=100.0)
+        checked(session, read_of(session, bag_id(2)), good=False, at=now, every_days=100.0)
         session.execute(
             update(StoredCopy).where(StoredCopy.bag == bag_id(4)).values(due_at=now - timedelta(seconds=1))
         )

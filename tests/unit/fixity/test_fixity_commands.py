@@ -7,12 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from dpn.cli.main import app
 from dpn.database import Sessions, open_engine, open_sessions, upgrade
+from dpn.fixity.beginning import copy_facts
 from dpn.fixity.copies import checked, remember
 from models.manifests import Receipt
+from models.preservation import StoredCopy
 
 BAG = "00000000-0000-4000-a000-000000000001"
 DIGEST = "ab" * 32
@@ -67,12 +70,14 @@ def test_what_is_proven_ends_with_0_and_what_is_overdue_or_failed_with_1(session
     assert fixity(config, "report")[0] == 0
     assert fixity(config, "plan")[0] == 0
     with sessions.begin() as session:
-        checked(session, BAG, good=False, at=now, every_days=EVERY_DAYS)
+        read = copy_facts(session.get_one(StoredCopy, BAG))
+        checked(session, read, good=False, at=now, every_days=EVERY_DAYS)
     code, printed = fixity(config, "report", "--json")
     (ours,) = json.loads(printed)["ours"]
     assert (code, ours["failed"], ours["overdue"]) == (1, 1, 0)
     with sessions.begin() as session:
-        checked(session, BAG, good=True, at=now - timedelta(days=EVERY_DAYS + 2), every_days=EVERY_DAYS)
+        session.execute(update(StoredCopy).values(checked_at=None))
+        checked(session, read, good=True, at=now - timedelta(days=EVERY_DAYS + 2), every_days=EVERY_DAYS)
     code, printed = fixity(config, "report", "--json")
     (ours,) = json.loads(printed)["ours"]
     assert (code, ours["failed"], ours["overdue"], ours["checked"]) == (1, 0, 1, 0)
