@@ -258,6 +258,11 @@ class RestoreTransfer(Base):
             "ix_restore_transfers_created_at",
             *("created_at", "restore_id", "from_node", "to_node", "accepted", "finished", "cancelled"),
         ),
+        # Few are open at a time: who counts those, or works on them, does not read the rest.
+        Index(
+            "ix_restore_transfers_open",
+            *("from_node", "to_node", "finished", "cancelled", "created_at", "restore_id"),
+        ),
     )
 
     restore_id: Mapped[str] = mapped_column(Uuid, primary_key=True)

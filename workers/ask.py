@@ -1,11 +1,14 @@
 """ask: asks the nodes that keep a copy of the bag for it, one after the other, until one offers it.
 
-A node that declines, or takes longer for its next step than `recovery.answer_days`, is told that we want nothing
-any more, and the next one is asked. Waiting is no attempt and takes up no worker.
+A node that has many requests of ours to answer is not asked for more until it has: its time runs from our request,
+and it serves so many at once. Meanwhile others are asked. A node that declines, or takes longer for its next step
+than `recovery.answer_days`, is told that we want nothing any more, and the next one is asked. Waiting is no
+attempt and takes up no worker.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -30,6 +33,8 @@ class AskStage:
         manifest = job.manifest
         manifest.forget_staged()
         while (asked := manifest.asking or self._choose(job)) is not None:
+            if isinstance(asked, Wait):
+                return asked
             try:
                 record = self.requests.record(asked) or self.requests.open(manifest.bag, asked)
             except RequestRefused as error:
@@ -43,7 +48,7 @@ class AskStage:
                 return self._wait(asked, record)
         return _nobody_left(manifest)
 
-    def _choose(self, job: Job[RecoveryManifest]) -> AskedNode | None:
+    def _choose(self, job: Job[RecoveryManifest]) -> AskedNode | Wait | None:
         """The next node to ask, noted with the id of its request before that is made; none if all were asked."""
         manifest = job.manifest
         tried = {one.node for one in manifest.tried}
@@ -51,9 +56,12 @@ class AskStage:
             holders = [manifest.only_node] if manifest.only_node in self.requests.peers else []
         else:
             holders = self.requests.holders(manifest.bag)
-        chosen = next((node for node in holders if node not in tried), None)
-        if chosen is None:
+        left = [node for node in holders if node not in tried]
+        if not left:
             return None
+        chosen = next((node for node in left if self.requests.has_room(node)), None)
+        if chosen is None:
+            return self._wait_for_room(left)
         asked = AskedNode(
             node=chosen,
             restore_id=str(uuid4()),
@@ -66,6 +74,10 @@ class AskStage:
         )
         job.save(f"asking {asked.node} for the bag")
         return asked
+
+    def _wait_for_room(self, busy: Sequence[str]) -> Wait:
+        reason = f"waits until {' or '.join(busy)} has answered other requests of ours"
+        return Wait(self.poll_seconds, reason, patience_seconds=self.requests.patience_seconds)
 
     def _ended(self, record: RestoreRecord) -> str | None:
         """Why nothing will come of the request any more; none if it may."""

@@ -11,7 +11,15 @@ from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.registry.records import RestoreRecord
-from dpn.restoration import RequestRefused, candidates, finish, give_up, open_request, request_of
+from dpn.restoration import (
+    RequestRefused,
+    candidates,
+    count_open_requests,
+    finish,
+    give_up,
+    open_request,
+    request_of,
+)
 from dpn.settings import RecoverySettings
 from dpn.work.notes import printable
 from dpn.work.outcomes import StartOver
@@ -19,6 +27,9 @@ from models.manifests import AskedNode, RecoveryManifest
 from workers.stage import Job
 
 DAY_SECONDS = 86_400.0
+MOST_ASKED_AT_ONCE = 10
+"""Of one node: one that is asked for more than it serves at a time answers the rest later than it may."""
+
 MAX_REASON_CHARACTERS = 500
 """Of what is kept of another node's words, or rsync's."""
 
@@ -42,6 +53,12 @@ class Requests:
         """The peers that should have a copy, the best first."""
         with reading(self.sessions) as session:
             return candidates(session, bag, us=self.node, peers=self.peers, prefer=self.settings.prefer)
+
+    def has_room(self, node: str) -> bool:
+        """Whether the node may be asked for one more bag; two workers at once may ask for one too many."""
+        most = MOST_ASKED_AT_ONCE
+        with reading(self.sessions) as session:
+            return count_open_requests(session, node, us=self.node, most=most) < most
 
     def record(self, asked: AskedNode) -> RestoreRecord | None:
         """How the request stands in our registry."""

@@ -9,6 +9,7 @@ from dpn.restoration.errors import NotOffered, RequestRefused
 from dpn.restoration.landing import Busy, Landing, Occupied
 from dpn.restoration.receiving import Judged, judge_received, receive
 from dpn.restoration.requests import (
+    count_open_requests,
     finish,
     give_up,
     items_asking,
@@ -28,6 +29,7 @@ __all__ = [
     "Occupied",
     "RequestRefused",
     "candidates",
+    "count_open_requests",
     "finish",
     "give_up",
     "items_asking",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Text, cast, or_, select
+from sqlalchemy import Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue import BAGS, RESTORES, add_restore, find, put_restore
@@ -14,6 +14,7 @@ from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Caller, CancelReason, Decision, Refused
 from dpn.registry.wire import utc_second
 from dpn.restoration.errors import RequestRefused
+from models.registry import RestoreTransfer
 from models.work import Status, Task, WorkItem
 
 PROTOCOL = "rsync"
@@ -70,6 +71,14 @@ def open_requests(session: Session, bag: str, *, us: str, lock: bool = False) ->
     is_open = (columns.bag == bag) & (columns.to_node == us) & ~columns.finished & ~columns.cancelled
     statement = select(RESTORES.table).where(is_open).order_by(columns.created_at, columns.restore_id)
     return [RESTORES.read(row) for row in session.execute(statement).mappings()]
+
+
+def count_open_requests(session: Session, node: str, *, us: str, most: int) -> int:
+    """How many bags we have asked `node` for that it has not given yet; counts to `most`, and reads no more."""
+    asked = RestoreTransfer
+    is_open = (asked.from_node == node, asked.to_node == us, asked.finished.is_(False), asked.cancelled.is_(False))
+    few = select(asked.restore_id).where(*is_open).limit(most).subquery()
+    return session.execute(select(func.count()).select_from(few)).scalar_one()
 
 
 def our_requests(session: Session, *, us: str) -> Iterator[RestoreRecord]:

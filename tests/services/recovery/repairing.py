@@ -19,17 +19,20 @@ from dpn.clock import SystemClock
 from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading
 from dpn.fixity.repairs import Repairs
 from dpn.registry import tokens
-from dpn.registry.catalogue import RESTORES, batches, put_restore
+from dpn.registry.catalogue import BAGS, RESTORES, batches, put_restore
+from dpn.registry.catalogue.saving import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Accepted, Caller
 from dpn.registry.server import create_app
+from dpn.restoration import open_request
 from dpn.settings import PeerSettings
 from dpn.work.breakers import Breakers
 from dpn.work.items import new_item
 from dpn.work.pipeline import StageSpec
 from models.manifests import RecoveryManifest, read_manifest
 from models.work import AuditEvent, Status, Task, WorkItem
+from tests.fixtures.records import a_bag, uuid
 from tests.services.fixity.checking import BAG, KEY, METADATA, Checker, damage, make_checker
 from tests.services.stages.consortium import RegistryServer
 from workers.ask import AskStage
@@ -201,6 +204,18 @@ class Mender(Checker):
         with reading(self.sessions) as session:
             records = [record for batch in batches(session, RESTORES) for record in batch]
         return {record.from_node: record for record in sorted(records, key=lambda record: record.created_at)}
+
+    def ask_for_others(self, node: str, count: int) -> list[RestoreRecord]:
+        """North has asked the node for so many other bags, too, and waits for them."""
+        now = self.clock.now()
+        with self.sessions.begin() as session:
+            save(session, BAGS, [a_bag(number) for number in range(100, 100 + count)])
+            return [
+                open_request(
+                    session, bag=uuid(number), from_node=node, us="north", restore_id=str(uuid4()), now=now
+                )
+                for number in range(100, 100 + count)
+            ]
 
     def begin_drill(self, node: str) -> int:
         manifest = RecoveryManifest(

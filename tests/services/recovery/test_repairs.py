@@ -13,6 +13,7 @@ from dpn.audit.trail import EventType
 from dpn.bags import tag_manifest_sha256
 from dpn.fixity.beginning import begin_checks
 from dpn.fixity.repairs import check_after
+from dpn.restoration import give_up
 from dpn.settings import FixitySettings
 from dpn.storage.folder import FolderStore
 from dpn.work.items import cancel_item, retry_item
@@ -22,6 +23,7 @@ from tests.services.fixity.checking import BAG, KEY, MISFORTUNES, damage
 from tests.services.recovery.repairing import ANSWER_DAYS, DAY, POLL_SECONDS, Mender, mending
 from workers.leftover_requests import withdraw_leftover_requests
 from workers.pipelines import PIPELINES
+from workers.recovering import MOST_ASKED_AT_ONCE
 
 
 @pytest.mark.parametrize("how", MISFORTUNES)
@@ -116,6 +118,31 @@ class TestWhoIsAsked:
         north.clock.advance(ANSWER_DAYS * DAY)
         assert "asked west" in north.go_on().note
         assert "it accepted on" in (north.requests()["south"].cancel_reason_detail or "")
+
+    def test_a_node_that_has_many_requests_of_ours_to_answer_is_not_asked_before_it_has(
+        self, north: Mender
+    ) -> None:
+        others = north.ask_for_others("west", MOST_ASKED_AT_ONCE)
+        north.begin_drill("west")
+        north.run_due()
+        north.clock.advance(ANSWER_DAYS * DAY)
+        item = north.go_on()
+        assert item.note == "waits until west has answered other requests of ours"
+        assert (item.status, north.recovery().asked) == ("pending", [])
+        with north.sessions.begin() as session:
+            give_up(
+                session, others[0].restore_id, us="north", reason_detail="came otherwise", now=north.clock.now()
+            )
+        item = north.go_on()
+        assert "west has not answered yet" in item.note, "its time begins when it is asked"
+
+    def test_a_node_that_has_no_room_is_left_out_while_another_has(self, north: Mender) -> None:
+        north.ask_for_others("south", MOST_ASKED_AT_ONCE)
+        north.spoil("truncated")
+        north.find_bad()
+        assert "asked west" in north.repair().note
+        north.holders["west"].decline()
+        assert north.go_on().note == "waits until south has answered other requests of ours"
 
     def test_where_nobody_has_a_good_copy_every_answer_is_told_and_ours_stays(self, north: Mender) -> None:
         north.spoil("truncated")
