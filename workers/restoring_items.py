@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, func, literal, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from dpn.audit.trail import Event, EventType, record
@@ -60,7 +60,8 @@ class RestoreItems:
 
     def make(self, hours: float | None = None) -> Made:
         """One round over all open requests, in batches; `hours`: only over those changed since then."""
-        made, after = Made(), ""
+        made = Made()
+        after: RestoreTransfer | None = None
         while True:
             with self.sessions.begin() as session:
                 now = session.execute(select(self.clock.in_database())).scalar_one()
@@ -68,7 +69,7 @@ class RestoreItems:
                 self._take(session, batch, made, now)
             if len(batch) < BATCH:
                 return made
-            after = batch[-1][0].restore_id
+            after = batch[-1][0]
 
     def close(self) -> int:
         """Ends what has ended at its requester, except what a live worker holds; answers how many items."""
@@ -120,8 +121,11 @@ class RestoreItems:
 
     # -- taking up what is asked -------------------------------------------------------------------------------
 
-    def _requests(self, session: Session, after: str, hours: float | None) -> Sequence[Request]:
-        """A batch of open requests, with our copies, that have neither become items nor been declined."""
+    def _requests(self, session: Session, after: RestoreTransfer | None, hours: float | None) -> Sequence[Request]:
+        """A batch of open requests, with our copies, that have neither become items nor been declined.
+
+        Those made first come first: of a node that always asks for more than it gets, none waits for ever.
+        """
         asked, item, notice = RestoreTransfer, aliased(WorkItem), aliased(WorkItem)
         is_its_item = and_(item.task == Task.RESTORE, item.identifier == asked.restore_id)
         is_notice_of_it = and_(
@@ -136,12 +140,12 @@ class RestoreItems:
             .where(
                 *self._is_open(hours),
                 asked.to_node.in_(self.peers - self._busy_peers(session)),
-                asked.restore_id > after,
+                true() if after is None else _is_after(after),
                 item.id.is_(None),
                 notice.id.is_(None),
                 ~self._is_under_way(),
             )
-            .order_by(asked.restore_id)
+            .order_by(asked.created_at, asked.restore_id)
             .limit(BATCH)
         )
         return [(transfer, copy) for transfer, copy in session.execute(statement)]
@@ -254,3 +258,10 @@ class RestoreItems:
             .limit(BATCH)
         )
         return [(item_id, token) for item_id, token in session.execute(statement)]
+
+
+def _is_after(last: RestoreTransfer) -> ColumnElement[bool]:
+    """In the order in which requests were made."""
+    asked = RestoreTransfer
+    later_id = and_(asked.created_at == last.created_at, asked.restore_id > last.restore_id)
+    return or_(asked.created_at > last.created_at, later_id)

@@ -21,6 +21,7 @@ from tests.fixtures.made_bags import UUID
 from tests.fixtures.records import a_bag, uuid
 from tests.services.restore.handing_back import Holder
 from workers.pipelines import PIPELINES
+from workers.restoring_items import BATCH
 
 OTHER_BAG = uuid(77)
 
@@ -156,6 +157,34 @@ def test_a_node_that_asks_for_everything_gets_some_at_a_time(either_north: Holde
         south.cancel(restore)
     result = north.cron()
     assert (result.closed, result.created) == (2, 2)
+
+
+def test_what_was_asked_first_is_brought_first_whatever_its_id(either_north: Holder) -> None:
+    north, south = either_north, either_north.requester
+    north.change("restore", max_open_per_node=1)
+    bags = [uuid(0x8000 + number) for number in range(60)]
+    keep_also(north, *bags)
+    restores = []
+    for number, bag in enumerate(bags):
+        restores.append(south.ask(uuid(0x9000 - number // 2 * 2 + number % 2), bag=bag))
+        north.clock.advance(number % 2)
+    north.sync()
+    for restore in restores[:4]:
+        assert north.queue().created == 1
+        assert north.item_of(restore) is not None
+        with north.sessions.begin() as session:
+            session.execute(update(WorkItem).where(WorkItem.identifier == restore).values(status="success"))
+
+
+def test_a_batch_of_requests_follows_on_the_last_one(either_north: Holder) -> None:
+    north, south = either_north, either_north.requester
+    north.change("restore", max_open_per_node=200)
+    bags = [uuid(0x8000 + number) for number in range(2 * BATCH + 1)]
+    keep_also(north, *bags)
+    for number, bag in enumerate(bags):
+        south.ask(uuid(0x9000 - number), bag=bag)
+        north.clock.advance(number % 3 == 0)
+    assert north.cron().created == len(bags)
 
 
 def test_a_request_with_the_id_of_a_replication_is_told_for_itself(north: Holder) -> None:
