@@ -1,7 +1,8 @@
 """The way of our copy to a node that asks for it, as far as it is that of a fixity check: what a restore adds.
 
 A node learns at once that it will get the bag: it may take days to come back from cold storage. What is handed on
-was read whole and found good; that counts as a check of ours.
+was read whole and found good; that counts as a check of ours. A copy that a repair has put there meanwhile is the
+one that is read.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from dpn.audit.trail import EventType
+from dpn.database import Sessions, reading
 from dpn.errors import Misconfigured, ServiceUnavailable
+from dpn.fixity.beginning import copy_facts
 from dpn.ingest.outbound import Outbound
 from dpn.registry.records import RestoreRecord
 from dpn.settings import OutboundSettings
-from dpn.work.outcomes import CancelReason, Fail, Outcome, TransferCancellation
-from models.manifests import RestoreManifest
+from dpn.work.outcomes import CancelReason, Fail, Outcome, StartOver, TransferCancellation
+from models.manifests import CopyFacts, RestoreManifest
+from models.preservation import StoredCopy
 from workers.owners import Owners, Unwanted, require_wanted
 from workers.stage import Job, Stage
 
@@ -30,6 +34,7 @@ class AcceptingStage:
     owners: Owners
     reading: Stage
     outbound: Mapping[str, OutboundSettings]
+    sessions: Sessions
     name: str = "restore-init"
 
     def run(self, job: Job[RestoreManifest]) -> Outcome:
@@ -41,6 +46,7 @@ class AcceptingStage:
             if not job.manifest.accepted:
                 raise
             # What is being restored from cold storage stays readable for some days only: it does not wait.
+        _turn_to(job.manifest, _copy_by_now(self.sessions, job.manifest))
         return self.reading.run(job)
 
     def _accept(self, job: Job[RestoreManifest]) -> None:
@@ -70,15 +76,38 @@ class JudgingStage:
     """check: judges our copy as `reading` does; a bad one is not handed on, and the requester hears of it."""
 
     reading: Stage
+    sessions: Sessions
     name: str = "check"
 
     def run(self, job: Job[RestoreManifest]) -> Outcome:
+        if _copy_by_now(self.sessions, job.manifest) != job.manifest.copied:
+            return StartOver(
+                "restore-init", "our copy was replaced since: what came of the one before is not judged"
+            )
         if job.manifest.check_id is None:
             job.manifest.check_id = str(uuid4())
         outcome = self.reading.run(job)
         if isinstance(outcome, Fail) and outcome.tell_owner is None:
             return replace(outcome, tell_owner=TransferCancellation(CancelReason.OTHER, NOT_GOOD))
         return outcome
+
+
+def _copy_by_now(sessions: Sessions, manifest: RestoreManifest) -> CopyFacts:
+    """The copy of ours that is to be read. A verdict stays that on the copy that it was taken from."""
+    if manifest.judged:
+        return manifest.copied
+    with reading(sessions) as session:
+        copy = session.get(StoredCopy, manifest.copied.bag)
+        return manifest.copied if copy is None else copy_facts(copy)
+
+
+def _turn_to(manifest: RestoreManifest, copied: CopyFacts) -> None:
+    """Has this copy read; what is known of the one before, or was asked of its store, is not of this one."""
+    if copied == manifest.copied:
+        return
+    manifest.copied = copied
+    manifest.found = manifest.restore = manifest.readable_until = manifest.began_at = None
+    manifest.forget_staged()
 
 
 def recognise_link(

@@ -261,7 +261,9 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
         budget = ColdBudget(node.sessions, settings.fixity.max_cold_bytes_per_month, node.clock)
         tier = (settings.fixity if spec == RESTORE_INIT else settings.restore).retrieval_tier
         ready = RestoreInitStage(copies, budget, settings.fixity, tier, node.clock)
-        return ready if spec == RESTORE_INIT else AcceptingStage(owners, ready, settings.ingest.outbound)
+        if spec == RESTORE_INIT:
+            return ready
+        return AcceptingStage(owners, ready, settings.ingest.outbound, node.sessions)
     if spec in (RETRIEVE, RESTORE_RETRIEVE):
         from workers.retrieve import RetrieveStage
 
@@ -281,7 +283,7 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
         node.clock,
         Repairs(PIPELINES, node.clock) if settings.recovery.repair else None,
     )
-    return check if spec == CHECK else JudgingStage(check)
+    return check if spec == CHECK else JudgingStage(check, node.sessions)
 
 
 def _deliver(node: Node, owners: Owners, staging: Staging) -> Stage:

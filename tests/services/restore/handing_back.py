@@ -164,9 +164,9 @@ class Holder(Checker):
         policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
         owners = Owners(self.clients, Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5))
         return {
-            RESTORE_READY: AcceptingStage(owners, stages[RESTORE_INIT], settings.ingest.outbound),
+            RESTORE_READY: AcceptingStage(owners, stages[RESTORE_INIT], settings.ingest.outbound, self.sessions),
             RESTORE_RETRIEVE: stages[RETRIEVE],
-            RESTORE_CHECK: JudgingStage(stages[CHECK]),
+            RESTORE_CHECK: JudgingStage(stages[CHECK], self.sessions),
             DELIVER: DeliverStage(
                 owners,
                 self.sessions,

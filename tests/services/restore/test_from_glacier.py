@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from dpn.audit.trail import EventType
+from dpn.fixity.copies import Copies
 from models.work import Status
 from tests.conftest import Bucket
-from tests.services.fixity.checking import BAG, LOOK_AGAIN_SECONDS
+from tests.services.fixity.checking import BAG, KEY, LOOK_AGAIN_SECONDS, put
 from tests.services.restore.handing_back import LINK, holder_and_requester
 
 RESTORE = "s3::keyrestore"
@@ -69,3 +70,36 @@ def test_a_bag_comes_back_from_cold_storage_for_the_node_that_asks(
         assert (item.status, item.needs_attention) == (Status.SUCCESS, False)
         assert (north.offered(), north.staged(), north.reservations()) == ([], [], 0)
         assert len(north.events(item.id, EventType.RESTORE_REQUESTED)) == is_cold
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+def test_a_copy_that_was_replaced_after_the_request_was_taken_is_handed_out_as_it_is_now(
+    tmp_path: Path, sqlite_url: str, glacier_bucket: Bucket, rounds: int
+) -> None:
+    client = glacier_bucket.client()
+    client.put_bucket_versioning(Bucket=glacier_bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    store = {
+        "url": f"s3://{glacier_bucket.name}/bags",
+        "endpoint_url": glacier_bucket.endpoint,
+        "region": glacier_bucket.region,
+        "access_key_id": glacier_bucket.access_key,
+        "secret_access_key": glacier_bucket.secret_key,
+    }
+    with holder_and_requester(tmp_path, database_url=sqlite_url, store=store) as north:
+        restore = north.requester.ask()
+        north.cron()
+        for _ in range(rounds):
+            north.run_due()
+        lost = north.receipt.version_id
+        client.delete_object(Bucket=glacier_bucket.name, Key=f"bags/{KEY}", VersionId=lost)
+        north.clock.advance(1)
+        mended = put(north.store, north.tar)
+        assert mended.version_id != lost
+        Copies(north.sessions, 100.0).remember(mended, bag=BAG, tag_manifest_sha256=north.digest, item_id=5)
+        north.run_all()
+        north.clock.advance(60)  # what begins anew does so a little later
+        north.run_all()
+        assert north.requester.record(restore).link == LINK.format(node="south", bag=BAG)
+        assert [check.success for check in north.records()] == [True]
+        assert north.restore_manifest(restore).copied.receipt == mended
+        assert north.copy().outcome == "good"
