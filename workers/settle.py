@@ -1,8 +1,8 @@
 """settle: puts a proven copy in the place of our bad one, tells the node that gave it, has the new object checked.
 
 Right before that, ours is looked at again: one that is good by now is left as it is, and one that nobody has found
-bad is never replaced. The receipt is durable before anybody is told. Nothing else is removed. A drill ends here
-with what it has proven.
+bad is never replaced, but for what an earlier try of the same repair has left unproven. The receipt is durable
+before anybody is told. Nothing else is removed. A drill ends here with what it has proven.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dpn.fixity.repairs import Repairs
 from dpn.registry.catalogue import BAGS, find
 from dpn.settings import FixitySettings
 from dpn.staging import Staging
-from dpn.storage import SourceChanged, Store, StoreCold, StoredObject, StoreMissing
+from dpn.storage import ObjectReplaced, SourceChanged, Store, StoreCold, StoredObject, StoreMissing
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import CopyFacts, Receipt, RecoveryManifest, UploadState, ValidationResult
 from workers.our_copy import OurCopies
@@ -82,7 +82,8 @@ class SettleStage:
             receipt, bad = self._look_again(job, store, ours, before)
             if receipt is None:
                 begun_before, manifest.replacing = manifest.replacing, True
-                receipt = self._replace(job, store, ours, bad)
+                tried = before if begun_before and _is_try_of(manifest, before) else None
+                receipt = self._replace(job, store, ours, bad, tried)
                 stayed = before is not None and store.head(ours.key) == before
                 # What an earlier run of ours has put there, and died, was not good by itself.
                 manifest.good_again = stayed and not begun_before
@@ -119,8 +120,22 @@ class SettleStage:
         return manifest.found_at is not None and found.modified_at <= manifest.found_at
 
     def _replace(
-        self, job: Job[RecoveryManifest], store: Store, ours: CopyFacts, bad: StoredObject | None
+        self,
+        job: Job[RecoveryManifest],
+        store: Store,
+        ours: CopyFacts,
+        bad: StoredObject | None,
+        tried: StoredObject | None,
     ) -> Receipt:
+        """`tried` is what an earlier run of this repair put there: kept if it proves good, else replaced again."""
+        try:
+            return self._put(job, store, ours, bad)
+        except ObjectReplaced:
+            if tried is None:
+                raise
+            return self._put(job, store, ours, tried)
+
+    def _put(self, job: Job[RecoveryManifest], store: Store, ours: CopyFacts, bad: StoredObject | None) -> Receipt:
         manifest = job.manifest
         staged, judged = manifest.staged, manifest.validation
         if staged is None or judged is None:
@@ -235,6 +250,11 @@ class SettleStage:
         self._finish(job)
         source = manifest.asking.node if manifest.asking else "another node"
         return Done(f"{source} gave us the bag, whole and valid{_counts(judged)}; what came is removed")
+
+
+def _is_try_of(manifest: RecoveryManifest, stored: StoredObject | None) -> bool:
+    """Whether this recovery has put that object there: it says under which request of ours its bytes came."""
+    return stored is not None and stored.metadata.get("transfer_id") in {one.restore_id for one in manifest.asked}
 
 
 def _told(stored: StoredObject | None) -> dict[str, Any] | None:

@@ -141,3 +141,35 @@ def test_a_bucket_with_history_keeps_the_bad_version_and_the_trail_names_both(
     assert north.copy().receipt["version_id"] == replaced["version_now"]
     assert north.last_check().status == "success"
     assert BAG in KEY
+
+
+@pytest.mark.parametrize("whose", ["ours", "another writer's"])
+def test_in_a_bucket_with_history_a_try_of_ours_that_was_not_proven_is_replaced_again(
+    make: Make, glacier_bucket: Bucket, whose: str
+) -> None:
+    client = glacier_bucket.client()
+    client.put_bucket_versioning(Bucket=glacier_bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    north = make(glacier_bucket)
+    client.delete_object(
+        Bucket=glacier_bucket.name, Key=f"bags/{KEY}", VersionId=north.receipt.version_id or "none"
+    )
+    north.find_bad()
+    asking = north.recovery().asking
+    assert asking is not None
+    client.put_object(
+        Bucket=glacier_bucket.name,
+        Key=f"bags/{KEY}",
+        Body=damage(north.tar.read_bytes(), "bit flip in the payload") or b"",
+        Metadata={**METADATA, "transfer_id": asking.restore_id if whose == "ours" else BAG},
+    )
+    before = north.store.head(KEY)
+    with north.sessions.begin() as session:
+        repair = session.get_one(type(north.repair()), north.repair().id)
+        repair.manifest = {**repair.manifest, "replacing": True}
+    north.holders["south"].offer()
+    item = north.go_on()
+    if whose == "ours":
+        north.expect_mended()
+    else:
+        assert "is not the object that was found bad" in item.note
+        assert north.store.head(KEY) == before
