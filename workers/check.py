@@ -23,7 +23,8 @@ from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import TransientError
 from dpn.fixity import copies as our_copies
-from dpn.fixity.repairs import Repairs, find_repair, open_repair_of, was_repaired_in_vain
+from dpn.fixity.beginning import repair_under_way
+from dpn.fixity.repairs import Repairs, find_repair, was_repaired_in_vain
 from dpn.registry.catalogue import DIGESTS, FIXITY_CHECKS, add_fixity_check, find
 from dpn.registry.records import FixityCheckRecord
 from dpn.registry.rules import Caller, Refused
@@ -154,7 +155,7 @@ class CheckStage:
     def _open_repair(self, session: Session, job: Job[CheckManifest], found: str, began_at: datetime) -> None:
         """Opens the repair of a copy that just went on record as bad, where one is wanted and may help."""
         manifest, copied = job.manifest, job.manifest.copied
-        if self.repairs is None or _is_as_stored(manifest) or open_repair_of(session, copied.bag) is not None:
+        if self.repairs is None or _is_as_stored(manifest) or repair_under_way(session, copied.bag) is not None:
             return
         self.repairs.open(session, copied, check_id=_check_id(job), found=found, found_at=began_at)
 
@@ -197,7 +198,7 @@ class CheckStage:
             "(success=false)."
         )
         with reading(self.sessions) as session:
-            repair = find_repair(session, _check_id(job)) or open_repair_of(session, copied.bag)
+            repair = find_repair(session, _check_id(job)) or repair_under_way(session, copied.bag)
             in_vain = was_repaired_in_vain(session, copied.bag)
         if repair is not None:
             return Fail(f"{bad} Repair: item {repair.id}", needs_attention=False)

@@ -16,8 +16,8 @@ from dpn.audit.trail import events_of_object
 from dpn.cli.node import ConfigOption, Node, open_broker, open_node, operator
 from dpn.database import reading
 from dpn.errors import PermanentError
-from dpn.fixity.beginning import begin_check, copy_facts, running_check
-from dpn.fixity.repairs import find_repair, open_repair, open_repair_of
+from dpn.fixity.beginning import begin_check, copy_facts, repair_under_way, running_check
+from dpn.fixity.repairs import find_repair, open_repair
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import find_item
 from models.manifests import CheckManifest, RecoveryManifest, read_manifest
@@ -37,7 +37,7 @@ def check(
     with open_node(context, config, "dpn-fixity") as node:
         with node.sessions.begin() as session:
             copy = _copy(session, bag)
-            if (repair := open_repair_of(session, copy.bag)) is not None:
+            if (repair := repair_under_way(session, copy.bag)) is not None:
                 raise PermanentError(
                     f"item {repair.id} repairs our copy of bag {copy.bag}, and has it checked when that is done"
                 )
@@ -100,7 +100,7 @@ def history(
 def _repair(session: Session, node: Node, bag: str, force: bool) -> int:
     """The item of the repair, made if there is none yet."""
     copy = _copy(session, bag)
-    under_way = open_repair_of(session, bag)
+    under_way = repair_under_way(session, bag)
     if under_way is not None:
         return under_way.id
     if copy.outcome != "bad" and not force:

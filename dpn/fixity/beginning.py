@@ -85,10 +85,12 @@ def begin_check(
     clock: Clock,
     now: datetime,
     away: bool = False,
+    after_repair: int | None = None,
 ) -> int | None:
     """Makes the item of a check of one copy, begun at once and whatever the pace; answers its id, none without a
     copy of ours. Done again with the same identifier, it makes nothing. What it reads counts for the limits.
-    `away`: the copy is brought to a staging volume even where it could be read in place.
+    `away`: the copy is brought to a staging volume even where it could be read in place. `after_repair`: the item
+    that has repaired the copy. A copy that another item repairs stays known as such.
     """
     made = session.scalar(select(WorkItem.id).where(_is_check(identifier)))
     copy = session.get(StoredCopy, bag, with_for_update=True)
@@ -106,7 +108,9 @@ def begin_check(
     )
     insert_missing(session, WorkItem, [row])
     item_id = session.scalars(select(WorkItem.id).where(_is_check(identifier))).one()
-    copy.begun_at, copy.check_item = now, item_id
+    copy.begun_at = now
+    if after_repair == copy.check_item or repair_under_way(session, bag) is None:
+        copy.check_item = item_id
     _count(session, Load(1, copy.size), now)
     announce(session, item_id, pipelines.first(Task.FIXITY).topic, now)
     detail = {"task": Task.FIXITY.value, "bag": bag, "because": note}
@@ -127,6 +131,19 @@ def running_check(session: Session, bag: str) -> int | None:
         .where(
             StoredCopy.bag == bag,
             WorkItem.task == Task.FIXITY,
+            WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
+        )
+    )
+
+
+def repair_under_way(session: Session, bag: str) -> WorkItem | None:
+    """The item that repairs our copy of this bag, if one does: found by the copy, among however many."""
+    return session.scalar(
+        select(WorkItem)
+        .join(StoredCopy, StoredCopy.check_item == WorkItem.id)
+        .where(
+            StoredCopy.bag == bag,
+            WorkItem.task == Task.RECOVERY,
             WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
         )
     )

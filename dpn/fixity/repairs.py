@@ -27,8 +27,6 @@ from models.preservation import StoredCopy
 from models.work import Status, Task, WorkItem
 
 ALGORITHM = "sha256"
-OPEN = (Status.PENDING, Status.RUNNING)
-PAGE = 200
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,7 @@ class Repairs:
             pipelines=self.pipelines,
             clock=self.clock,
             now=now,
+            after_repair=repair_item,
         )
         if item_id is None:
             raise ValueError(f"no copy of bag {bag} is in our books")
@@ -121,24 +120,6 @@ def open_repair(
 def find_repair(session: Session, check_id: str) -> WorkItem | None:
     """The repair of what this check has found."""
     return session.scalar(select(WorkItem).where(_is(Task.RECOVERY, check_id)))
-
-
-def open_repair_of(session: Session, bag: str) -> WorkItem | None:
-    """The repair of our copy of this bag that is under way, if one is. There are never many at once."""
-    after = 0
-    while True:
-        page = session.scalars(
-            select(WorkItem)
-            .where(WorkItem.task == Task.RECOVERY, WorkItem.status.in_(OPEN), WorkItem.id > after)
-            .order_by(WorkItem.id)
-            .limit(PAGE)
-        ).all()
-        for item in page:
-            if isinstance(item.manifest, dict) and item.manifest.get("bag") == bag and item.manifest.get("bad"):
-                return item
-        if len(page) < PAGE:
-            return None
-        after = page[-1].id
 
 
 def was_repaired_in_vain(session: Session, bag: str) -> int | None:

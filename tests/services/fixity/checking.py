@@ -19,6 +19,7 @@ from dpn.broker.embedded import EmbeddedBroker
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading, upgrade
+from dpn.fixity.beginning import repair_under_way
 from dpn.fixity.cold_requests import ColdBudget
 from dpn.fixity.copies import remember
 from dpn.fixity.repairs import Repairs
@@ -94,7 +95,8 @@ class Checker:
             insert_missing(session, WorkItem, [row])
             made = select(WorkItem.id).where(WorkItem.identifier == row["identifier"])
             item_id = session.scalars(made).one()
-            session.execute(update(StoredCopy).values(check_item=item_id, begun_at=self.clock.now()))
+            if repair_under_way(session, BAG) is None:
+                session.execute(update(StoredCopy).values(check_item=item_id, begun_at=self.clock.now()))
             return item_id
 
     @property

@@ -8,15 +8,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import event
 
 from dpn.audit.trail import EventType
 from dpn.bags import tag_manifest_sha256
-from dpn.fixity.beginning import begin_checks
+from dpn.database import reading
+from dpn.fixity.beginning import begin_check, begin_checks, repair_under_way
 from dpn.fixity.repairs import check_after
 from dpn.restoration import give_up
 from dpn.settings import FixitySettings
 from dpn.storage.folder import FolderStore
 from dpn.work.items import cancel_item, retry_item
+from models.work import WorkItem
 from tests.conftest import Services
 from tests.fixtures.made_bags import bag_files, checksums, tar_bag
 from tests.services.fixity.checking import BAG, KEY, MISFORTUNES, damage
@@ -438,6 +441,46 @@ class TestWhenNoRepairIsOpened:
         again = north.find_bad()
         assert north.repairs() == 1
         assert f"Repair: item {repair.id}" in again.note
+
+    def test_it_stays_known_when_a_check_is_begun_meanwhile(self, north: Mender) -> None:
+        north.spoil("truncated")
+        north.find_bad()
+        with north.sessions.begin() as session:
+            begin_check(
+                session,
+                BAG,
+                identifier=str(uuid4()),
+                note="a drill",
+                agent="me",
+                pipelines=PIPELINES,
+                clock=north.clock,
+                now=north.clock.now(),
+            )
+        check = north.settle(north.last_check().id)
+        assert f"Repair: item {north.repair().id}" in check.note
+        assert north.repairs() == 1
+        north.holders["south"].offer()
+        north.go_on()
+        north.expect_mended()
+
+    def test_finding_it_reads_no_other_item(self, north: Mender) -> None:
+        for _ in range(3):
+            north.begin_drill("west")
+        north.spoil("truncated")
+        north.find_bad()
+        read: list[int] = []
+
+        def note(item: WorkItem, _: Any) -> None:
+            read.append(item.id)
+
+        event.listen(WorkItem, "load", note)
+        try:
+            with reading(north.sessions) as session:
+                found = repair_under_way(session, BAG)
+        finally:
+            event.remove(WorkItem, "load", note)
+        assert found is not None
+        assert read == [found.id] == [north.repair().id]
 
     def test_a_check_that_is_run_again_opens_no_second_repair(self, north: Mender) -> None:
         north.spoil("truncated")
