@@ -89,21 +89,25 @@ class RestoreInitStage:
                 self._taken(job, asked.storage_class, asked.outcome)
                 return self._wait(job, asked.why)
             case "no-capacity":
-                manifest.restore = before
-                self.budget.give_back(job.claim.item_id)
+                self._untaken(job, found, before)
                 reason = (
                     f"the store has no {self.tier} restore to give now: {asked.why}. Asked again; "
                     "or set retrieval_tier to Standard ([fixity], [restore])"
                 )
                 return Wait(settings.look_again_seconds, reason)
             case "refused":
-                manifest.restore = before
-                self.budget.give_back(job.claim.item_id)
+                self._untaken(job, found, before)
                 reason = (
                     f"the store refuses a {self.tier} restore of {copied.receipt.url}: {asked.why}. "
                     "Set another retrieval_tier ([fixity], [restore])"
                 )
                 return Wait(settings.look_again_seconds, reason, needs_attention=True)
+
+    def _untaken(self, job: Job[CheckManifest], found: Availability, before: RestoreRequest | None) -> None:
+        """The store has not taken what was asked: that counts for no budget, unlike what it took earlier."""
+        job.manifest.restore = before
+        if found.state == "cold":
+            self.budget.give_back(job.claim.item_id)
 
     def _over_budget(self, job: Job[CheckManifest]) -> Wait | None:
         """Why the store is not asked now, if it is not."""

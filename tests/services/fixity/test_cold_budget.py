@@ -142,6 +142,18 @@ class TestItems:
         north.later(item.id)
         assert len(north.store.requests) == 3  # type: ignore[attr-defined]
 
+    @pytest.mark.parametrize("outcome", ["no-capacity", "refused"])
+    def test_what_the_store_does_not_lengthen_still_counts_as_it_was_asked_for(
+        self, north: Checker, outcome: str
+    ) -> None:
+        north.store.answers = [answer("accepted"), answer(outcome)]  # type: ignore[attr-defined]
+        item = north.check()
+        north.store.says = says("available", north.clock.now() + timedelta(hours=1))  # type: ignore[attr-defined]
+        north.later(item.id)
+        assert len(north.store.requests) == 2  # type: ignore[attr-defined]
+        with reading(north.sessions) as session:
+            assert list(session.scalars(select(ColdRequest.bytes))) == [self._size(north)]
+
     @staticmethod
     def _size(north: Checker) -> int:
         with reading(north.sessions) as session:
