@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dpn.audit.trail import EventType
 from dpn.bags import Profile
@@ -28,6 +28,7 @@ class JudgeStage:
     staging: Staging
     profile: Profile | None
     validation: ValidationSettings
+    size_mismatch: Literal["reject", "warn"] = "reject"
     name: str = "judge"
 
     def run(self, job: Job[RecoveryManifest]) -> Outcome:
@@ -52,7 +53,7 @@ class JudgeStage:
         judged = judge_received(
             self.staging.path_of(staged),
             bag=manifest.bag,
-            size=manifest.size,
+            size=manifest.size if self.size_mismatch == "reject" else None,
             tag_manifest_sha256=manifest.tag_manifest_sha256,
             profile=self.profile,
             validation=self.validation,

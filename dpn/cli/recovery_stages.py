@@ -35,7 +35,7 @@ def recovery_stage(spec: StageSpec, node: Node, staging: Staging, store: Store, 
         return FetchStage(requests, settings.peers, staging, settings.transfer, breakers)
     if spec == JUDGE:
         profile = load_profile(settings.validation.profile)
-        return JudgeStage(requests, staging, profile, settings.validation)
+        return JudgeStage(requests, staging, profile, settings.validation, settings.transfer.size_mismatch)
     copies = OurCopies(store, settings.store, breakers)
     repairs = Repairs(PIPELINES, node.clock)
     return SettleStage(requests, copies, staging, node.sessions, settings.fixity, repairs, node.clock)

@@ -126,7 +126,11 @@ class Mender(Checker):
             ASK: AskStage(requests, POLL_SECONDS),
             FETCH: FetchStage(requests, settings.peers, self.staging, settings.transfer, breakers),
             JUDGE: JudgeStage(
-                requests, self.staging, load_profile(settings.validation.profile), settings.validation
+                requests,
+                self.staging,
+                load_profile(settings.validation.profile),
+                settings.validation,
+                settings.transfer.size_mismatch,
             ),
             SETTLE: SettleStage(
                 requests,
@@ -217,10 +221,10 @@ class Mender(Checker):
                 for number in range(100, 100 + count)
             ]
 
-    def begin_drill(self, node: str) -> int:
+    def begin_drill(self, node: str, *, size: int | None = None) -> int:
         manifest = RecoveryManifest(
             bag=BAG,
-            size=self.receipt.size,
+            size=self.receipt.size if size is None else size,
             tag_manifest_sha256=self.digest,
             purpose="drill",
             only_node=node,

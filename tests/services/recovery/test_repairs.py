@@ -505,6 +505,19 @@ class TestDrills:
         assert north.path.stat().st_ino == before
         assert (north.staged(), north.reservations(), north.records()) == ([], 0, [])
 
+    @pytest.mark.parametrize(("mismatch", "ends"), [("reject", "failed"), ("warn", "success")])
+    def test_another_size_than_registered_is_bad_unless_the_settings_let_it_be(
+        self, north: Mender, mismatch: str, ends: str
+    ) -> None:
+        transfer = north.settings.transfer.model_copy(update={"size_mismatch": mismatch})
+        north.settings = north.settings.model_copy(update={"transfer": transfer})
+        north.begin_drill("west", size=north.receipt.size + 512)
+        north.run_due()
+        north.holders["west"].offer()
+        item = north.try_until_it_waits()
+        assert item.status == ends, item.note
+        assert ("registered are" in item.note) == (ends == "failed")
+
     def test_a_drill_asks_no_other_node_and_says_what_it_got(self, north: Mender) -> None:
         north.begin_drill("west")
         north.run_due()
