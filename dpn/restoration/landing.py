@@ -4,7 +4,9 @@
     <folder>/<uuid>.tar             the bag, or
     <folder>/<uuid>/                the same, unpacked
 
-Nothing that is there is ever overwritten. Whatever dies, the same call goes on with what came.
+Nothing that is there is ever overwritten, but for an empty file under the tar's name while the tar is on its way:
+on a file system without hard links that is how the name is kept free. Whatever dies, the same call goes on with
+what came.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Landing:
             return False
         if not (stat.S_ISDIR if self.unpacked else stat.S_ISREG)(found.st_mode):
             raise self._occupied()
-        return True
+        return not self._only_keeps_the_name()
 
     @contextmanager
     def held(self) -> Iterator[int]:
@@ -116,14 +118,25 @@ class Landing:
         try:
             publish_new(self.tar, self.target)
         except FileExistsError as error:
-            raise self._occupied() from error
+            if not self._only_keeps_the_name():
+                raise self._occupied() from error
+            self.tar.replace(self.target)
         except OSError:
             # A file system without hard links: an empty file of ours takes the name first, so that it is free.
             try:
                 os.close(os.open(self.target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
             except FileExistsError as error:
-                raise self._occupied() from error
+                if not self._only_keeps_the_name():
+                    raise self._occupied() from error
             self.tar.replace(self.target)
+
+    def _only_keeps_the_name(self) -> bool:
+        """Whether an empty file lies there, of a run that died before the tar in scratch took its place."""
+        try:
+            found = self.target.lstat()
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == 0 and not self.unpacked and self.tar.is_file()
 
     def _publish_folder(self) -> None:
         try:

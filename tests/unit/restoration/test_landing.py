@@ -64,6 +64,39 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: p
     assert (tmp_path / f"{BAG}.tar").read_bytes() == b"a bag"
 
 
+@pytest.mark.parametrize("answer", [OSError(errno.EPERM, "no hard links"), FileExistsError()])
+def test_a_run_that_died_while_it_kept_the_name_free_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: OSError
+) -> None:
+    """Without hard links, systems differ in what they say of a name that is there."""
+
+    class Died(BaseException):
+        pass
+
+    def no_links(*_: object) -> None:
+        raise answer if landing(tmp_path).target.exists() else OSError(errno.EPERM, "no hard links")
+
+    def die(*_: object) -> None:
+        raise Died
+
+    monkeypatch.setattr(os, "link", no_links)
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "replace", die)
+        with pytest.raises(Died):
+            bring(landing(tmp_path))
+    assert landing(tmp_path).target.stat().st_size == 0
+    assert not landing(tmp_path).is_taken()
+    assert bring(landing(tmp_path)).read_bytes() == b"a bag"
+    assert [path.name for path in tmp_path.iterdir()] == [f"{BAG}.tar"]
+
+
+def test_an_empty_file_under_the_bags_name_is_in_the_way_while_nothing_is_to_take_its_place(
+    tmp_path: Path,
+) -> None:
+    landing(tmp_path).target.touch()
+    assert landing(tmp_path).is_taken()
+
+
 def test_a_link_or_a_pipe_under_the_bags_name_is_not_the_bag(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"a bag")
     landing(tmp_path).target.symlink_to("elsewhere")
