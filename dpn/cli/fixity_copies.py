@@ -130,7 +130,8 @@ def _last_check(session: Session, copy: StoredCopy) -> tuple[str, str]:
     if copy.outcome == "bad" and item is not None:
         manifest = read_manifest(item.task, item.manifest)
         if isinstance(manifest, CheckManifest | RecoveryManifest) and manifest.found is not None:
-            return item.identifier, manifest.found
+            recorded = manifest.check_id if isinstance(manifest, CheckManifest) else None
+            return recorded or item.identifier, manifest.found
     return str(uuid4()), f"{operator()} asked for the repair"
 
 

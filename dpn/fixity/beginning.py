@@ -85,12 +85,14 @@ def begin_check(
     clock: Clock,
     now: datetime,
     away: bool = False,
+    check_id: str | None = None,
     after_repair: int | None = None,
 ) -> int | None:
     """Makes the item of a check of one copy, begun at once and whatever the pace; answers its id, none without a
     copy of ours. Done again with the same identifier, it makes nothing. What it reads counts for the limits.
-    `away`: the copy is brought to a staging volume even where it could be read in place. `after_repair`: the item
-    that has repaired the copy. A copy that another item repairs stays known as such.
+    `away`: the copy is brought to a staging volume even where it could be read in place. `check_id`: the id that
+    its record gets, if not `identifier`. `after_repair`: the item that has repaired the copy. A copy that another
+    item repairs stays known as such.
     """
     made = session.scalar(select(WorkItem.id).where(_is_check(identifier)))
     copy = session.get(StoredCopy, bag, with_for_update=True)
@@ -101,7 +103,7 @@ def begin_check(
         identifier=identifier,
         remote_node=None,
         note=note,
-        manifest=_manifest(copy, away=away),
+        manifest=_manifest(copy, away=away, check_id=check_id),
         pipelines=pipelines,
         clock=clock,
         now=now,
@@ -250,8 +252,8 @@ def _make_items(
     record(session, events, agent=agent, at=now)
 
 
-def _manifest(copy: StoredCopy, *, away: bool = False) -> dict[str, Any]:
-    return CheckManifest(copied=copy_facts(copy), away=away).model_dump(mode="json")
+def _manifest(copy: StoredCopy, *, away: bool = False, check_id: str | None = None) -> dict[str, Any]:
+    return CheckManifest(copied=copy_facts(copy), away=away, check_id=check_id).model_dump(mode="json")
 
 
 def _count(session: Session, load: Load, now: datetime) -> None:

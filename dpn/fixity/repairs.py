@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -60,6 +60,8 @@ class Repairs:
             pipelines=self.pipelines,
             clock=self.clock,
             now=now,
+            # Who knows the check that found our copy bad knows the identifier: a peer could take it for a record.
+            check_id=str(uuid4()),
             after_repair=repair_item,
         )
         if item_id is None:
@@ -106,13 +108,14 @@ def open_repair(
     )
     insert_missing(session, WorkItem, [row])
     item_id = session.scalars(select(WorkItem.id).where(_is(Task.RECOVERY, check_id))).one()
+    checked_by = session.scalar(select(StoredCopy.check_item).where(StoredCopy.bag == bad.bag))
     # What is being repaired is not checked meanwhile: that would find nothing new.
     session.execute(update(StoredCopy).where(StoredCopy.bag == bad.bag).values(check_item=item_id))
     now = clock.now()
     announce(session, item_id, pipelines.first(Task.RECOVERY).topic, now)
     detail = {"task": Task.RECOVERY.value, "bag": bad.bag, "fixity_check": check_id, "found": found}
     events = [Event(EventType.ITEM_CREATED, bad.bag, "pending", detail, item_id)]
-    events += _take_over(session, check_id, item_id)
+    events += _take_over(session, check_id, checked_by, item_id)
     record(session, events, agent=agent, at=now)
     return item_id
 
@@ -132,18 +135,30 @@ def was_repaired_in_vain(session: Session, bag: str) -> int | None:
 
 
 def check_after(check_id: str) -> str:
-    """The id of the check that follows the repair of what another check has found: always the same."""
+    """The identifier of the item that follows the repair of what a check has found: always the same.
+
+    It is no id of a record: those are not to be guessed.
+    """
     return str(UUID(bytes=hashlib.sha256(f"after the repair of {check_id}".encode()).digest()[:16], version=4))
 
 
-def _take_over(session: Session, check_id: str, item_id: int) -> list[Event]:
-    """The check's item has ended badly; from now on the repair calls for attention where that is needed."""
-    check = session.scalar(select(WorkItem).where(_is(Task.FIXITY, check_id)).with_for_update())
+def _take_over(session: Session, check_id: str, checked_by: int | None, item_id: int) -> list[Event]:
+    """The check's item has ended badly; from now on the repair calls for attention where that is needed.
+
+    `checked_by` is the item that has checked our copy last.
+    """
+    ours = or_(WorkItem.identifier == check_id, WorkItem.id == checked_by)
+    items = session.scalars(select(WorkItem).where(WorkItem.task == Task.FIXITY, ours).with_for_update()).all()
+    check = next((item for item in items if check_id in (item.identifier, _record_id(item))), None)
     if check is None or not check.needs_attention or not Status(check.status).is_final:
         return []
     check.needs_attention = False
     detail = {"reason": f"repair: item {item_id}"}
     return [Event(EventType.OPERATOR_ACKNOWLEDGE, check.identifier, check.status, detail, check.id)]
+
+
+def _record_id(check: WorkItem) -> object:
+    return check.manifest.get("check_id") if isinstance(check.manifest, dict) else None
 
 
 def _is(task: Task, identifier: str) -> ColumnElement[bool]:

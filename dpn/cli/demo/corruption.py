@@ -123,7 +123,7 @@ def _mended(session: Session, seen: Repair) -> Repair:
     if isinstance(manifest, RecoveryManifest) and manifest.replaced and manifest.check_item is not None:
         source = manifest.asking.node if manifest.asking and not manifest.good_again else None
         check = session.get(WorkItem, manifest.check_item)
-        after = None if check is None else check.identifier
+        after = None if check is None else _record_of(check)
     failed = item.status in (Status.FAILED, Status.CANCELLED)
     return replace(seen, item_id=item.id, note=item.note, source=source, check_after_id=after, ended=failed)
 
@@ -138,14 +138,21 @@ def _repair_of(session: Session, seen: Repair) -> WorkItem | None:
 
 
 def _ended(session: Session, seen: Repair) -> Repair:
-    if seen.check_after_id is None:
+    if seen.check_after_id is None or seen.item_id is None:
         return seen
-    item = session.scalar(select(WorkItem).where(_is_check(seen.check_after_id)))
+    repair = read_manifest(Task.RECOVERY, session.get_one(WorkItem, seen.item_id).manifest)
+    item = session.get(WorkItem, repair.check_item) if isinstance(repair, RecoveryManifest) else None
     record = find(session, FIXITY_CHECKS, seen.check_after_id)
     if item is None or not Status(item.status).is_final:
         return seen
     good = record is not None and record.success
     return replace(seen, note=item.note, recorded_good=good, ended=True)
+
+
+def _record_of(check: WorkItem) -> str:
+    """The id of the record of this check."""
+    manifest = read_manifest(check.task, check.manifest)
+    return (manifest.check_id if isinstance(manifest, CheckManifest) else None) or check.identifier
 
 
 def _is_check(identifier: str) -> Any:

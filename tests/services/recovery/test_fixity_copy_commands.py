@@ -14,7 +14,7 @@ from dpn.cli.main import app
 from dpn.work.items import cancel_item, retry_item
 from models.work import WorkItem
 from tests.conftest import Services
-from tests.services.recovery.repairing import BAG, Mender, mending
+from tests.services.recovery.repairing import BAG, POLL_SECONDS, Mender, mending
 from workers.pipelines import PIPELINES
 
 
@@ -75,6 +75,26 @@ def test_a_repair_that_is_asked_for_takes_over_from_the_check_and_is_one_however
     assert ("copy replaced", "success") in events
     assert events[-1] == ("fixity check", "success")
     assert "copy replaced" in fixity(config, "history", BAG)[1]
+
+
+def test_a_repair_of_what_was_repaired_in_vain_takes_over_from_the_check_after_it(
+    north: Mender, config: Path
+) -> None:
+    north.spoil("truncated")
+    north.find_bad()
+    fixity(config, "repair", BAG)
+    work_off(north, north.repair().id)
+    north.holders["south"].offer()
+    north.clock.advance(POLL_SECONDS + 1)
+    while north.recovery().check_item is None:
+        north.run_due(1)
+    north.spoil("bit flip in the payload")
+    again = work_off(north, north.last_check().id)
+    assert (again.status, again.needs_attention) == ("failed", True), again.note
+    code, out, _error = fixity(config, "repair", BAG, "--json")
+    assert (code, north.repairs()) == (0, 2)
+    assert json.loads(out)["identifier"] == north.manifest(again.id).check_id != again.identifier
+    assert not north.item(again.id).needs_attention
 
 
 def test_a_copy_that_nothing_is_known_against_is_only_repaired_by_force(north: Mender, config: Path) -> None:

@@ -48,6 +48,9 @@ def test_whatever_happened_to_our_copy_another_nodes_takes_its_place_and_is_chec
     assert [check.success for check in sorted(north.records(), key=lambda c: c.created_at)] == [False, True]
     check = north.last_check()
     assert check.identifier == check_after(found.identifier)
+    recorded = {record.fixity_check_id for record in north.records()}
+    assert recorded == {found.identifier, north.manifest(check.id).check_id}
+    assert check.identifier not in recorded, "who knows the first check could have taken that id for its own"
 
 
 def test_a_curator_can_read_the_whole_story(north: Mender) -> None:
