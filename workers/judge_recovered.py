@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from dpn.audit.trail import EventType
 from dpn.bags import Profile
+from dpn.database import reading
 from dpn.restoration import judge_received
 from dpn.settings import ValidationSettings
 from dpn.staging import Staging
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import RecoveryManifest, StagedFile
+from models.preservation import StoredCopy
 from workers.recovering import Requests
 from workers.stage import Job
 
@@ -50,6 +52,8 @@ class JudgeStage:
     def _problems(self, job: Job[RecoveryManifest], staged: StagedFile) -> tuple[str, ...]:
         """What is wrong with what came, noted with all that was seen of it."""
         manifest, asked = job.manifest, job.manifest.asking
+        with reading(self.requests.sessions) as session:
+            ours = session.get(StoredCopy, manifest.bag)
         judged = judge_received(
             self.staging.path_of(staged),
             bag=manifest.bag,
@@ -58,6 +62,8 @@ class JudgeStage:
             profile=self.profile,
             validation=self.validation,
             cancellation=job.cancellation,
+            known_sha256=None if ours is None else ours.sha256,
+            accept_unproven=ours is None,  # a drill, whose note says so
         )
         manifest.validation, problems = judged.validation, judged.problems
         if manifest.bad is not None:

@@ -270,4 +270,7 @@ def _told(stored: StoredObject | None) -> dict[str, Any] | None:
 
 
 def _counts(judged: ValidationResult | None) -> str:
-    return "" if judged is None else f": {judged.files} files, {judged.bytes} bytes of payload"
+    if judged is None:
+        return ""
+    only = ", proven only by the bag's own manifest" if judged.payload_proven is False else ""
+    return f": {judged.files} files, {judged.bytes} bytes of payload{only}"

@@ -24,6 +24,9 @@ _PERCENT = re.compile(rb"%(0[AaDd]|25)")
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
 
 
+UNFORGEABLE = frozenset({"sha224", "sha256", "sha384", "sha512"})
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """One manifest of the bag, with an algorithm that we know."""
@@ -178,6 +181,17 @@ def report_unlisted_payload(
     elif listed:
         for number in _unlisted(payload, list(listed.values())):
             findings.add("payload-file-unlisted", "Not listed in any manifest.", contents.name_of(number))
+
+
+def proves_payload(contents: Contents, of_tags: bytearray, listed: Mapping[Manifest, bytearray]) -> bool:
+    """Whether the digest of a tag manifest, which lists `of_tags`, proves all of the payload: each file stands in
+    a payload manifest that it lists, with a checksum that nobody can forge."""
+    pinned = [
+        files
+        for manifest, files in listed.items()
+        if of_tags[manifest.number] and manifest_algorithm(manifest.name)[0] in UNFORGEABLE
+    ]
+    return bool(pinned) and next(_unlisted(contents.index.is_payload, pinned), None) is None
 
 
 def report_unlisted_tags(contents: Contents, listed: list[bytearray], findings: Findings) -> None:

@@ -25,6 +25,8 @@ class Report:
     bytes: int
     tag_manifest_sha256: str | None
     """The bag's DPN fixity: the SHA-256 of tagmanifest-sha256.txt; None if there is none."""
+    payload_proven: bool
+    """Whether that digest proves the payload, too: its manifest is listed in tagmanifest-sha256.txt."""
     sha256: str | None
     """Of the whole tar, if it was asked for and could be read to its end."""
     findings: tuple[Finding, ...]
@@ -50,6 +52,7 @@ class Report:
             "files": self.files,
             "bytes": self.bytes,
             "tag_manifest_sha256": self.tag_manifest_sha256,
+            "payload_proven": self.payload_proven,
             "sha256": self.sha256,
             "errors": self.errors,
             "warnings": self.warnings,

@@ -16,6 +16,7 @@ from dpn.bags.index import DEFAULT_MAX_ENTRIES, PAYLOAD_DIRECTORY
 from dpn.bags.manifests import (
     Manifest,
     ManifestCheck,
+    proves_payload,
     report_unlisted_payload,
     report_unlisted_tags,
 )
@@ -80,6 +81,7 @@ class _Validation:
         self._index = contents.index
         self._profile = profile
         self._findings = findings
+        self._payload_proven = False
 
     def report(self) -> Report:
         if self._contents.complete:
@@ -94,6 +96,7 @@ class _Validation:
             files=len(self._index),
             bytes=self._index.payload_bytes,
             tag_manifest_sha256=tag_manifest,
+            payload_proven=self._payload_proven,
             sha256=self._contents.sha256,
             findings=self._findings.kept(),
             errors=self._findings.errors,
@@ -152,6 +155,8 @@ class _Validation:
         report_unlisted_payload(contents, payload, declaration, findings)
         report_unlisted_tags(contents, list(tags.values()), findings)
         for manifest, files in tags.items():
+            if manifest.name == TAG_MANIFEST:
+                self._payload_proven = proves_payload(contents, files, payload)
             for omitted in (other for other in payload if not files[other.number]):
                 message = f"{manifest.name.decode()} does not list {omitted.name.decode()}."
                 findings.add("tag-manifest-incomplete", message, manifest.name, declaration.severity)

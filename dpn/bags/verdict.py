@@ -53,6 +53,7 @@ def _result(report: Report) -> ValidationResult:
         files=report.files,
         bytes=report.bytes,
         tag_manifest_sha256=report.tag_manifest_sha256 or "",
+        payload_proven=report.payload_proven,
         sha256=report.sha256 or "",
         errors=report.errors,
         warnings=report.warnings,

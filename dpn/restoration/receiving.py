@@ -21,6 +21,12 @@ SIZE_SLACK_BYTES = 1024**3
 """How much larger than its record a bag may be where `transfer.size_mismatch` is `warn`."""
 
 
+UNPROVEN = (
+    "its tag manifest does not list its payload manifest, so the registered digest does not prove the payload, "
+    "and we keep no copy with the same SHA-256"
+)
+
+
 @dataclass(frozen=True)
 class Judged:
     """A bag that came, and what is wrong with it: nothing if it is the one that was asked for, whole and valid."""
@@ -78,14 +84,20 @@ def judge_received(
     profile: Profile | None,
     validation: ValidationSettings,
     cancellation: Cancellation,
+    known_sha256: str | None = None,
+    accept_unproven: bool = False,
 ) -> Judged:
     """Whether the tar (or folder) at `path` is the bag that was asked for: reads all of it.
 
     It must be a valid bag by the profile, say of itself that it is `bag`, have the registered `size` (none: any)
     and the registered digest of its tag manifest, without which nothing shows what it is. The file must be called
-    as the bag is. Raises OSError, BagChanged, and what `cancellation` was given: an I/O error is never a verdict.
+    as the bag is. The digest must prove the payload, too, or else the tar be the one that `known_sha256` tells:
+    who gave it may have changed payload and payload manifest. `accept_unproven`: not even that.
+    Raises OSError, BagChanged, and what `cancellation` was given: an I/O error is never a verdict.
     """
     judged = verdict(path, profile, validation, cancellation)
+    known = known_sha256 is not None and judged.sha256 == known_sha256
+    judged = judged.model_copy(update={"payload_proven": bool(judged.payload_proven) or known})
     problems = [] if judged.valid else [f"the bag is invalid: {judged.first_error}"]
     problems += _another_bag(path, bag) + _another_size(path, size)
     if tag_manifest_sha256 is None:
@@ -93,6 +105,8 @@ def judge_received(
     elif judged.tag_manifest_sha256 != tag_manifest_sha256.lower():
         has = judged.tag_manifest_sha256 or "none that could be read"
         problems.append(f"its tag manifest has digest {has}, registered is {tag_manifest_sha256}")
+    if judged.valid and not judged.payload_proven and not accept_unproven:
+        problems.append(UNPROVEN)
     return Judged(judged, tuple(problems))
 
 

@@ -49,6 +49,8 @@ class ValidationResult(Manifest):
     bytes: int
     tag_manifest_sha256: str
     sha256: str
+    payload_proven: bool | None = None
+    """Whether the tag manifest's digest proves the payload, or the tar's that was known before; none: not seen."""
     errors: int = 0
     warnings: int = 0
     first_error: str | None = None

@@ -22,7 +22,9 @@ from dpn.errors import DpnError, Misconfigured
 from dpn.registry.catalogue import BAGS, DIGESTS, find
 from dpn.registry.records import BagRecord, RestoreRecord
 from dpn.restoration import Judged, Landing, Occupied, judge_received, receive
+from dpn.restoration.receiving import UNPROVEN
 from models.manifests import ValidationResult
+from models.preservation import StoredCopy
 
 ALGORITHM = "sha256"
 
@@ -54,12 +56,14 @@ class Bringing:
     landing: Landing
     cancellation: Cancellation
     shown: bool
+    unproven: bool = False
+    """Whether a bag is taken whose payload the registered digest does not prove."""
 
     def already_there(self) -> Brought | None:
         """The bag, if it lies there from an earlier time. Raises Occupied if something else does."""
         if not self.landing.is_taken():
             return None
-        judged = self._judge(self.landing.target)
+        judged = self._judge(self.landing.target, accept_unproven=self.unproven)
         if judged.problems:
             raise Occupied(
                 f"{self.landing.target} is there, and it is not bag {self.bag.uuid} as it is registered: "
@@ -82,7 +86,7 @@ class Bringing:
             with self._bar("fetching") as progress:
                 told = get(place.tar, lock, progress)
             self.note(EventType.TRANSFER, "success", source=source, **told)
-            judged = self._judge(place.tar)
+            judged = self._judge(place.tar, accept_unproven=self.unproven)
             self.note(
                 EventType.VALIDATION,
                 "failure" if judged.problems else "success",
@@ -102,7 +106,7 @@ class Bringing:
         place.discard_unpacked()
         with self._bar("unpacking") as progress:
             folder = unpack(place.tar, place.scratch, cancellation=self.cancellation, progress=progress)
-        judged = self._judge(folder)
+        judged = self._judge(folder, accept_unproven=True)  # as the tar, which was judged
         if judged.problems:
             raise NotBrought(
                 "bad",
@@ -110,8 +114,10 @@ class Bringing:
                 "at that disk; the same command begins the unpacking anew",
             )
 
-    def _judge(self, path: Path) -> Judged:
+    def _judge(self, path: Path, *, accept_unproven: bool) -> Judged:
         settings = self.node.settings
+        with reading(self.node.sessions) as session:
+            ours = session.get(StoredCopy, self.bag.uuid)
         return judge_received(
             path,
             bag=self.bag.uuid,
@@ -120,9 +126,16 @@ class Bringing:
             profile=load_profile(settings.validation.profile),
             validation=settings.validation,
             cancellation=self.cancellation,
+            known_sha256=None if ours is None else ours.sha256,
+            accept_unproven=accept_unproven,
         )
 
     def _bad(self, source: str, tar: Path, judged: Judged) -> str:
+        if judged.problems == (UNPROVEN,):
+            return (
+                f"what came from {source} is whole, and may not be bag {self.bag.uuid}: {UNPROVEN}. It is kept as "
+                f"{tar}. `--unproven` takes it, if you trust {source}"
+            )
         return (
             f"what came from {source} is not bag {self.bag.uuid} as it is registered, or not whole: "
             f"{'; '.join(judged.problems)}. It is kept as {tar}, to be looked at; ask another node: "

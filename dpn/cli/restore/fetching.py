@@ -37,6 +37,13 @@ def fetch(
     own: Annotated[
         bool, typer.Option("--from-store", help="Our own copy of bag UUID, straight from our store.")
     ] = False,
+    unproven: Annotated[
+        bool,
+        typer.Option(
+            "--unproven",
+            help="Also a bag whose tag manifest does not list its payload manifest: nothing proves it.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")] = False,
 ) -> None:
@@ -54,7 +61,7 @@ def fetch(
         found, uuid = (None, uuid_of(which)) if own else request_or_bag(node, uuid_of(which))
         bag, digest = registered(node, uuid)
         landing = Landing(out, bag=uuid, name=found.restore_id if found else uuid, unpacked=unpacked)
-        bringing = Bringing(node, bag, digest, landing, cancellation, shown=not as_json)
+        bringing = Bringing(node, bag, digest, landing, cancellation, shown=not as_json, unproven=unproven)
         try:
             brought = bringing.already_there()
             if brought is None:
@@ -137,6 +144,10 @@ def _end_without(error: Exception, found: RestoreRecord | None, as_json: bool) -
 
 def _say(brought: Brought, finished: bool | None, as_json: bool) -> None:
     judged = brought.validation
+    if judged.payload_proven is False:
+        print(
+            "dpn: only the bag's own manifest proves its payload: the registered digest does not", file=sys.stderr
+        )
     if as_json:
         said = {"brought": True, "path": str(brought.path), "was_there": brought.was_there, "finished": finished}
         print(json.dumps(said | {"validation": judged.model_dump(mode="json")}))

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import delete, event
 
 from dpn.audit.trail import EventType
 from dpn.bags import tag_manifest_sha256
@@ -19,9 +19,10 @@ from dpn.restoration import give_up
 from dpn.settings import FixitySettings
 from dpn.storage.folder import FolderStore
 from dpn.work.items import cancel_item, retry_item
+from models.preservation import StoredCopy
 from models.work import WorkItem
 from tests.conftest import Services
-from tests.fixtures.made_bags import bag_files, checksums, tar_bag
+from tests.fixtures.made_bags import END, bag_files, checksums, members, tar_bag
 from tests.services.fixity.checking import BAG, KEY, MISFORTUNES, damage
 from tests.services.recovery.repairing import ANSWER_DAYS, DAY, POLL_SECONDS, Mender, mending
 from workers.leftover_requests import withdraw_leftover_requests
@@ -520,6 +521,41 @@ class TestDrills:
         item = north.try_until_it_waits()
         assert item.status == ends, item.note
         assert ("registered are" in item.note) == (ends == "failed")
+
+    @pytest.mark.parametrize(
+        ("kept", "same", "ends", "said"),
+        [
+            (True, True, "success", "whole and valid"),
+            (True, False, "failed", "does not prove the payload"),
+            (False, True, "success", "proven only by the bag's own manifest"),
+        ],
+    )
+    def test_a_payload_that_the_digest_does_not_prove_is_held_against_our_own_copy(
+        self,
+        tmp_path: Path,
+        sqlite_url: str,
+        services: Services,
+        kept: bool,
+        same: bool,
+        ends: str,
+        said: str,
+    ) -> None:
+        files = bag_files()
+        lines = files["tagmanifest-sha256.txt"].splitlines(keepends=True)
+        files["tagmanifest-sha256.txt"] = b"".join(line for line in lines if b"manifest-" not in line)
+        changed = {"data/a.txt": b"fixst\n", "data/folder/b.bin": files["data/folder/b.bin"]}
+        swapped = {**files, **changed, "manifest-sha256.txt": checksums(changed, "sha256")}
+        with mending(tmp_path, services.up("rsyncd"), database_url=sqlite_url, files=files) as north:
+            if not kept:
+                with north.sessions.begin() as session:
+                    session.execute(delete(StoredCopy))
+            north.begin_drill("west")
+            north.run_due()
+            north.holders["west"].offer(None if same else members(swapped) + END)
+            item = north.try_until_it_waits()
+            assert item.status == ends, item.note
+            assert said in item.note
+            assert ("only by" in item.note) is not kept
 
     def test_a_drill_asks_no_other_node_and_says_what_it_got(self, north: Mender) -> None:
         north.begin_drill("west")

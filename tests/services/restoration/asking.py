@@ -112,11 +112,22 @@ class Asking:
 
     # -- what there is --------------------------------------------------------------------------------------------
 
-    def a_bag(self, payload: dict[str, bytes] | None = None, *, digest: bool = True, **fields: Any) -> str:
-        """A bag that north knows, and south keeps."""
+    def a_bag(
+        self,
+        payload: dict[str, bytes] | None = None,
+        *,
+        digest: bool = True,
+        unlisted: bool = False,
+        **fields: Any,
+    ) -> str:
+        """A bag that north knows, and south keeps; `unlisted`: its tag manifest does not list its payload's."""
         uuid = str(uuid4())
         tar = self.folder / f"{uuid}.tar"
-        tar.write_bytes(members(bag_files(payload or PAYLOAD, uuid=uuid), uuid) + END)
+        files = bag_files(payload or PAYLOAD, uuid=uuid)
+        if unlisted:
+            lines = files["tagmanifest-sha256.txt"].splitlines(keepends=True)
+            files["tagmanifest-sha256.txt"] = b"".join(line for line in lines if b"manifest-" not in line)
+        tar.write_bytes(members(files, uuid) + END)
         self.tars[uuid] = tar
         names = {"uuid": uuid, "first_version_uuid": uuid, "size": tar.stat().st_size}
         with self.registry.sessions.begin() as session:

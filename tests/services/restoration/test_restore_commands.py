@@ -247,6 +247,27 @@ def test_a_bag_without_a_registered_digest_is_not_taken_for_itself(asking: Askin
     assert "no digest" in done.err
 
 
+def test_a_payload_that_nothing_proves_is_taken_by_those_who_say_so(asking: Asking) -> None:
+    bag = asking.a_bag(unlisted=True)
+    asking.offer(asking.request(bag))
+    done = asking.fetch(bag)
+    assert done.code == 1
+    assert "the registered digest does not prove the payload" in done.err
+    assert "--unproven" in done.err
+    assert f"{bag}.tar" not in asking.there()
+    done = asking.fetch(bag, "--unproven")
+    assert done.code == 0
+    assert "only the bag's own manifest proves its payload" in done.err
+    assert asking.there() == {f"{bag}.tar"}
+
+
+def test_a_payload_that_nothing_else_proves_is_proven_by_our_own_copy(asking: Asking) -> None:
+    bag = asking.a_bag(unlisted=True)
+    asking.keep(bag)
+    asking.offer(asking.request(bag))
+    assert asking.fetch(bag, "--unpack").code == 0
+
+
 def test_a_holder_that_has_taken_the_bag_away_again_is_told_and_may_put_it_back(asking: Asking) -> None:
     bag = asking.a_bag()
     asking.offer(asking.request(bag))

@@ -203,6 +203,37 @@ def test_a_tag_manifest_without_the_payload_manifest_does_not_protect_the_payloa
     report = validate(tar_bag(tmp_path, files), profile=None)
     assert codes(report, severity) == ["tag-manifest-incomplete"]
     assert report.valid is (severity == "warning")
+    assert not report.payload_proven
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "unlisted", "proven"),
+    [
+        (("sha256",), b"", True),
+        (("sha256", "md5"), b"manifest-md5", True),
+        (("sha256", "md5"), b"manifest-sha256", False),
+        (("md5", "sha256"), b"manifest-", False),
+    ],
+)
+def test_the_digest_proves_the_payload_where_a_strong_manifest_of_it_is_listed(
+    tmp_path: Path, algorithms: tuple[str, ...], unlisted: bytes, proven: bool
+) -> None:
+    files = bag_files(algorithms=algorithms)
+    if unlisted:
+        lines = files["tagmanifest-sha256.txt"].splitlines(keepends=True)
+        files["tagmanifest-sha256.txt"] = b"".join(line for line in lines if unlisted not in line)
+    assert validate(tar_bag(tmp_path, files), profile=None).payload_proven is proven
+
+
+def test_a_payload_file_that_only_an_unlisted_manifest_names_is_not_proven(tmp_path: Path) -> None:
+    files = bag_files(changes={"manifest-md5.txt": checksums(PAYLOAD, "md5")})
+    assert validate(tar_bag(tmp_path, files), profile=None).payload_proven
+    some = {"data/a.txt": PAYLOAD["data/a.txt"]}
+    files = bag_files(changes={"manifest-sha256.txt": checksums(some, "sha256")})
+    files["manifest-md5.txt"] = checksums(PAYLOAD, "md5")
+    report = validate(tar_bag(tmp_path, files), profile=None)
+    assert report.valid
+    assert not report.payload_proven
 
 
 def test_stray_tag_files_are_warnings(tmp_path: Path) -> None:

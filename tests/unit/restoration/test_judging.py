@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,15 +12,16 @@ from dpn.bags import load_profile, tag_manifest_sha256
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
 from dpn.restoration import Judged, judge_received
+from dpn.restoration.receiving import UNPROVEN
 from dpn.settings import ValidationSettings
-from tests.fixtures.made_bags import UUID, bag_files, tar_bag, write_tar
+from tests.fixtures.made_bags import UUID, bag_files, checksums, tar_bag, write_tar
 
 OTHER = "00000000-0000-4000-a000-000000000001"
 VALIDATION = ValidationSettings(threads=1)
 
 
 def judge(
-    path: Path, *, like: Path, size: int | None = 0, digest: str | None = "", profile: str = "dpn"
+    path: Path, *, like: Path, size: int | None = 0, digest: str | None = "", profile: str = "dpn", **more: Any
 ) -> Judged:
     return judge_received(
         path,
@@ -28,6 +31,7 @@ def judge(
         profile=load_profile(profile),
         validation=VALIDATION,
         cancellation=Cancellation(),
+        **more,
     )
 
 
@@ -74,6 +78,26 @@ def test_without_a_registered_digest_nothing_is_proven(good: Path) -> None:
     assert judge(good, like=good, digest=None).problems == (
         "our registry has no digest of its tag manifest: nothing shows that it is the bag",
     )
+
+
+def test_a_payload_that_the_digest_does_not_prove_is_only_taken_where_the_file_is_known(tmp_path: Path) -> None:
+    """Whoever hands it back may have changed payload and payload manifest, and the digest would be the same."""
+    files = bag_files()
+    listed = files["tagmanifest-sha256.txt"].splitlines(keepends=True)
+    files["tagmanifest-sha256.txt"] = b"".join(line for line in listed if b"manifest-" not in line)
+    changed = {"data/a.txt": b"fixst\n", "data/folder/b.bin": files["data/folder/b.bin"]}
+    swapped = {**files, **changed, "manifest-sha256.txt": checksums(changed, "sha256")}
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours, theirs = tar_bag(tmp_path / "ours", files), tar_bag(tmp_path / "theirs", swapped)
+    sha256 = hashlib.sha256(ours.read_bytes()).hexdigest()
+    for path in (ours, theirs):
+        assert judge(path, like=ours).problems == (UNPROVEN,)
+        assert judge(path, like=ours).validation.payload_proven is False
+    assert judge(ours, like=ours, known_sha256=sha256).good
+    assert judge(ours, like=ours, known_sha256=sha256).validation.payload_proven
+    assert judge(theirs, like=ours, known_sha256=sha256).problems == (UNPROVEN,)
+    assert judge(ours, like=ours, accept_unproven=True).good
 
 
 def test_a_disk_that_fails_and_a_stop_are_no_verdict(tmp_path: Path, good: Path) -> None:
