@@ -88,7 +88,7 @@ class DrilledBag(Base):
 
 
 class ColdRequest(Base):
-    """A copy that was asked out of cold storage: noted before the store is asked, kept for a year."""
+    """A copy that was asked out of cold storage: noted before an item asks the store, kept for a year."""
 
     __tablename__ = "cold_requests"
     __table_args__ = (
@@ -97,7 +97,8 @@ class ColdRequest(Base):
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    item_id: Mapped[int] = mapped_column(RowId)
+    item_id: Mapped[int | None] = mapped_column(RowId)
+    """None if an operator's command asked."""
     bag: Mapped[str] = mapped_column(Uuid)
     tier: Mapped[str] = mapped_column(String(16))
     bytes: Mapped[int] = mapped_column(BigInteger)

@@ -1,4 +1,4 @@
-"""The budget of what is asked out of cold storage: each request is noted before it is made, for it is billed."""
+"""The budget of what is asked out of cold storage: an item notes its request before it is made, for it is billed."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ class ColdBudget:
         with self.sessions.begin() as session:
             last = select(func.max(ColdRequest.id)).where(ColdRequest.item_id == item_id).scalar_subquery()
             session.execute(delete(ColdRequest).where(ColdRequest.id == last))
+
+    def note(self, *, bag: str, size: int, tier: str) -> None:
+        """Counts a request that an operator has made by a command: that is not held back."""
+        with self.sessions.begin() as session:
+            now = session.execute(select(self.clock.in_database())).scalar_one()
+            session.add(ColdRequest(item_id=None, bag=bag, tier=tier, bytes=size, requested_at=now))
 
     def _refusal(self, session: Session, size: int, now: datetime) -> NoBudget | None:
         most = self.bytes_per_month

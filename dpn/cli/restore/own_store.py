@@ -13,6 +13,7 @@ from dpn.cli.worker import breaker_policy
 from dpn.database import reading
 from dpn.errors import Misconfigured, StoreMismatch
 from dpn.fixity.beginning import copy_facts
+from dpn.fixity.cold_requests import ColdBudget
 from dpn.storage import ObjectReplaced, RestoreRequested, Store, StoreMissing, open_store
 from dpn.work.breakers import Breakers
 from models.manifests import CopyFacts
@@ -110,6 +111,10 @@ def _ask(bringing: Bringing, copied: CopyFacts, store: Store) -> RestoreRequeste
             tier=settings.retrieval_tier,
             days=settings.keep_restored_days,
         )
+    if asked.outcome in ("accepted", "faster"):
+        node = bringing.node
+        budget = ColdBudget(node.sessions, settings.max_cold_bytes_per_month, node.clock)
+        budget.note(bag=copied.bag, size=copied.size, tier=settings.retrieval_tier)
     if asked.outcome in ("refused", "no-capacity"):
         raise NotBrought(
             "refused",

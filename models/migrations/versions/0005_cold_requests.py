@@ -17,7 +17,7 @@ def upgrade() -> None:
     op.create_table(
         "cold_requests",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("item_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("item_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("bag", sa.String(length=36), nullable=False),
         sa.Column("tier", sa.String(length=16), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),

@@ -95,6 +95,14 @@ def test_what_the_store_did_not_take_is_not_counted(budget: ColdBudget) -> None:
     assert noted(budget) == [400]
 
 
+def test_what_an_operator_has_asked_for_counts_and_is_no_items(budget: ColdBudget) -> None:
+    budget.note(bag=uuid(9), size=400, tier="Bulk")
+    assert take(budget, 1, 601) is not None
+    assert take(budget, 1, 600) is None
+    budget.give_back(1)
+    assert noted(budget) == [400]
+
+
 def test_two_at_once_do_not_both_take_what_is_left(budget: ColdBudget) -> None:
     answers: list[NoBudget | None] = []
     threads = [threading.Thread(target=lambda n=n: answers.append(take(budget, n, 600))) for n in (1, 2, 3)]

@@ -10,7 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import select
 
+from dpn.database import reading
+from models.preservation import ColdRequest
 from tests.conftest import Bucket, Services
 from tests.services.restoration.asking import Asking, Ran, write_config
 
@@ -109,3 +112,6 @@ def test_a_cold_copy_is_asked_for_once_and_comes_when_it_can_be_read(cold: Askin
     assert done.code == 0, done
     assert (cold.out / f"{bag}.tar").read_bytes() == cold.tars[bag].read_bytes()
     assert cold.events(bag).count(("restore requested", "accepted")) == 1
+    with reading(cold.registry.sessions) as session:
+        noted = [(one.item_id, one.bag, one.bytes) for one in session.scalars(select(ColdRequest))]
+    assert noted == [(None, bag, cold.tars[bag].stat().st_size)], "it counts for the budget of fixity checks"
