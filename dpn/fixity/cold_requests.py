@@ -1,4 +1,4 @@
-"""The budget of what is asked out of cold storage: an item notes its request before it is made, for it is billed."""
+"""The budget of what is asked out of cold storage. An item notes its request before it is made: it is billed."""
 
 from __future__ import annotations
 
