@@ -67,7 +67,9 @@ def repair(
 ) -> None:
     """Have a good copy of a bag brought from another node, to take the place of ours that was found bad.
 
-    Ours is read once more before it is replaced; if it is good, it stays. Asked for again, it is the same repair.
+    Ours is read once more before it is replaced; if it is good, it stays. One in cold storage cannot be read: it
+    is replaced if a check has read it and found it bad. With --force alone, another is only put there if it is
+    missing. Asked for again, it is the same repair.
     """
     with open_node(context, config, "dpn-fixity") as node:
         with node.sessions.begin() as session:
@@ -117,7 +119,8 @@ def _repair(session: Session, node: Node, bag: str, force: bool) -> int:
         copy_facts(copy),
         check_id=check_id if done is None else str(uuid4()),
         found=found,
-        found_at=copy.checked_at or node.clock.now(),
+        # Nothing has read it and found it bad: in cold storage, where it cannot be read again, it stays.
+        found_at=copy.checked_at if copy.outcome == "bad" else None,
         agent=operator(),
         pipelines=PIPELINES,
         clock=node.clock,

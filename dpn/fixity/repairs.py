@@ -75,14 +75,15 @@ def open_repair(
     *,
     check_id: str,
     found: str,
-    found_at: datetime,
+    found_at: datetime | None,
     agent: str,
     pipelines: Pipelines,
     clock: Clock,
 ) -> int:
     """Makes the item that mends the copy that this check has found bad; answers its id. Done again, the same one.
 
-    Nothing but `bad`, as it was when the reading began at `found_at`, will ever be replaced.
+    Nothing but `bad`, as it was when the reading began at `found_at`, will ever be replaced; if no reading has
+    found it bad (none), nothing that cannot be read before.
     """
     made = find_repair(session, check_id)
     if made is not None:

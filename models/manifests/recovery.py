@@ -38,7 +38,8 @@ class RecoveryManifest(BagManifest):
     only_node: str | None = None
     """A drill's: the node that is tried; no other one is asked."""
     found_at: datetime | None = None
-    """A repair's: when the reading began that found it. What lies there since later was not read."""
+    """A repair's: when the reading began that found it; none if no reading has. What lies there since later was
+    not read."""
     asked: list[AskedNode] = Field(default_factory=list)
     retries: int = 0
     """How often an operator had the item tried again: each time, those that gave nothing may be asked anew."""

@@ -86,8 +86,9 @@ def test_a_repair_of_what_was_repaired_in_vain_takes_over_from_the_check_after_i
     work_off(north, north.repair().id)
     north.holders["south"].offer()
     north.clock.advance(POLL_SECONDS + 1)
-    while north.recovery().check_item is None:
-        north.run_due(1)
+    for _ in range(20):
+        if north.recovery().check_item is None:
+            north.run_due(1)
     north.spoil("bit flip in the payload")
     again = work_off(north, north.last_check().id)
     assert (again.status, again.needs_attention) == ("failed", True), again.note
@@ -103,6 +104,7 @@ def test_a_copy_that_nothing_is_known_against_is_only_repaired_by_force(north: M
     assert "was never checked" in error
     assert "--force" in error
     assert fixity(config, "repair", BAG, "--force")[0] == 0
+    assert north.recovery().found_at is None, "nothing has read it and found it bad"
     work_off(north, north.repair().id)
     north.holders["south"].offer()
     assert "was good when it was to be replaced" in north.go_on().note
@@ -131,6 +133,18 @@ def test_a_check_that_is_asked_for_begins_at_once_and_one_at_a_time(north: Mende
     assert work_off(north, first).status == "success"
     assert [check.success for check in north.records()] == [True]
     assert json.loads(fixity(config, "check", BAG, "--json")[1])["item"] != first
+
+
+@pytest.mark.parametrize("is_bad", [True, False])
+def test_only_what_a_check_has_found_bad_is_said_to_have_been_read(
+    north: Mender, config: Path, is_bad: bool
+) -> None:
+    if is_bad:
+        north.spoil("truncated")
+    north.check()
+    fixity(config, "repair", BAG, "--force")
+    assert north.copy().checked_at is not None
+    assert north.recovery().found_at == (north.copy().checked_at if is_bad else None)
 
 
 @pytest.mark.parametrize("command", ["check", "repair"])

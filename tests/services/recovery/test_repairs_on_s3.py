@@ -6,13 +6,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from dpn.audit.trail import EventType
+from dpn.fixity.beginning import copy_facts
+from dpn.fixity.repairs import open_repair
+from models.preservation import StoredCopy
 from tests.conftest import Bucket, Services
 from tests.services.fixity.checking import BAG, KEY, METADATA, MISFORTUNES, damage
 from tests.services.recovery.repairing import Mender, mending
+from workers.pipelines import PIPELINES
 
 Make = Callable[..., Mender]
 
@@ -122,6 +127,30 @@ def test_a_cold_object_that_was_put_there_after_the_check_is_not_replaced(
     assert item_after.status == "pending"
     assert "is not the object that was found bad" in item_after.note
     assert north.store.head(KEY) == before
+
+
+def test_a_cold_object_that_nothing_has_read_is_not_replaced_by_force(make: Make, glacier_bucket: Bucket) -> None:
+    north = make(glacier_bucket, "GLACIER")
+    before = north.store.head(KEY)
+    with north.sessions.begin() as session:
+        open_repair(
+            session,
+            copy_facts(session.get_one(StoredCopy, BAG)),
+            check_id=str(uuid4()),
+            found="asked for",
+            found_at=None,
+            agent="me",
+            pipelines=PIPELINES,
+            clock=north.clock,
+        )
+    north.settle(north.repair().id)
+    north.holders["south"].offer()
+    item = north.go_on()
+    assert "was good when it was to be replaced" in item.note
+    after = north.store.head(KEY)
+    assert before is not None
+    assert after is not None
+    assert (after.etag, after.modified_at) == (before.etag, before.modified_at)
 
 
 def test_a_bucket_with_history_keeps_the_bad_version_and_the_trail_names_both(
