@@ -16,7 +16,7 @@ import pytest
 
 from dpn.cli.demo.processes import clean_environment
 from tests.fixtures.demos import Demos, eventually, expect_verified, running_stage
-from tests.fixtures.in_full import some_of
+from tests.fixtures.in_full import in_full, some_of
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +60,7 @@ def test_a_worker_that_is_killed_comes_back_and_the_bags_arrive(demos: Demos, sm
     assert all(copy["verified"] for copy in demo.copies())
 
 
+@in_full
 def test_servers_that_are_killed_come_back_and_the_bags_arrive(demos: Demos, large_folder: Path) -> None:
     demo = demos.start(large_folder, "--nodes", "2")
     assert eventually(lambda: running_stage(demo, "south") == "copy")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.demos import Demo, Demos, alive, eventually, expect_verified, running_stage
+from tests.fixtures.in_full import in_full
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +38,7 @@ def test_real_bags_arrive_over_nsq_postgresql_and_s3(demos: Demos, real_bags: li
     assert not demo.workdir.exists()
 
 
+@in_full
 def test_what_lies_in_glacier_is_restored_to_be_read_back(demos: Demos, real_bags: list[Path]) -> None:
     demo = demos.run(real_bags[0], "--store", "glacier", "--nodes", "2", "--keep")
     expect_verified(demo, real_bags[:1], nodes=("south",))
@@ -44,6 +46,7 @@ def test_what_lies_in_glacier_is_restored_to_be_read_back(demos: Demos, real_bag
     assert f"bin/services up --dir '{demo.workdir / 'services'}' glacier" in demo.output
 
 
+@in_full
 def test_the_servers_of_a_demo_that_is_killed_are_stopped_too(demos: Demos, small_folder: Path) -> None:
     demo = demos.start(small_folder, *FULL)
     assert eventually(lambda: demo.processes("worker all") or demo.process.poll() is not None)

@@ -33,6 +33,7 @@ from models.work import DiskReservation, WorkItem
 from tests.conftest import Bucket
 from tests.fixtures.demos import Demos
 from tests.fixtures.deposits import mixed_files
+from tests.fixtures.in_full import in_full
 from tests.fixtures.made_bags import bag_info, checksums, declaration, write_folder
 
 pytestmark = pytest.mark.slow
@@ -277,6 +278,7 @@ def test_versions_and_rights_are_found_on_every_node_and_nothing_is_deposited_tw
             assert {bag.replicating_nodes for bag in bags.values()} == {("north", "south", "west")}
 
 
+@in_full
 def test_workers_that_are_killed_in_the_middle_leave_one_bag_and_nothing_else(tmp_path: Path) -> None:
     files = {f"{number}.raw": os.urandom(20_000_000) for number in range(3)}
     source = write_folder(tmp_path / "source", files)

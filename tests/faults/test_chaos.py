@@ -16,6 +16,7 @@ from dpn.cli.demo.backends import Kinds
 from tests.faults.invariants import broken_promises, settle
 from tests.faults.mischief import disturb, retry_what_waits_for_room
 from tests.faults.world import ON_FILES, ON_SERVERS, World
+from tests.fixtures.in_full import in_full
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -51,7 +52,10 @@ def small_volume(tmp_path: Path) -> Iterator[bool]:
         subprocess.run(["umount", "--lazy", volume], check=True)
 
 
-@pytest.mark.parametrize(("kinds", "seed"), [(ON_SERVERS, 4), (ON_FILES, 5)], ids=["servers", "files"])
+@pytest.mark.parametrize(
+    ("kinds", "seed"),
+    [pytest.param(ON_SERVERS, 4, id="servers"), pytest.param(ON_FILES, 5, id="files", marks=in_full)],
+)
 def test_whatever_dies_every_bag_is_stored_once_and_proven_and_nothing_is_left_behind(
     small_volume: bool, world: Callable[[Kinds], World], kinds: Kinds, seed: int
 ) -> None:

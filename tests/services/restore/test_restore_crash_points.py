@@ -21,6 +21,7 @@ import workers.check
 from dpn.audit.trail import EventType
 from dpn.ingest.outbound import Outbound
 from models.work import Task
+from tests.fixtures.in_full import in_full
 from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.fixity.checking import LEASE_SECONDS, LOOK_AGAIN_SECONDS, damage
 from tests.services.fixity.cold_stores import SlowFolder
@@ -122,7 +123,7 @@ def what_is_left(north: Holder, restore: str) -> dict[str, Any]:
     [
         ("folder", None, "fetched"),
         ("cold", None, "not fetched"),
-        ("folder", FLIP, "declined"),
+        pytest.param("folder", FLIP, "declined", marks=in_full),
     ],
 )
 def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(

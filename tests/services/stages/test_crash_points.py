@@ -19,6 +19,7 @@ import workers.copy
 from dpn.clock import ManualClock
 from dpn.database import reading
 from models.work import AuditEvent, DiskReservation, WorkItem
+from tests.fixtures.in_full import in_full
 from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.stages.consortium import LEASE_SECONDS, North, South, make_south
 
@@ -106,7 +107,12 @@ def replace_tag_manifest(tar: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("corrupt", "status"), [(nothing, "success"), (damage_payload, "failed"), (replace_tag_manifest, "failed")]
+    ("corrupt", "status"),
+    [
+        (nothing, "success"),
+        (damage_payload, "failed"),
+        pytest.param(replace_tag_manifest, "failed", marks=in_full),
+    ],
 )
 def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     north: North,
