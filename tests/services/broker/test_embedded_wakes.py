@@ -7,9 +7,8 @@ import pytest
 from tests.fixtures.scripted.node import NEVER_SECONDS, MakeNode, ScriptedNode
 
 POLL_SECONDS = 30.0
-USUAL_SECONDS = 0.3
-WORST_SECONDS = 3.0
-"""On a busy machine."""
+WORST_SECONDS = POLL_SECONDS / 10
+"""On a busy machine; a poll alone would take half of its pause."""
 TRIALS = 6
 
 
@@ -28,7 +27,7 @@ def test_another_process_hears_of_new_work_at_once(node: ScriptedNode) -> None:
         announced_at = node.later(0).timestamp()
         node.await_run(item, within=WORST_SECONDS)
         latencies.append(node.script.journal("start", item=item)[0].at - announced_at)
-    assert sorted(latencies)[TRIALS // 2] < USUAL_SECONDS, latencies
+    assert max(latencies) < WORST_SECONDS, latencies
 
 
 def test_an_item_runs_through_the_stages_of_several_workers_without_a_poll(node: ScriptedNode) -> None:
