@@ -114,14 +114,15 @@ def build_from_entries(
         judged_by = profile or load_profile(STRICT if form == "tar" else "dpn")
         as_we_do = form == "tar" and profile is None and tuple(algorithms) == (REQUIRED_ALGORITHM,)
         following = leaving.enter_context(Following(path, STRICT if as_we_do else None))
-        told = Progress(progress, cancellation)
+        told = Progress(following.watching(progress), cancellation)
         with building(
-            following.watch(entries),
+            entries,
             path,
             form,
             uuid=bag_uuid,
             metadata=metadata,
             algorithms=algorithms,
+            cores=following.cores_left,
             progress=told,
             what=what,
         ):  # what was written gets to the disk while it is read again

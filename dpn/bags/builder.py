@@ -38,10 +38,11 @@ def building(
     uuid: str,
     metadata: DpnMetadata,
     algorithms: Sequence[str],
+    cores: int,
     progress: Progress,
     what: str,
 ) -> Iterator[None]:
-    """Builds the bag `path`. In the `with` block it can be read, after it, it is on disk.
+    """Builds the bag `path`, on so many cores. In the `with` block it can be read, after it, it is on disk.
 
     Raises what building raises (see `dpn.bags.build`); what lies at `path` then is of no use.
     """
@@ -52,7 +53,7 @@ def building(
     dpn_info = metadata.dpn_info(uuid)
     with ExitStack() as closing:
         sink = closing.enter_context(_sink(path, form, uuid, metadata))
-        lanes = closing.enter_context(HashLanes(len(names) + 1, progress))
+        lanes = closing.enter_context(HashLanes(len(names) + 1, cores, progress))
         manifests = {algorithm: closing.enter_context(_spool(path.parent)) for algorithm in names}
         bag = _Bag(sink, lanes, manifests, progress)
         bag.add_text(b"bagit.txt", DECLARATION_TEXT)

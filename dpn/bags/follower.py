@@ -23,7 +23,7 @@ _LOOK_EVERY_SECONDS = 0.01
 _LONGEST_WORD_BYTES = 100
 
 
-def main(path: str, profile_name: str) -> None:
+def main(path: str, profile_name: str, threads: str) -> None:
     """Prints the report of a valid bag as a line of JSON, nothing if it is not valid; before that, while somebody
     listens, how many bytes and files were read."""
     profile, algorithms = load_profile(profile_name), {REQUIRED_ALGORITHM}
@@ -34,7 +34,7 @@ def main(path: str, profile_name: str) -> None:
             tar,
             findings,
             max_entries=DEFAULT_MAX_ENTRIES,
-            threads=1,
+            threads=int(threads),
             progress=progress,
             algorithms=(algorithms, algorithms),
         )

@@ -1,7 +1,8 @@
-"""Validates a tar of many files while it is being built, in a second process and so on a second core.
+"""Validates a large tar while it is being built, in a second process and so on a second core.
 
 Each of many small files costs as much to be looked at again as to be bagged, and the interpreter does one thing at
-a time. The other process reads what was written as `validate` does, once the builder has written it; in the end it
+a time; of a large file the bytes are hashed three times, which keeps two cores busy only if it is done at the same
+time. The other process reads what was written as `validate` does, once the builder has written it; in the end it
 is told how large the whole is, and when it was changed last. Only that the bag is valid does it say.
 """
 
@@ -12,18 +13,20 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dpn.bags.entries import Entry
 from dpn.bags.report import Report
 from dpn.bags.workers import Progress, default_threads
 
+Told = Callable[[int, int], None]
+
 FOLLOWED_FROM_FILES = 10_000
-"""Fewer are validated by ourselves before the other process has started."""
+FOLLOWED_FROM_BYTES = 256 << 20
+"""Less than either is validated by ourselves before the other process has started."""
 _TICK_SECONDS = 0.2
 _PIPE_BYTES = 64 << 10
 _START = """
@@ -40,7 +43,8 @@ class Following:
     def __init__(self, path: Path, profile_name: str | None) -> None:
         """`profile_name` of a shipped profile; None: this one is not followed."""
         self._path = path
-        self._profile_name = profile_name
+        self._profile_name = profile_name if default_threads() > 1 else None
+        self._begun = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -54,12 +58,24 @@ class Following:
             with self._process:  # closes its pipes and waits for its end
                 pass
 
-    def watch(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The same entries; once there are many, the tar must be under way."""
-        for count, entry in enumerate(entries):
-            if count == FOLLOWED_FROM_FILES and self._profile_name is not None and default_threads() > 1:
-                self._process = _started(self._path, self._profile_name)
-            yield entry
+    @property
+    def cores_left(self) -> int:
+        """For the builder: the other process, if there may be one, takes half of them."""
+        return default_threads() if self._profile_name is None else default_threads() // 2
+
+    def watching(self, told: Told | None) -> Told:
+        """The same listener to how much was bagged; once that is much, the tar must be under way."""
+
+        def listen(done_bytes: int, files: int) -> None:
+            much = done_bytes >= FOLLOWED_FROM_BYTES or files >= FOLLOWED_FROM_FILES
+            if much and not self._begun:
+                self._begun = True
+                if self._profile_name is not None:
+                    self._process = _started(self._path, self._profile_name, default_threads() // 2)
+            if told is not None:
+                told(done_bytes, files)
+
+        return listen
 
     def report(self, progress: Progress) -> Report | None:
         """What is to be said of the tar, which is whole now; None if it is for the caller to find out.
@@ -81,11 +97,11 @@ class Following:
         return report
 
 
-def _started(path: Path, profile_name: str) -> subprocess.Popen[bytes] | None:
+def _started(path: Path, profile_name: str, threads: int) -> subprocess.Popen[bytes] | None:
     """The other process; what goes wrong in it, it says on our own standard error. None if we may have none."""
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(sys.path), os.fspath(path), profile_name],
+            [sys.executable, "-c", _START, json.dumps(sys.path), os.fspath(path), profile_name, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

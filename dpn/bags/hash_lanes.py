@@ -1,4 +1,5 @@
-"""Hashes what is being copied beside the copying: a thread an algorithm, as far as there are cores."""
+"""Hashes what is being copied beside the copying: a thread an algorithm, as far as there are cores. Where there is
+one core for both, the first algorithm is hashed by who copies, while the buffer is in that core's cache."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from dpn.bags.digests import Hasher
-from dpn.bags.workers import Progress, Workers, default_threads, take
+from dpn.bags.workers import Progress, Workers, take
 
 BUFFER_BYTES = 256 << 10
 """Small enough that a buffer is still in the processor's cache when it is hashed and written: with 1 MiB copying
@@ -22,13 +23,14 @@ BUFFERS = 8
 class HashLanes:
     """A few threads and the buffers that they share with whoever reads. Used in a `with` block."""
 
-    def __init__(self, algorithms: int, progress: Progress) -> None:
+    def __init__(self, algorithms: int, cores: int, progress: Progress) -> None:
+        """For at most so many algorithms at once, and so many cores that are not needed elsewhere."""
         self._progress = progress
-        count = max(1, min(algorithms, default_threads()))
-        self._lanes = [Workers(1, progress) for _ in range(count)]
+        first = Workers(0 if cores == 1 else 1, progress)
+        self._lanes = [first, *(Workers(1, progress) for _ in range(1, min(algorithms, max(cores, 2))))]
         self._closing = ExitStack()
         self._lock = threading.Lock()
-        self._free: queue.Queue[memoryview] = queue.Queue()
+        self._free: queue.Queue[memoryview] = queue.LifoQueue()  # the one that is in the cache
         for _ in range(BUFFERS):
             self._free.put(memoryview(bytearray(BUFFER_BYTES)))
 
@@ -50,7 +52,7 @@ class HashLanes:
         """Hash the first bytes of a buffer, in the order in which buffers are given; then it is free again."""
         lanes = self._lanes[: max(1, min(len(self._lanes), len(hashers)))]
         waiting = _Waiting(len(lanes))
-        for at, lane in enumerate(lanes):
+        for at, lane in reversed([*enumerate(lanes)]):  # the first one may be ourselves
             lane.submit(partial(self._update, buffer, count, hashers[at :: len(lanes)], waiting))
 
     def finish(self) -> None:

@@ -19,7 +19,9 @@ from dpn.bags.workers import Progress
 from dpn.files import make_durable, sync_folder
 
 RECORD_BYTES = 20 * BLOCK_BYTES
-WRITE_BYTES = 1 << 20
+WRITE_BYTES = 32 << 10
+"""At a time. For more, the system takes larger pieces of memory, and those a virtual machine's host has often
+taken back: to get them again takes longer than the copying."""
 GATHERED_BYTES = 256 << 10
 """Of many small files: still in the processor's cache when they are put together."""
 _FILE = REGULAR_TYPES[0]
@@ -61,7 +63,7 @@ class TarSink:
     """A PAX tar: owner, time and mode are fixed. Small things are gathered and written together."""
 
     def __init__(self, path: Path, root: str, modified_seconds: int) -> None:
-        self._file: BinaryIO = path.open("xb", buffering=WRITE_BYTES)
+        self._file = path.open("xb", buffering=0)
         self._root = root.encode() + b"/"
         self._headers = HeaderMaker(modified_seconds).headers
         self._padding = 0
@@ -102,7 +104,6 @@ class TarSink:
         self._gather(ZERO_BLOCK * 2)
         self._write_gathered()
         self._write(bytes(-self._written % RECORD_BYTES))
-        self._file.flush()
 
     @contextmanager
     def becoming_durable(self, progress: Progress) -> Iterator[None]:
@@ -126,7 +127,10 @@ class TarSink:
         self._write(data)
 
     def _write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):
+                done += self._file.write(view[done : done + WRITE_BYTES])
         self._written += len(data)
 
 

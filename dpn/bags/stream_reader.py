@@ -27,14 +27,15 @@ its first part, and its last."""
 class StreamReader:
     """The whole file in order, and its SHA-256 (`sha256`, once `finish` has returned)."""
 
-    def __init__(self, tar: TarFile, columns: Columns, progress: Progress) -> None:
+    def __init__(self, tar: TarFile, columns: Columns, threads: int, progress: Progress) -> None:
+        """One thread: who reads hashes, too; more: one each for the whole and for every column."""
         self._tar = tar
         self._progress = progress
         self._whole = sha256()
-        self._whole_lane = Workers(1, progress)
-        self._lanes = [_Lane(column, progress) for column in columns]
+        self._whole_lane = Workers(min(threads - 1, 1), progress)
+        self._lanes = [_Lane(column, min(threads - 1, 1), progress) for column in columns]
         self._closing = ExitStack()
-        self._free = free_buffers(STREAM_BUFFERS, window_bytes(tar))
+        self._free = free_buffers(STREAM_BUFFERS if threads > 1 else 1, window_bytes(tar))
         self._window = bytearray()
         self._base = 0
         self._filled = 0
@@ -152,8 +153,8 @@ class _Block:
 class _Lane:
     """One algorithm over all files, in their order, in a thread of its own."""
 
-    def __init__(self, column: Column, progress: Progress) -> None:
-        self.workers = Workers(1, progress)
+    def __init__(self, column: Column, threads: int, progress: Progress) -> None:
+        self.workers = Workers(threads, progress)
         self._column = column
         self._current: Hasher = column.new()
 

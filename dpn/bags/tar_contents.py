@@ -56,7 +56,8 @@ class TarContents:
         """Walk and hash everything. Raises NotABag if this is no tar, OSError, BagChanged, Interrupted."""
         self._tar.require_tar()
         if whole_file_sha256:
-            with StreamReader(self._tar, self.index.digests.columns(), self._progress) as stream:
+            columns = self.index.digests.columns()
+            with StreamReader(self._tar, columns, self._threads, self._progress) as stream:
                 self._walk(stream)
             self.sha256 = stream.sha256 if self.complete else None
         else:

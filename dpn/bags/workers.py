@@ -90,7 +90,10 @@ class Progress:
 
 
 class Workers:
-    """A few threads and a short queue; one thread does its tasks in order. Leaving the `with` block ends them."""
+    """A few threads and a short queue; one thread does its tasks in order. Leaving the `with` block ends them.
+
+    No thread at all: who hands a task out does it, for where the other cores have work of their own.
+    """
 
     def __init__(self, threads: int, progress: Progress) -> None:
         self._progress = progress
@@ -117,6 +120,8 @@ class Workers:
     def submit(self, task: Task) -> None:
         """Hand out a task; waits while the queue is full. Raises the first error of any task before it."""
         self._progress.tick()
+        if not self._threads:
+            return task()
         while True:
             try:
                 return self._tasks.put(task, timeout=_TICK_SECONDS)

@@ -1,7 +1,8 @@
-"""A tar of many files is validated while it is built: with the same verdict, and by ourselves where that fails."""
+"""A large tar is validated while it is built: with the same verdict, and by ourselves where that fails."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from dpn.bags import (
     build_from_entries,
     load_profile,
     validate,
+    workers,
 )
 from dpn.bags import build as build_module
 from dpn.bags import following as following_module
@@ -53,14 +55,15 @@ def followers(monkeypatch: pytest.MonkeyPatch) -> Processes:
     started: Processes = []
     really = following_module._started
 
-    def starting(path: Path, profile_name: str) -> subprocess.Popen[bytes] | None:
-        process = really(path, profile_name)
+    def starting(path: Path, profile_name: str, threads: int) -> subprocess.Popen[bytes] | None:
+        process = really(path, profile_name, threads)
         assert process is not None
         started.append(process)
         return process
 
     monkeypatch.setattr(following_module, "_started", starting)
     monkeypatch.setattr(following_module, "FOLLOWED_FROM_FILES", 20)
+    monkeypatch.setattr(workers, "_TELL_EVERY_FILES", 1)
     monkeypatch.setattr(following_module, "default_threads", lambda: 2)
     return started
 
@@ -99,13 +102,38 @@ def test_without_another_process_it_is_validated_by_ourselves(
     tmp_path: Path, out: Path, followers: Processes, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     if reason == "few files":
-        monkeypatch.setattr(following_module, "FOLLOWED_FROM_FILES", FILES)
+        monkeypatch.setattr(following_module, "FOLLOWED_FROM_FILES", FILES + 1)
     elif reason == "one core":
         monkeypatch.setattr(following_module, "default_threads", lambda: 1)
     else:
         monkeypatch.setattr(following_module, "_started", lambda *_: None)
     assert built(entries(tmp_path), out).report.valid
     assert followers == []
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+@pytest.mark.parametrize("algorithms", [(), ("md5", "sha512")])
+def test_one_large_file_is_followed_too_and_hashed_in_place_where_cores_are_few(
+    tmp_path: Path,
+    out: Path,
+    followers: Processes,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    algorithms: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(following_module, "FOLLOWED_FROM_BYTES", 4 << 20)
+    monkeypatch.setattr(following_module, "default_threads", lambda: threads)
+    monkeypatch.setattr(build_module, "validate", not_by_ourselves)
+    large, delivered = tmp_path / "large", dict[str, bytes]()
+    large.write_bytes(os.urandom((9 << 20) + 77))
+    told: list[tuple[int, int]] = []
+    entry = Entry(b"data/large", FileContent(os.fsencode(large)), algorithms=algorithms, deliver=delivered.update)
+    bag = built(iter([entry]), out, progress=lambda *so_far: told.append(so_far))
+    assert bag.report == validate(bag.path, profile=load_profile("dpn-strict"), whole_file_sha256=True)
+    content = large.read_bytes()
+    assert delivered == {name: hashlib.new(name, content).digest() for name in algorithms}
+    assert told
+    assert len(followers) == 1
 
 
 def test_another_process_that_dies_changes_nothing(tmp_path: Path, out: Path, followers: Processes) -> None:
@@ -173,9 +201,10 @@ def test_a_cancellation_is_heeded_while_the_other_process_is_waited_for(
 BUILDER = """
 import os, sys, time
 from pathlib import Path
-from dpn.bags import following
+from dpn.bags import following, workers
 from tests.unit.bags.test_following import built, entries
 following.FOLLOWED_FROM_FILES = 20
+workers._TELL_EVERY_FILES = 1
 following.default_threads = lambda: 2
 really = following._started
 def starting(*arguments):
