@@ -9,9 +9,13 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+WRITE_BYTES = 32 << 10
+"""At a time. For more, the system takes larger pieces of memory, and those a virtual machine's host has often
+taken back: to get them again takes longer than the copying."""
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp\Z")
 
 
@@ -50,6 +54,14 @@ def publish_new(temporary: Path, path: Path) -> None:
     os.link(temporary, path)
     temporary.unlink()
     sync_folder(path.parent)
+
+
+def write_all(file: BinaryIO | FileIO, data: bytes | bytearray | memoryview) -> None:
+    """Every byte of `data`, also where the file takes only some at a time. Raises OSError."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            done += file.write(view[done : done + WRITE_BYTES])
 
 
 def make_durable(file: BinaryIO) -> None:

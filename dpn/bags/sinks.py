@@ -16,12 +16,9 @@ from typing import BinaryIO, Protocol, Self
 from dpn.bags.header_making import HeaderMaker
 from dpn.bags.tar_headers import BLOCK_BYTES, DIRECTORY_TYPE, REGULAR_TYPES, ZERO_BLOCK
 from dpn.bags.workers import Progress
-from dpn.files import make_durable, sync_folder
+from dpn.files import make_durable, sync_folder, write_all
 
 RECORD_BYTES = 20 * BLOCK_BYTES
-WRITE_BYTES = 32 << 10
-"""At a time. For more, the system takes larger pieces of memory, and those a virtual machine's host has often
-taken back: to get them again takes longer than the copying."""
 GATHERED_BYTES = 256 << 10
 """Of many small files: still in the processor's cache when they are put together."""
 _FILE = REGULAR_TYPES[0]
@@ -127,10 +124,7 @@ class TarSink:
         self._write(data)
 
     def _write(self, data: bytes | memoryview) -> None:
-        with memoryview(data) as view:
-            done = 0
-            while done < len(view):
-                done += self._file.write(view[done : done + WRITE_BYTES])
+        write_all(self._file, data)
         self._written += len(data)
 
 
@@ -164,7 +158,7 @@ class FolderSink:
 
     def write(self, data: bytes | memoryview) -> None:
         if self._file is not None:
-            self._file.write(data)
+            write_all(self._file, data)
 
     def end_file(self) -> None:
         if self._file is not None:

@@ -12,7 +12,7 @@ from dpn.bags.names import is_safe
 from dpn.bags.tar_source import TarFile
 from dpn.bags.tar_walk import Member, TarWalk
 from dpn.cancellation import Cancellation
-from dpn.files import sync_folder
+from dpn.files import sync_folder, write_all
 
 SUFFIX = ".tar"
 
@@ -98,9 +98,7 @@ class _Unpacking:
         with self._place(name).open("xb", buffering=0) as file:
             for chunk in self._tar.chunks(member.offset, member.size):
                 self._tick(len(chunk))
-                view = memoryview(chunk)
-                while view:
-                    view = view[file.write(view) :]
+                write_all(file, chunk)
             self._tick(0)
             os.fsync(file.fileno())
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.errors import Misconfigured, PermanentError
-from dpn.files import make_durable, new_file, sync_folder
+from dpn.files import WRITE_BYTES, make_durable, new_file, sync_folder
 from dpn.registry.wire import NAMESPACE, UUID
 from dpn.settings import OutboundSettings
 
@@ -150,7 +150,7 @@ def _remove_unfinished(path: Path) -> None:
 def _copy(tar: Path, path: Path) -> None:
     """Where no link can be made: another file system."""
     with new_file(path, permissions=READABLE) as (target, temporary), tar.open("rb") as source:
-        shutil.copyfileobj(source, target, 1 << 20)
+        shutil.copyfileobj(source, target, WRITE_BYTES)
         make_durable(target)
         temporary.chmod(READABLE)
         temporary.replace(path)

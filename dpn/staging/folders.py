@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dpn.staging.volumes import Volume, numbered_folders, remove_tree
 
 LOCK = ".lock"
 
+_REMOVED = ".removed-"
 TRIES = 20
 """How often a folder is asked for anew because another process changed what was looked at."""
 
@@ -140,6 +142,7 @@ def _refuse_if_later(item_folder: Path, token: int) -> None:
 
 
 def _remove_unlocked(item_folder: Path, *, keep: int | None) -> None:
+    """Under another name first: once its lock file is gone, the next holder would believe that the rest is his."""
     for token, folder in numbered_folders(item_folder).items():
         if token == keep:
             continue
@@ -147,6 +150,9 @@ def _remove_unlocked(item_folder: Path, *, keep: int | None) -> None:
         if descriptor is None:
             continue
         try:
-            remove_tree(folder)
+            with suppress(FileNotFoundError):  # the whole item was removed meanwhile
+                folder.rename(folder.with_name(f"{_REMOVED}{token}-{secrets.token_hex(4)}"))
         finally:
             os.close(descriptor)
+    for folder in item_folder.glob(f"{_REMOVED}*"):
+        remove_tree(folder)

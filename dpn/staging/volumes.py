@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 ITEMS = "items"
 QUARANTINE = "quarantine"
 
+_REMOVALS = 20
 _STAGED_PATH = re.compile(r"items/[1-9][0-9]*/[1-9][0-9]*/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tar")
 
 
@@ -146,10 +146,20 @@ def numbered_folders(folder: Path) -> dict[int, Path]:
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder and all in it; what another process removes meanwhile is no error. Follows no links."""
+    """Removes a folder and all in it, also what another process adds meanwhile; what it removes is no error.
+
+    Follows no links. Raises OSError.
+    """
+    tries = 0
     while folder.exists():
-        with suppress(FileNotFoundError):
+        try:
             shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            tries += 1
+            if error.errno != errno.ENOTEMPTY or tries == _REMOVALS:
+                raise
 
 
 def _allocated_bytes(folder: Path) -> int:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from dpn.cancellation import Cancellation
 from dpn.errors import StoreMismatch
-from dpn.files import sync_folder
+from dpn.files import sync_folder, write_all
 from dpn.storage.base import Progress
 from dpn.storage.digests import Digester, Digests
 from dpn.storage.errors import SourceChanged
@@ -33,7 +33,7 @@ def copy_with_digests(
 
     def written(buffers: Iterator[memoryview]) -> Iterator[memoryview]:
         for buffer in buffers:
-            copy.write(buffer)
+            write_all(copy, buffer)
             yield buffer
 
     for part in plan.parts():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dpn.bags import SCRATCH_PREFIX, BagChanged, FileContent, NotABag, SourceRefused, read_identity
 from dpn.cancellation import Cancellation
-from dpn.files import make_durable, publish_new
+from dpn.files import make_durable, publish_new, write_all
 from dpn.ingest.packaging.description import Description, Packaged
 from dpn.ingest.packaging.errors import NotTheBag, SourceBagInvalid
 from dpn.ingest.packaging.finished import difference, judged, packaged
@@ -56,7 +56,7 @@ def _copy(source: Path, target: Path, progress: Told | None, cancellation: Cance
             count = file.read_into(buffer[: file.size - done])
             if not count:
                 break
-            copy.write(buffer[:count])
+            write_all(copy, buffer[:count])
             done += count
             if progress is not None:
                 progress(done, 0)

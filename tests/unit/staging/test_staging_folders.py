@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from dpn.errors import LeaseLost, TransientError
-from dpn.staging.folders import hold_folder, remove_abandoned, remove_item
-from dpn.staging.volumes import Volume, numbered_folders
+from dpn.staging.folders import StagingFolder, hold_folder, remove_abandoned, remove_item
+from dpn.staging.volumes import Volume, numbered_folders, remove_tree
 
 ITEM = 12
 
@@ -160,6 +163,59 @@ def test_a_folder_that_is_swept_while_we_ask_for_its_lock_is_not_believed(
     assert swept
 
 
+def test_what_is_being_removed_is_nobody_elses_folder_any_more(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _leave_behind(volume, 1)
+    _leave_behind(volume, 2)
+    came: list[StagingFolder] = []
+    really = shutil.rmtree
+
+    def removed(path: Path, *_: object, **__: object) -> None:
+        """Another holder comes while one folder is half removed, its lock file first."""
+        (path / ".lock").unlink(missing_ok=True)
+        if not came:
+            came.append(StagingFolder(path, (), adopted=True))
+            with hold_folder(volume, ITEM, 4) as folder:
+                came[0] = folder
+        really(path)
+
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with hold_folder(volume, ITEM, 3) as folder:
+        assert (folder.path / "bag.tar").read_text() == "2"
+    assert [folder.adopted for folder in came] == [False]
+
+
+def test_a_removal_that_was_cut_short_is_ended_by_the_next_one(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _leave_behind(volume, 1)
+    _leave_behind(volume, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", _fails)
+        with pytest.raises(OSError, match="Input/output"), hold_folder(volume, ITEM, 3):
+            pytest.fail("it is not ours alone yet")
+    assert remove_abandoned(volume, ITEM)
+    assert not volume.item_folder(ITEM).exists()
+
+
+def test_what_another_process_adds_while_a_folder_is_removed_goes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rmdir, late = tmp_path / "folder", os.rmdir, []
+    folder.mkdir()
+
+    def rmdir_late(*arguments: Any, **named: Any) -> None:
+        if not late:
+            late.append((folder / ".lock").touch())
+        rmdir(*arguments, **named)
+
+    monkeypatch.setattr(os, "rmdir", rmdir_late)
+    remove_tree(folder)
+    assert not folder.exists()
+    assert late
+
+
 def test_of_many_holders_at_once_no_two_share_a_folder(volume: Volume) -> None:
     """Each adds a line to a file under a second lock that must never be contended."""
     _leave_behind(volume, 1)
@@ -207,6 +263,10 @@ def test_what_somebody_uses_is_not_abandoned(volume: Volume) -> None:
     assert remove_abandoned(volume, ITEM)
     assert not volume.item_folder(ITEM).exists()
     assert remove_abandoned(volume, ITEM)
+
+
+def _fails(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def _leave_behind(volume: Volume, token: int) -> None:
