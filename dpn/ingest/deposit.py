@@ -1,0 +1,104 @@
+"""What a depositor says, looked at by itself, and what makes two deposits the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dpn.bags import SourceRefused
+from dpn.errors import PermanentError
+from dpn.ingest.packaging.description import check_source_name
+from dpn.ingest.packaging.location import s3_location
+from dpn.registry.wire import parse_uuid
+
+BagType = Literal["data", "interpretive", "rights"]
+BAG_TYPES: dict[str, BagType] = {"data": "data", "interpretive": "interpretive", "rights": "rights"}
+
+MAX_TEXT = 1024
+
+
+class DepositRefused(PermanentError):
+    """The deposit cannot be taken as it is; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class DepositRequest:
+    """What a depositor says. `source`: a folder, a bag (folder or tar), or `s3://bucket/prefix/`."""
+
+    source: str
+    member: str
+    local_id: str
+    bag_type: BagType = "data"
+    rights: tuple[str, ...] = ()
+    interpretive: tuple[str, ...] = ()
+    new_version_of: str | None = None
+    title: str | None = None
+    source_name: str | None = None
+    as_is: bool = False
+    """The source is a tar that is a DPN bag already: it is taken byte for byte, under its own uuid."""
+    key: str | None = None
+    """What makes this deposit the same as another, where the depositor wants to say so himself."""
+    named_over_http: bool = False
+    """Whether the source must lie in `ingest.source_folders`, also when it is read."""
+
+
+def checked(request: DepositRequest) -> DepositRequest:
+    """With ids in lower case. Raises DepositRefused for what no deposit can have."""
+    for name, text in (
+        ("local id", request.local_id),
+        ("source", request.source),
+        ("title", request.title or "x"),
+    ):
+        if not text or len(text) > MAX_TEXT or not text.isprintable() or text != text.strip():
+            raise DepositRefused(
+                f"the {name} {text[:60]!r} is empty, longer than {MAX_TEXT} characters, or has control characters "
+                "or spaces at its ends"
+            )
+    try:
+        if "://" in request.source:
+            s3_location(request.source)
+        if request.source_name is not None:
+            check_source_name(request.source_name)
+    except SourceRefused as error:
+        raise DepositRefused(str(error)) from error
+    new_version_of = request.new_version_of
+    return DepositRequest(
+        **{
+            **request.__dict__,
+            "member": uuid_of(request.member, "--member"),
+            "rights": tuple(sorted({uuid_of(uuid, "--rights") for uuid in request.rights})),
+            "interpretive": tuple(sorted({uuid_of(uuid, "--interpretive") for uuid in request.interpretive})),
+            "new_version_of": None if new_version_of is None else uuid_of(new_version_of, "--new-version-of"),
+        }
+    )
+
+
+def key_of(request: DepositRequest) -> str:
+    """What is equal for deposits that are the same."""
+    if request.key is not None:
+        said: list[object] = ["key", request.key]
+    else:
+        said = [
+            absolute(request.source),
+            request.member,
+            request.local_id,
+            request.bag_type,
+            request.new_version_of,
+        ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def absolute(source: str) -> str:
+    """A worker reads it from another folder than the depositor."""
+    return source if "://" in source else str(Path(source).absolute())
+
+
+def uuid_of(text: str, option: str) -> str:
+    """In lower case; raises DepositRefused, naming the option."""
+    try:
+        return parse_uuid(text)
+    except ValueError as error:
+        raise DepositRefused(f"{option} {text[:60]!r}: {error}") from error
