@@ -67,16 +67,17 @@ class IngestRecordStage:
 
     def run(self, job: Job[IngestManifest]) -> Outcome:
         manifest = job.manifest
-        staged, receipt = manifest.staged, manifest.receipt
-        if staged is None or receipt is None or not self.staging.holds(staged):
-            manifest.forget_staged()
-            return StartOver("package", "the packaged bag is gone")
         try:
             if not manifest.registered:
+                if manifest.staged is None or manifest.receipt is None:
+                    raise _gone(manifest)
                 self._await_related(manifest.deposit)
-                self._register(job, staged, receipt)
-            self._ask_nodes(job, staged)
-            return self._progress(job)
+                self._register(job, manifest.staged, manifest.receipt)
+            # Looked at first: once they have stored it, nobody must be offered it again.
+            if (done := self._done(job)) is not None:
+                return done
+            self._ask_nodes(job)
+            return self._waiting(job)
         except Unwanted as unwanted:
             return unwanted.outcome
 
@@ -127,19 +128,19 @@ class IngestRecordStage:
 
     # -- other nodes ---------------------------------------------------------------------------------------------
 
-    def _ask_nodes(self, job: Job[IngestManifest], staged: StagedFile) -> None:
+    def _ask_nodes(self, job: Job[IngestManifest]) -> None:
         """Makes sure that as many transfers as are wanted have been asked for and not declined, and that the bag
-        lies where those that are open say: a disk may have been lost."""
-        self._choose(job, staged)
+        lies where those that are open say: a disk may have been lost. Raises Unwanted: package it again."""
+        self._choose(job)
         known = self._transfers(job.manifest)
         for planned in job.manifest.transfers:
             asked = known.get(planned.replication_id)
             if asked is None:
-                self._ask(job, staged, planned)
+                self._ask(job, planned)
             elif not asked.is_final:
-                self._offer(job, staged, planned)
+                self._offer(job, planned)
 
-    def _choose(self, job: Job[IngestManifest], staged: StagedFile) -> None:
+    def _choose(self, job: Job[IngestManifest]) -> None:
         """Plans transfers to further nodes, in place of those that declined, and saves the plan."""
         manifest = job.manifest
         known = self._transfers(manifest)
@@ -147,7 +148,7 @@ class IngestRecordStage:
         missing = self.settings.replicate_to_count - len(going)
         if missing <= 0:
             return
-        bag, outbound = manifest.deposit.bag, self._outbound(staged.volume)
+        bag = manifest.deposit.bag
         with reading(self.sessions) as session:
             nodes = self._nodes(session)
             recorded = find(session, BAGS, bag)
@@ -161,7 +162,9 @@ class IngestRecordStage:
             excluded={*self.settings.exclude.get(manifest.deposit.member, ()), *declined},
             seed=f"{self.settings.placement_seed}\0{bag}",
         )
-        now = utc_second(self.clock.now())
+        if not chosen:
+            return
+        outbound, now = self._outbound(self._held(job).volume), utc_second(self.clock.now())
         manifest.transfers = [
             *manifest.transfers,
             *(
@@ -175,23 +178,38 @@ class IngestRecordStage:
                 for name in chosen
             ),
         ]
-        if chosen:
-            job.save(f"asking {', '.join(chosen)} to keep a copy")
+        job.save(f"asking {', '.join(chosen)} to keep a copy")
 
-    def _offer(self, job: Job[IngestManifest], staged: StagedFile, planned: PlannedTransfer) -> None:
+    def _offer(self, job: Job[IngestManifest], planned: PlannedTransfer) -> None:
         """Puts the bag where the transfer's link leads, unless it lies there."""
         bag, node = job.manifest.deposit.bag, planned.to_node
-        own = self._outbound(staged.volume)
-        # Packaged again, it may be on another volume than when the node was told where.
-        every = (own, *map(Outbound, self.settings.outbound.values()))
-        outbound = next((one for one in every if one.link(node, bag) == planned.link), own)
+        promised = self._promised(job.manifest, planned)
+        if promised is not None and promised.offers(bag, node):
+            return
+        staged = self._held(job)
+        outbound = promised or self._outbound(staged.volume)
         if not outbound.offers(bag, node):
             outbound.offer(self.staging.path_of(staged), bag, node)
 
-    def _ask(self, job: Job[IngestManifest], staged: StagedFile, planned: PlannedTransfer) -> None:
+    def _held(self, job: Job[IngestManifest]) -> StagedFile:
+        """The staged bag, for who has to be offered it. Raises Unwanted if it is gone."""
+        staged = job.manifest.staged
+        if staged is None or not self.staging.holds(staged):
+            raise _gone(job.manifest)
+        return staged
+
+    def _promised(self, manifest: IngestManifest, planned: PlannedTransfer) -> Outbound | None:
+        """The outbound folder that the transfer's link leads to. Packaged again, the bag may be on another volume
+        than when the node was told where."""
+        staged, bag = manifest.staged, manifest.deposit.bag
+        here_first = sorted(self.settings.outbound, key=lambda name: staged is None or name != staged.volume)
+        every = (Outbound(self.settings.outbound[name]) for name in here_first)
+        return next((one for one in every if one.link(planned.to_node, bag) == planned.link), None)
+
+    def _ask(self, job: Job[IngestManifest], planned: PlannedTransfer) -> None:
         """Offers the bag first and enters the transfer then: whoever reads it finds the bag."""
         bag = job.manifest.deposit.bag
-        self._offer(job, staged, planned)
+        self._offer(job, planned)
         transfer = ReplicationRecord(
             replication_id=planned.replication_id,
             bag=bag,
@@ -213,32 +231,33 @@ class IngestRecordStage:
 
     # -- how far it is -------------------------------------------------------------------------------------------
 
-    def _progress(self, job: Job[IngestManifest]) -> Outcome:
-        known = self._transfers(job.manifest)
-        wanted = self.settings.replicate_to_count
+    def _done(self, job: Job[IngestManifest]) -> Done | None:
+        """The end, if the wanted copies exist."""
+        known, wanted = self._transfers(job.manifest), self.settings.replicate_to_count
         stored = [planned.to_node for planned in job.manifest.transfers if _is_stored(known, planned)]
-        waiting = [
-            planned.to_node
-            for planned in job.manifest.transfers
-            if not _is_stored(known, planned) and not _is_declined(known, planned)
-        ]
-        if len(stored) >= wanted:
-            job.add_event(EventType.REPLICATION, job.manifest.deposit.bag, "success", nodes=stored)
-            return Done(f"{wanted + 1} copies: ours, and at {', '.join(stored) or 'no other node'}")
+        if len(stored) < wanted:
+            return None
+        job.add_event(EventType.REPLICATION, job.manifest.deposit.bag, "success", nodes=stored)
+        return Done(f"{wanted + 1} copies: ours, and at {', '.join(stored) or 'no other node'}")
+
+    def _waiting(self, job: Job[IngestManifest]) -> Wait:
+        known, planned = self._transfers(job.manifest), job.manifest.transfers
+        wanted = self.settings.replicate_to_count
+        stored = [one for one in planned if _is_stored(known, one)]
+        waiting = [one.to_node for one in planned if not (_is_stored(known, one) or _is_declined(known, one))]
         told = f"{len(stored) + 1} of {wanted + 1} copies exist"
         if waiting:
             told += f"; waiting for {', '.join(waiting)}"
-        if len(stored) + len(waiting) < wanted:
-            refusals = [_refusal(known, planned) for planned in job.manifest.transfers]
-            why = "; ".join(filter(None, refusals))
-            return Wait(
-                self.poll_seconds,
-                f"{told}; no node is left to ask{f' ({why})' if why else ''}: `dpn item retry` asks those again "
-                "that declined; or agree with another one (replicate_to of our node record, a [peers] table), or "
-                "lower ingest.replicate_to_count",
-                needs_attention=True,
-            )
-        return Wait(self.poll_seconds, told)
+        if len(stored) + len(waiting) >= wanted:
+            return Wait(self.poll_seconds, told)
+        why = "; ".join(filter(None, (_refusal(known, one) for one in planned)))
+        return Wait(
+            self.poll_seconds,
+            f"{told}; no node is left to ask{f' ({why})' if why else ''}: `dpn item retry` asks those again that "
+            "declined; or agree with another one (replicate_to of our node record, a [peers] table), or lower "
+            "ingest.replicate_to_count",
+            needs_attention=True,
+        )
 
     def _transfers(self, manifest: IngestManifest) -> dict[str, ReplicationRecord]:
         """The planned transfers that are in our registry, by id."""
@@ -261,6 +280,12 @@ class IngestRecordStage:
                 f"there is no [ingest.outbound.{volume}] in the settings: nobody could fetch what is packaged on "
                 f"staging volume {volume}"
             ) from None
+
+
+def _gone(manifest: IngestManifest) -> Unwanted:
+    """The staged bag is needed, and it is not there."""
+    manifest.forget_staged()
+    return Unwanted(StartOver("package", "the packaged bag is gone"))
 
 
 def _bag_record(deposit: DepositFacts, node: str, size: int, now: datetime) -> BagRecord:

@@ -114,7 +114,7 @@ def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: C
     note = f"no live worker mounts staging volume {volume}: staged anew"
     if isinstance(manifest, BagManifest):
         manifest.forget_staged()
-        if manifest.needs_no_staging:  # it is stored: only its owner must still hear of it
+        if manifest.needs_no_staging:  # it is stored: what else is to be done, its own stage knows
             spec = pipelines.spec(item.task, item.stage)
             note = f"no live worker mounts staging volume {volume}; the bag is stored already"
     item.manifest = manifest.model_dump(mode="json")

@@ -69,5 +69,6 @@ class IngestManifest(BagManifest):
 
     @property
     def needs_no_staging(self) -> bool:
-        """Never: until the end, another node may have to be offered the bag."""
-        return False
+        """Whether the bag is in our store and our registry. Only who must still be offered it needs it staged; who
+        that is depends on what the other nodes have done, and the stage `record` sees to it."""
+        return self.registered and self.receipt is not None

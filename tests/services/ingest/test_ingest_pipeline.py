@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from sqlalchemy import func, select
 from dpn.bags import read_identity
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, INGESTS
+from dpn.work.sweep import abandon_lost_volumes
 from models.work import AuditEvent, DiskReservation
 from tests.services.ingest.depositing import MEMBER, Depositor, make_depositor, place
+from workers.pipelines import PIPELINES
 
 
 @pytest.fixture
@@ -197,14 +200,39 @@ def test_without_room_it_waits_and_takes_none(tmp_path: Path, source: Path) -> N
     assert reservations(north) == 0
 
 
-def test_a_bag_whose_staged_tar_is_lost_is_packaged_again_to_the_same_bytes(
-    north: Depositor, source: Path
-) -> None:
+# --- what is staged is lost --------------------------------------------------------------------------------------
+
+
+def lose_what_is_staged(north: Depositor, *, and_offered: bool = False) -> None:
+    paths = [*staged_files(north), *(entry.path for entry in north.outbound.entries() if and_offered)]
+    assert paths
+    for path in paths:
+        path.unlink()
+
+
+def no_worker_mounts_the_volume(north: Depositor) -> None:
+    """For longer than is waited for it; its disk is lost."""
+    north.clock.advance(100_000)
+    with north.sessions.begin() as session:
+        abandoned = abandon_lost_volumes(
+            session, after_id=0, abandon_after_seconds=60, pipelines=PIPELINES, worker="test", clock=north.clock
+        )
+    assert len(abandoned.items) == 1
+    north.staging.mount()
+
+
+def change_or_remove(source: Path, how: str) -> None:
+    if how == "removed":
+        shutil.rmtree(source)
+    else:
+        (source / "data.bin").write_bytes(b"other")
+
+
+def test_a_bag_whose_disk_is_lost_is_packaged_again_to_the_same_bytes(north: Depositor, source: Path) -> None:
     item = north.submit(source)
     north.run_until_it_waits(item)
-    before = north.manifest(item)
-    for path in staged_files(north):
-        path.unlink()
+    before, offered = north.manifest(item), north.offered()
+    lose_what_is_staged(north, and_offered=True)
     moved = north.settings.ingest.model_copy(update={"contact_name": "Somebody else"})
     north.settings = north.settings.model_copy(update={"ingest": moved})
     north.clock.advance(3600)
@@ -214,6 +242,7 @@ def test_a_bag_whose_staged_tar_is_lost_is_packaged_again_to_the_same_bytes(
     after = north.manifest(item)
     assert again.note.startswith("1 of 3 copies exist")
     assert (after.receipt, after.transfers) == (before.receipt, before.transfers)
+    assert north.offered() == offered
     assert len(north.transfers()) == 2
 
 
@@ -222,12 +251,95 @@ def test_a_source_that_has_changed_since_it_was_stored_is_not_passed_off_as_the_
 ) -> None:
     item = north.submit(source)
     north.run_until_it_waits(item)
-    for path in staged_files(north):
-        path.unlink()
-    (source / "data.bin").write_bytes(b"other")
+    lose_what_is_staged(north, and_offered=True)
+    change_or_remove(source, "changed")
     north.clock.advance(3600)
     north.run_until_it_waits(item)
     north.clock.advance(3600)
     failed = north.run_until_it_waits(item)
     assert (failed.status, failed.needs_attention) == ("failed", True)
     assert "deposit what it is now as a new version" in failed.note
+
+
+@pytest.mark.parametrize("how", ["removed", "changed"])
+def test_once_all_copies_exist_neither_what_is_staged_nor_its_source_is_needed(
+    north: Depositor, source: Path, how: str
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    north.peers_store("south", "west", "east")
+    lose_what_is_staged(north, and_offered=True)
+    change_or_remove(source, how)
+    done = north.next_poll(item)
+    assert (done.status, done.stage, done.needs_attention) == ("success", "record", False)
+    assert north.manifest(item).restarts == 0
+    assert len(north.records(INGESTS)) == 1
+    assert reservations(north) == 0
+
+
+@pytest.mark.parametrize("how", ["removed", "changed"])
+def test_while_the_bag_lies_where_the_nodes_fetch_it_nothing_else_is_needed(
+    north: Depositor, source: Path, how: str
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    offered = north.offered()
+    lose_what_is_staged(north)
+    change_or_remove(source, how)
+    waiting = north.next_poll(item)
+    assert (waiting.status, waiting.stage, waiting.needs_attention) == ("pending", "record", False)
+    assert waiting.note.startswith("1 of 3 copies exist; waiting for ")
+    assert north.offered() == offered
+    north.peers_store("south", "west", "east")
+    assert north.next_poll(item).status == "success"
+
+
+def test_a_node_that_declines_has_the_lost_bag_packaged_again_for_another(north: Depositor, source: Path) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    receipt = north.manifest(item).receipt
+    lose_what_is_staged(north)
+    north.peer_declines(north.manifest(item).transfers[0].to_node)
+    north.next_poll(item)
+    north.next_poll(item)
+    manifest = north.manifest(item)
+    assert (manifest.receipt, len(manifest.transfers), manifest.restarts) == (receipt, 3, 1)
+    assert (manifest.deposit.bag, manifest.transfers[2].to_node) in north.offered()
+    north.peers_store("south", "west", "east")
+    assert north.next_poll(item).status == "success"
+
+
+@pytest.mark.parametrize("how", ["removed", "changed"])
+def test_an_ingest_whose_copies_exist_ends_though_no_worker_mounts_its_volume(
+    north: Depositor, source: Path, how: str
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    north.peers_store("south", "west", "east")
+    lose_what_is_staged(north, and_offered=True)
+    change_or_remove(source, how)
+    no_worker_mounts_the_volume(north)
+    left = north.item(item)
+    assert (left.stage, left.status, left.staging_volume) == ("record", "pending", None)
+    done = north.run_until_it_waits(item)
+    assert (done.status, done.needs_attention) == ("success", False)
+    assert reservations(north) == 0
+
+
+def test_an_ingest_whose_volume_no_worker_mounts_is_packaged_again_for_who_must_be_offered_it(
+    north: Depositor, source: Path
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    before, offered = north.manifest(item), north.offered()
+    north.peers_store(before.transfers[0].to_node)
+    lose_what_is_staged(north, and_offered=True)
+    no_worker_mounts_the_volume(north)
+    north.run_until_it_waits(item)
+    waiting = north.next_poll(item)
+    assert waiting.note == f"2 of 3 copies exist; waiting for {before.transfers[1].to_node}"
+    after = north.manifest(item)
+    assert (after.receipt, after.transfers) == (before.receipt, before.transfers)
+    assert north.offered() == [one for one in offered if one[1] != before.transfers[0].to_node]
+    north.peers_store(before.transfers[1].to_node)
+    assert north.next_poll(item).status == "success"
