@@ -17,6 +17,7 @@ from dpn.ingest.deposit import BagType, DepositRefused, DepositRequest, absolute
 from dpn.registry.catalogue import BAGS, find, find_many
 from dpn.registry.records import BagRecord
 from dpn.registry.wire import parse_uuid
+from dpn.work.deposits import holder_of_local_id, is_void, may_be_cancelled
 from models.manifests import DepositFacts, IngestManifest, read_manifest
 from models.work import Deposit, Status, Task, WorkItem
 
@@ -99,23 +100,15 @@ def _type_of(identity: BagIdentity) -> BagType:
 
 def _family_of(session: Session, request: DepositRequest, bag: str, identity: BagIdentity | None) -> _Family:
     if identity is not None:
-        first_version = find(session, BAGS, identity.first_version_uuid)
-        if first_version is not None and first_version.member != request.member:
-            raise DepositRefused(
-                f"{request.source} says that it is a version of {first_version.uuid}: that bag is of member "
-                f"{first_version.member}"
-            )
-        return _Family(identity.first_version_uuid, identity.version)
+        return _family_said(session, request, identity)
     if request.new_version_of is None:
         return _Family(bag, 1)
-    earlier = find(session, BAGS, request.new_version_of)
-    deposited = _under_way(session, [request.new_version_of]).get(request.new_version_of)
-    known: BagRecord | DepositFacts | None = earlier or deposited
-    if known is None:
-        raise DepositRefused(f"--new-version-of {request.new_version_of}: no such bag in our registry")
+    option = "--new-version-of"
+    known = _known(session, [request.new_version_of], option)[request.new_version_of]
     if known.member != request.member:
-        raise DepositRefused(f"--new-version-of {request.new_version_of}: that bag is of member {known.member}")
+        raise DepositRefused(f"{option} {request.new_version_of}: that bag is of member {known.member}")
     first = known.first_version_uuid
+    _refuse_void(session, first, f"{option} {request.new_version_of}: its first version {first}")
     versions = (
         select(func.max(BAGS.table.c.version)).where(BAGS.table.c.first_version_uuid == first),
         select(func.max(Deposit.version)).where(Deposit.first_version_uuid == first),
@@ -123,53 +116,82 @@ def _family_of(session: Session, request: DepositRequest, bag: str, identity: Ba
     return _Family(first, max(session.scalar(statement) or 0 for statement in versions) + 1)
 
 
-def _refuse_taken_local_id(session: Session, request: DepositRequest, family: _Family) -> None:
-    """A member's local id is one family's. Deposits that were cancelled do not hold theirs."""
-    deposited = (
-        select(Deposit.bag, Deposit.first_version_uuid)
-        .join(WorkItem, WorkItem.id == Deposit.item_id)
-        .where(
-            Deposit.member == request.member,
-            Deposit.local_id == request.local_id,
-            WorkItem.status != Status.CANCELLED,
+def _family_said(session: Session, request: DepositRequest, identity: BagIdentity) -> _Family:
+    """The family that a bag taken as it is says it belongs to."""
+    first = identity.first_version_uuid
+    known = find(session, BAGS, first)
+    if known is not None and known.member != request.member:
+        raise DepositRefused(
+            f"{request.source} says that it is a version of {known.uuid}: that bag is of member {known.member}"
         )
+    if first != identity.uuid:
+        _refuse_void(session, first, f"{request.source} says that it is a version of {first}")
+    return _Family(first, identity.version)
+
+
+def _refuse_taken_local_id(session: Session, request: DepositRequest, family: _Family) -> None:
+    """A member's local id is one family's."""
+    holder = holder_of_local_id(
+        session, request.member, request.local_id, outside_family=family.first_version_uuid
     )
-    columns = BAGS.table.c
-    registered = select(columns.uuid, columns.first_version_uuid).where(
-        columns.member == request.member, columns.local_id == request.local_id
-    )
-    for statement in (registered, deposited):
-        for bag, first in session.execute(statement):
-            if first != family.first_version_uuid:
-                raise DepositRefused(
-                    f"local id {request.local_id!r} of this member is bag {bag} already: say --new-version-of "
-                    f"{bag}, or use another local id"
-                )
+    if holder is None:
+        return
+    says = f"local id {request.local_id!r} of this member is bag {holder.bag} already"
+    remedy = f"say --new-version-of {holder.bag}, or use another local id"
+    if holder.item is not None:
+        says += f" ({holder.item.status}, item {holder.item.id})"
+        if may_be_cancelled(holder.item):
+            remedy += f", or if that one is a mistake, `dpn item cancel {holder.item.id}` first"
+    raise DepositRefused(f"{says}: {remedy}")
 
 
 def _related(session: Session, uuids: Iterable[str], letter: str, option: str) -> list[str]:
     """Those bags, if each is known and of the type that it is named as."""
     wanted = list(uuids)
-    known = find_many(session, BAGS, [(uuid,) for uuid in wanted])
-    pending = _under_way(session, wanted)
+    known = _known(session, wanted, option)
     for uuid in wanted:
-        bag = known.get((uuid,)) or pending.get(uuid)
-        if bag is None:
-            raise DepositRefused(f"{option} {uuid}: no such bag in our registry: deposit or sync it first")
-        kind = bag.bag_type[:1].upper()
+        kind = known[uuid].bag_type[:1].upper()
         if kind != letter:
             raise DepositRefused(f"{option} {uuid}: that bag is of type {kind}, not {letter}")
     return wanted
 
 
-def _under_way(session: Session, bags: list[str]) -> dict[str, DepositFacts]:
-    """What was deposited as one of these bags, unless it was cancelled."""
+def _known(session: Session, bags: list[str], option: str) -> dict[str, BagRecord | DepositFacts]:
+    """Each of these bags, as our registry has it or as it was deposited. Raises DepositRefused for one that is
+    neither, or whose deposit came to nothing."""
+    registered = find_many(session, BAGS, [(bag,) for bag in bags])
+    known: dict[str, BagRecord | DepositFacts] = {bag: record for (bag,), record in registered.items()}
+    missing = [bag for bag in bags if bag not in known]
+    items = _items_of(session, missing)
+    for bag in missing:
+        if (item := items.get(bag)) is None:
+            raise DepositRefused(f"{option} {bag}: no such bag in our registry: deposit or sync it first")
+        if is_void(item):
+            raise DepositRefused(f"{option} {bag}: {_nothing_stored(item)}")
+        manifest = read_manifest(item.task, item.manifest)
+        assert isinstance(manifest, IngestManifest)  # noqa: S101 - that is what items of this task have
+        known[bag] = manifest.deposit
+    return known
+
+
+def _refuse_void(session: Session, bag: str, says: str) -> None:
+    """Raises DepositRefused if nothing came of this bag's deposit with us, and it is not in our registry."""
+    item = _items_of(session, [bag]).get(bag)
+    if item is not None and is_void(item) and find(session, BAGS, bag) is None:
+        raise DepositRefused(f"{says}: {_nothing_stored(item)}")
+
+
+def _nothing_stored(item: WorkItem) -> str:
+    ended = "failed" if item.status == Status.FAILED else "was cancelled"
+    return (
+        f"no such bag in our registry, and its deposit, item {item.id}, {ended} before anything was stored: "
+        f"`dpn item retry {item.id}`, or deposit it anew and name the bag that this makes"
+    )
+
+
+def _items_of(session: Session, bags: list[str]) -> dict[str, WorkItem]:
+    """The items that make these bags, however they stand."""
     if not bags:
         return {}
-    items = select(WorkItem).where(
-        WorkItem.task == Task.INGEST, WorkItem.identifier.in_(bags), WorkItem.status != Status.CANCELLED
-    )
-    manifests = (read_manifest(item.task, item.manifest) for item in session.scalars(items))
-    return {
-        manifest.deposit.bag: manifest.deposit for manifest in manifests if isinstance(manifest, IngestManifest)
-    }
+    items = session.scalars(select(WorkItem).where(WorkItem.task == Task.INGEST, WorkItem.identifier.in_(bags)))
+    return {item.identifier: item for item in items}

@@ -17,12 +17,23 @@ from dpn.registry.catalogue import BAGS, MEMBERS
 from dpn.registry.catalogue.saving import save
 from dpn.registry.records import MemberRecord
 from dpn.work.pipeline import Pipelines
-from models.manifests import IngestManifest, read_manifest
+from models.manifests import IngestManifest, Receipt, read_manifest
 from models.work import AuditEvent, Deposit, DispatchIntent, Status, Task, WorkItem
 from tests.fixtures.records import LONG_AGO, a_bag, uuid
 from workers.pipelines import INGEST_RECORD, INGEST_STORE, PACKAGE
 
 MEMBER = uuid(0xFFFF)
+RECEIPT = Receipt(
+    store="main",
+    url="file:///store/a.tar",
+    key="a.tar",
+    size=1,
+    sha256="0" * 64,
+    part_size=1,
+    part_sha256=["0" * 64],
+    confirmed_at=LONG_AGO,
+    confirmed_by="read-back",
+)
 PIPELINES = Pipelines({Task.INGEST: (PACKAGE, INGEST_STORE, INGEST_RECORD)})
 
 
@@ -57,6 +68,15 @@ def manifest_of(sessions: Sessions, item: int) -> IngestManifest:
 def count(sessions: Sessions, model: Any) -> int:
     with sessions() as session:
         return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+def end(sessions: Sessions, item: int, status: Status, *, stored: bool = False) -> None:
+    """The item's end, as a worker or an operator would leave it."""
+    with sessions.begin() as session:
+        found = session.get_one(WorkItem, item)
+        found.status = status
+        if stored:
+            found.manifest = {**found.manifest, "receipt": RECEIPT.model_dump(mode="json")}
 
 
 def test_a_deposit_becomes_one_item_that_is_announced_and_in_the_audit_trail(sessions: Sessions) -> None:
@@ -135,13 +155,54 @@ def test_what_is_wrong_is_refused_with_a_remedy_and_makes_nothing(
     assert count(sessions, WorkItem) == count(sessions, Deposit) == 0
 
 
-def test_a_local_id_is_free_again_when_its_deposit_was_cancelled(sessions: Sessions) -> None:
+ENDED = pytest.mark.parametrize("ended", [Status.FAILED, Status.CANCELLED])
+"""How a deposit may end of which nothing is stored."""
+
+
+@ENDED
+def test_a_deposit_that_ended_before_it_was_stored_frees_its_local_id(sessions: Sessions, ended: Status) -> None:
     first = deposit(sessions)
-    with pytest.raises(DepositRefused, match="another local id"):
+    with pytest.raises(
+        DepositRefused, match=rf"item {first.item}.*another local id.*dpn item cancel {first.item}"
+    ):
         deposit(sessions, source="/deposits/elsewhere")
+    end(sessions, first.item, ended)
+    second = deposit(sessions, source="/deposits/elsewhere")
+    assert (second.bag != first.bag, second.version, second.repeated) == (True, 1, False)
+
+
+def test_a_deposit_that_failed_after_it_was_stored_keeps_its_local_id(sessions: Sessions) -> None:
+    first = deposit(sessions)
+    end(sessions, first.item, Status.FAILED, stored=True)
+    with pytest.raises(DepositRefused, match=f"say --new-version-of {first.bag}") as refused:
+        deposit(sessions, source="/deposits/elsewhere")
+    assert "dpn item cancel" not in str(refused.value)
+
+
+@ENDED
+@pytest.mark.parametrize("option", ["rights", "interpretive", "new_version_of"])
+def test_a_bag_of_which_nothing_will_come_is_not_referred_to(
+    sessions: Sessions, ended: Status, option: str
+) -> None:
+    kind = option if option in ("rights", "interpretive") else "data"
+    dead = deposit(sessions, local_id="dead", bag_type=kind)
+    end(sessions, dead.item, ended)
+    named = dead.bag if option == "new_version_of" else (dead.bag,)
+    with pytest.raises(DepositRefused, match=rf"no such bag.*`dpn item retry {dead.item}`"):
+        deposit(sessions, **{option: named})
+    assert count(sessions, WorkItem) == 1
     with sessions.begin() as session:
-        session.get_one(WorkItem, first.item).status = Status.CANCELLED
-    assert deposit(sessions, source="/deposits/elsewhere").bag != first.bag
+        save(session, BAGS, [a_bag(3, uuid=dead.bag, first_version_uuid=dead.bag, bag_type=kind[0].upper())])
+    assert not deposit(sessions, **{option: named}).repeated, "somebody has entered it by hand"
+
+
+@ENDED
+def test_no_version_follows_one_whose_first_version_came_to_nothing(sessions: Sessions, ended: Status) -> None:
+    first = deposit(sessions)
+    second = deposit(sessions, source="/deposits/a2", new_version_of=first.bag)
+    end(sessions, first.item, ended)
+    with pytest.raises(DepositRefused, match=f"its first version {first.bag}: no such bag"):
+        deposit(sessions, source="/deposits/a3", new_version_of=second.bag)
 
 
 def test_a_rights_bag_that_is_deposited_just_before_may_be_named(sessions: Sessions) -> None:

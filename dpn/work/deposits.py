@@ -1,0 +1,57 @@
+"""Which deposits still count. A void one, that failed or was cancelled before anything of it was stored, takes
+nothing from those that come after it: neither its local id, nor its key, nor its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.registry import Bag
+from models.work import Deposit, Status, WorkItem
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A bag that has a local id. `item`: its deposit, if it is not in our registry yet."""
+
+    bag: str
+    item: WorkItem | None = None
+
+
+def is_void(item: WorkItem) -> bool:
+    """Whether the deposit of this item has ended and nothing of it is stored, nor will be unless it is retried."""
+    return item.status in (Status.FAILED, Status.CANCELLED) and _has_no_copy(item)
+
+
+def may_be_cancelled(item: WorkItem) -> bool:
+    """Whether `dpn item cancel` would make the deposit of this item void."""
+    return not Status(item.status).is_final and _has_no_copy(item)
+
+
+def holder_of_local_id(session: Session, member: str, local_id: str, *, outside_family: str) -> Holder | None:
+    """A bag of another family that has this local id of the member's, none if it is free for this family.
+
+    Whoever acts on the answer holds the member's row locked: deposits begin, and begin again, only under that.
+    """
+    registered = select(Bag.uuid).where(
+        Bag.member == member, Bag.local_id == local_id, Bag.first_version_uuid != outside_family
+    )
+    if (bag := session.scalars(registered.limit(1)).first()) is not None:
+        return Holder(bag)
+    deposited = (
+        select(Deposit.bag, WorkItem)
+        .join(WorkItem, WorkItem.id == Deposit.item_id)
+        .where(
+            Deposit.member == member, Deposit.local_id == local_id, Deposit.first_version_uuid != outside_family
+        )
+        .order_by(WorkItem.id)
+    )
+    rows = session.execute(deposited).all()
+    return next((Holder(bag, item) for bag, item in rows if not is_void(item)), None)
+
+
+def _has_no_copy(item: WorkItem) -> bool:
+    """Of a manifest that is damaged nothing is known: it counts as one with a copy."""
+    return isinstance(item.manifest, dict) and item.manifest.get("receipt") is None
