@@ -17,7 +17,7 @@ from uuid import uuid4
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dpn.audit.trail import EventType
+from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import Misconfigured
@@ -40,6 +40,7 @@ from dpn.registry.rules import Caller, Decision, Refused
 from dpn.registry.wire import utc_second
 from dpn.settings import IngestSettings
 from dpn.staging import Staging
+from dpn.work.leases import holder
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver, Wait
 from models.manifests import DepositFacts, IngestManifest, PlannedTransfer, Receipt, StagedFile
 from models.work import Deposit
@@ -221,12 +222,16 @@ class IngestRecordStage:
             created_at=planned.created_at,
             updated_at=utc_second(self.clock.now()),
         )
+        detail = {"to_node": planned.to_node, "transfer": planned.replication_id}
+        asked = Event(EventType.REPLICATION, bag, "requested", detail, job.claim.item_id)
         job.fence()
         with self.sessions.begin() as session:
+            worker = holder(session, job.claim.item_id, job.claim.token)
             added = add_transfer(session, transfer, caller=Caller(self.node, self.node))
             progress = ("updated_at", "fixity_value", "store_requested", "stored", "cancelled", "cancel_reason")
             _require(session, added, TRANSFERS, transfer, ignore=(*progress, "cancel_reason_detail"))
-        job.add_event(EventType.REPLICATION, bag, "requested", to_node=planned.to_node, transfer=transfer.key[0])
+            if not isinstance(added, Refused):  # else it was there already, and so is its event
+                record(session, [asked], agent=worker, at=self.clock.now())
         job.save(f"asked {planned.to_node} to keep a copy")
 
     # -- how far it is -------------------------------------------------------------------------------------------

@@ -130,6 +130,14 @@ def write_fenced(session: Session, item_id: int, token: int, values: dict[str, A
         raise LeaseLost(f"item {item_id}: the lease with token {token} is no longer ours")
 
 
+def holder(session: Session, item_id: int, token: int) -> str:
+    """The worker that holds the item under this token. Raises LeaseLost if it is no longer held under it."""
+    owner = session.scalar(select(WorkItem.lease_owner).where(held_by(item_id, token)))
+    if owner is None:
+        raise LeaseLost(f"item {item_id}: the lease with token {token} is no longer ours")
+    return owner
+
+
 def held_by(item_id: int, token: int) -> ColumnElement[bool]:
     """Whether the item is still held under this token."""
     return and_(WorkItem.id == item_id, WorkItem.lease_token == token, WorkItem.status == Status.RUNNING)
