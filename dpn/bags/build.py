@@ -70,7 +70,7 @@ def build_bag(
     """
     paths = [sources] if isinstance(sources, Path) else list(sources)
     return build_from_entries(
-        payload_entries(paths),
+        payload_entries(paths, cancellation),
         out_dir,
         what=", ".join(map(str, paths)),
         metadata=metadata,

@@ -81,13 +81,16 @@ class Entry(NamedTuple):
 
 class FileContent:
     """A file on disk, of the size that it was listed with, if that is known. No link is followed, no pipe waited
-    for."""
+    for. `compared_later`: whoever made this compares the file with `opened_as` himself, when all were read."""
 
-    __slots__ = ("_path", "_size")
+    __slots__ = ("_compared_later", "_path", "_size", "opened_as")
 
-    def __init__(self, path: bytes, size: int | None = None) -> None:
+    def __init__(self, path: bytes, size: int | None = None, *, compared_later: bool = False) -> None:
         self._path = path
         self._size = size
+        self._compared_later = compared_later
+        self.opened_as: tuple[int, int] | None = None
+        """Its size and when it was changed last, in nanoseconds; None until it was opened."""
 
     @property
     def where(self) -> str:
@@ -103,7 +106,7 @@ class FileContent:
             return _OpenFile(fd, status)
         try:
             data = os.read(fd, size + 1)  # one more than there should be
-            now = os.fstat(fd)
+            now = status if self._compared_later else os.fstat(fd)
         finally:
             os.close(fd)
         if len(data) != size or now.st_mtime_ns != status.st_mtime_ns or now.st_size != size:
@@ -119,6 +122,7 @@ class FileContent:
         if not stat.S_ISREG(status.st_mode) or self._size not in (None, status.st_size):
             os.close(fd)
             raise changed(self.where)
+        self.opened_as = status.st_size, status.st_mtime_ns
         return fd, status
 
 

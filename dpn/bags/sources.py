@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from dpn.bags.entries import NO_CLAIMS, Claims, Entry, FileContent, changed
 from dpn.bags.errors import SourceRefused
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.bags.names import faults, is_plain
+from dpn.cancellation import Cancellation
 
 _by_name = attrgetter("name")
 _LOOKS_ENCODED = re.compile(rb"%0[ADad]")
@@ -19,14 +22,15 @@ _LOOKS_ENCODED = re.compile(rb"%0[ADad]")
 ClaimsOf = Callable[[bytes], Claims]
 
 
-def payload_entries(sources: Sequence[Path]) -> Iterator[Entry]:
+def payload_entries(sources: Sequence[Path], cancellation: Cancellation | None = None) -> Iterator[Entry]:
     """One folder: what is in it; several sources: each under its own name.
 
-    Raises SourceRefused for links and devices; OSError.
+    Raises as `folder_entries`.
     """
     if len(sources) == 1 and sources[0].is_dir():
-        yield from folder_entries(sources[0])
+        yield from folder_entries(sources[0], cancellation=cancellation)
         return
+    walk = _Walk(None, cancellation)
     names = [os.fsencode(source.resolve().name) for source in sources]
     for name in names:
         if names.count(name) > 1 or not name:
@@ -36,19 +40,26 @@ def payload_entries(sources: Sequence[Path]) -> Iterator[Entry]:
         if source.is_symlink():
             raise _unfit(path, is_link=True)
         if source.is_dir():
-            yield from _Walk(None).run(path, as_payload + b"/")
+            yield from walk.folder(path, as_payload + b"/")
         elif source.is_file():
-            yield Entry(as_payload, FileContent(path))
+            yield from walk.file(path, as_payload)
         else:
             raise _unfit(path, is_link=False)
+    walk.check_unchanged()
 
 
-def folder_entries(folder: Path, claims_of: ClaimsOf | None = None) -> Iterator[Entry]:
+def folder_entries(
+    folder: Path, claims_of: ClaimsOf | None = None, cancellation: Cancellation | None = None
+) -> Iterator[Entry]:
     """All that is in a folder, as payload; `claims_of` knows what is claimed of a file by its name in the payload.
 
-    Raises SourceRefused for links and devices, BagChanged if files came or went meanwhile; OSError.
+    After the last one all of them are looked at again: what was bagged is the folder as it was at one moment, or
+    no bag. Raises SourceRefused for links and devices, BagChanged if files came or went or were written to
+    meanwhile, what `cancellation` was given; OSError.
     """
-    return _Walk(claims_of).run(os.fsencode(folder), PAYLOAD_PREFIX)
+    walk = _Walk(claims_of, cancellation)
+    yield from walk.folder(os.fsencode(folder), PAYLOAD_PREFIX)
+    walk.check_unchanged()
 
 
 def is_plainly_fit(name: bytes) -> bool:
@@ -62,35 +73,85 @@ def refuse_unfit_name(name: bytes, where: str) -> None:
         raise SourceRefused(f"{where!r} cannot be bagged: {message} Rename it.")
 
 
+class _Folder(NamedTuple):
+    """A folder that was walked through, as it was when its files were read; 16 bytes a file."""
+
+    path: bytes
+    modified_ns: int
+    files: array[int]
+    """Size and time of change of each file in it, in the order of their names."""
+
+
 class _Walk:
-    """Through a folder, each folder's entries in the order of their names."""
+    """Through folders, each folder's entries in the order of their names."""
 
-    def __init__(self, claims_of: ClaimsOf | None) -> None:
+    def __init__(self, claims_of: ClaimsOf | None, cancellation: Cancellation | None) -> None:
         self._claims_of = claims_of
-        self._seen: list[tuple[bytes, int]] = []
+        self._cancellation = cancellation or Cancellation()
+        self._folders: list[_Folder] = []
+        self._files: list[FileContent] = []
 
-    def run(self, path: bytes, prefix: bytes) -> Iterator[Entry]:
-        yield from self._folder(path, prefix)
-        for folder, modified_ns in self._seen:
-            if _modified_ns(folder) != modified_ns:
-                raise changed(os.fsdecode(folder))
+    def file(self, path: bytes, name: bytes) -> Iterator[Entry]:
+        """One that was named by itself, in whatever folder."""
+        content = FileContent(path, compared_later=True)
+        self._files.append(content)
+        yield Entry(name, content)
 
-    def _folder(self, path: bytes, prefix: bytes) -> Iterator[Entry]:
+    def folder(self, path: bytes, prefix: bytes) -> Iterator[Entry]:
         refuse_unfit_name(prefix.rstrip(b"/"), os.fsdecode(path))
-        self._seen.append((path, _modified_ns(path)))
-        with os.scandir(path) as scan:
-            entries = sorted(scan, key=_by_name)
+        files = array("q")
+        self._folders.append(_Folder(path, _modified_ns(path), files))
+        entries = _listed(path)
         if not entries:
             yield Entry(prefix.rstrip(b"/"), None)
         for entry in entries:
             name = prefix + entry.name
             if entry.is_file(follow_symlinks=False):
                 claims = self._claims_of(name[len(PAYLOAD_PREFIX) :]) if self._claims_of else NO_CLAIMS
-                yield Entry(name, FileContent(entry.path), claims)
+                content = FileContent(entry.path, compared_later=True)
+                yield Entry(name, content, claims)
+                files.extend(content.opened_as or _size_and_time(entry))
             elif entry.is_dir(follow_symlinks=False):
-                yield from self._folder(entry.path, name + b"/")
+                yield from self.folder(entry.path, name + b"/")
             else:
                 raise _unfit(entry.path, is_link=entry.is_symlink())
+
+    def check_unchanged(self) -> None:
+        """All are as they were when they were read: then all were so when the last one had been read.
+
+        What a write leaves as it was, size and time, is not seen: the file systems' clocks tick every few
+        milliseconds, and a program may set the time back. Raises BagChanged.
+        """
+        for folder in self._folders:
+            self._check_unchanged(folder)
+        for content in self._files:
+            if content.opened_as not in (None, _size_and_time(Path(content.where))):
+                raise changed(content.where)
+
+    def _check_unchanged(self, folder: _Folder) -> None:
+        if _modified_ns(folder.path) != folder.modified_ns:
+            raise changed(os.fsdecode(folder.path))
+        numbers = iter(folder.files)
+        before = zip(numbers, numbers, strict=True)
+        for entry in _listed(folder.path):
+            self._cancellation.check()
+            if entry.is_file(follow_symlinks=False) and _size_and_time(entry) != next(before, None):
+                raise changed(os.fsdecode(entry.path))
+        if next(before, None) is not None:
+            raise changed(os.fsdecode(folder.path))
+
+
+def _listed(folder: bytes) -> list[os.DirEntry[bytes]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=_by_name)
+
+
+def _size_and_time(file: os.DirEntry[bytes] | Path) -> tuple[int, int]:
+    try:
+        status = file.stat(follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        raise changed(os.fsdecode(file)) from None
+    return status.st_size, status.st_mtime_ns
 
 
 def _modified_ns(folder: bytes) -> int:

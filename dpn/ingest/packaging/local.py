@@ -30,7 +30,7 @@ def local_entries(
     NotABag, BagChanged, OSError.
     """
     if isinstance(location, FolderLocation):
-        yield folder_entries(location.path, claims_of)
+        yield folder_entries(location.path, claims_of, cancellation)
         return
     tags_folder = f"{_name(location.path, source_name)}-tags/".encode()
     with open_source_bag(location.path, cancellation=cancellation) as bag:

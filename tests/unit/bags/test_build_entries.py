@@ -6,13 +6,14 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from dpn.bags import (
+    BagChanged,
     BuiltBag,
     ClaimRefuted,
     Claims,
@@ -21,11 +22,16 @@ from dpn.bags import (
     FileContent,
     SourceRefused,
     build_from_entries,
+    folder_entries,
 )
+from dpn.bags import entries as entries_module
 from dpn.bags.entries import SliceContent
 from dpn.bags.sinks import TarSink
+from dpn.bags.sources import payload_entries
 from dpn.bags.tar_size import TarSize
-from tests.fixtures.made_bags import UUID
+from dpn.cancellation import Cancellation
+from dpn.errors import Interrupted
+from tests.fixtures.made_bags import UUID, write_folder
 
 METADATA = DpnMetadata(local_id="x", ingest_node="north", bagging_date=date(2026, 1, 2))
 LARGE = os.urandom((3 << 20) + 5)
@@ -149,3 +155,103 @@ def test_a_tars_size_is_known_beforehand_and_never_too_small(tmp_path: Path, out
         foreseen.add(name.encode(), number * 37)
     bag = built(entries, out)
     assert bag.size <= foreseen.bytes <= bag.size + (128 << 10)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Last written to long ago, so that a coarse clock shows every change."""
+    folder = write_folder(
+        tmp_path / "source", {"a.txt": b"old", "b/c.bin": LARGE, "b/d.txt": b"old", "e/f": b"old", "z.txt": b"old"}
+    )
+    for path in folder.rglob("*"):
+        os.utime(path, (1, 1))
+    return folder
+
+
+def when(name: bytes, happens: Callable[[], None], entries: Iterator[Entry]) -> Iterator[Entry]:
+    """The same entries; before this one is read, all before it having been read, something happens."""
+    for entry in entries:
+        if entry.name == name:
+            happens()
+        yield entry
+
+
+@pytest.mark.parametrize("name", ["a.txt", "b/c.bin", "b/d.txt", "e/f"])
+@pytest.mark.parametrize("content", [b"NEW", b"", LARGE], ids=["as long", "shorter", "other"])
+def test_a_file_written_to_in_place_after_it_was_read_makes_no_mixed_bag(
+    source: Path, out: Path, name: str, content: bytes
+) -> None:
+    def both() -> None:
+        (source / name).write_bytes(content)
+        (source / "z.txt").write_bytes(content)
+
+    with pytest.raises(BagChanged, match=name):
+        built(when(b"data/z.txt", both, folder_entries(source)), out)
+    assert list(out.iterdir()) == []
+    assert built(folder_entries(source), out).report.valid
+
+
+@pytest.mark.parametrize("name", ["a.txt", "b/c.bin"], ids=["small", "large"])
+def test_a_file_written_to_in_place_in_the_moment_of_its_reading_makes_no_bag(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    inode, really_read, really_readv = (source / name).stat().st_ino, os.read, os.readv
+
+    def overwritten(fd: int) -> None:
+        if os.fstat(fd).st_ino == inode:
+            with (source / name).open("r+b") as file:
+                file.write(b"NEW")
+
+    def read(fd: int, size: int) -> bytes:
+        data = really_read(fd, size)
+        overwritten(fd)
+        return data
+
+    def readv(fd: int, buffers: list[memoryview]) -> int:
+        count = really_readv(fd, buffers)
+        overwritten(fd)
+        return count
+
+    with monkeypatch.context() as patched:
+        patched.setattr(entries_module.os, "read", read)
+        patched.setattr(entries_module.os, "readv", readv)
+        with pytest.raises(BagChanged, match=name):
+            built(folder_entries(source), out)
+    assert list(out.iterdir()) == []
+
+
+def test_a_file_written_to_while_others_are_named_by_themselves_makes_no_mixed_bag(
+    source: Path, out: Path
+) -> None:
+    for changed, last in (("a.txt", b"data/z.txt"), ("e/f", b"data/z.txt"), ("b/d.txt", b"data/e/f")):
+        sources = [source / "a.txt", source / "b", source / "e", source / "z.txt"]
+        meanwhile = when(last, lambda name=changed: (source / name).write_bytes(b"NEW"), payload_entries(sources))  # type: ignore[misc]
+        with pytest.raises(BagChanged, match=changed):
+            built(meanwhile, out)
+        assert list(out.iterdir()) == []
+        os.utime(source / changed, (1, 1))
+
+
+def test_what_does_not_touch_the_content_is_no_change(source: Path, out: Path, tmp_path: Path) -> None:
+    """Nor is what was written before it was read: then the whole is as it is in the end."""
+    (source / "hard").hardlink_to(source / "a.txt")
+    (source / "e/f").write_bytes(b"just now")
+
+    def looked_at() -> None:
+        os.utime(source / "a.txt", ns=(1, (source / "a.txt").stat().st_mtime_ns))
+        (source / "b/d.txt").chmod(0o400)
+        (tmp_path / "backup").hardlink_to(source / "b/c.bin")
+        (source / "z.txt").write_bytes(b"before it was read")
+
+    assert built(when(b"data/z.txt", looked_at, folder_entries(source)), out).report.valid
+
+
+def test_looking_at_all_again_heeds_a_cancellation(source: Path) -> None:
+    cancellation = Cancellation()
+    entries = folder_entries(source, cancellation=cancellation)
+    for entry in entries:
+        if entry.name == b"data/z.txt":
+            cancellation.cancel(Interrupted("stop"))
+            break
+    with pytest.raises(Interrupted):
+        next(entries)
