@@ -50,7 +50,8 @@ def submit(
         bool, typer.Option("--as-is", help="SOURCE is a DPN bag in a tar: take it byte for byte.")
     ] = False,
     key: Annotated[
-        str | None, typer.Option(help="Your own name of this deposit: the same key is never deposited twice.")
+        str | None,
+        typer.Option(help="Your own name of this deposit: with the same key the member deposits nothing twice."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -112,4 +113,4 @@ def _say(deposit: Submitted, as_json: bool) -> None:
     print(f"{before}item {deposit.item}, bag {deposit.bag}, version {deposit.version}: {deposit.status}")
     print(f"  {deposit.note}")
     if deposit.repeated and deposit.status in ("failed", "cancelled"):
-        print(f"  `dpn item retry {deposit.item}` begins it again; with another --key it is another deposit")
+        print(f"  `dpn item retry {deposit.item}` begins it again; to correct it, submit it as it should be")

@@ -40,7 +40,7 @@ class DepositRequest:
     as_is: bool = False
     """The source is a tar that is a DPN bag already: it is taken byte for byte, under its own uuid."""
     key: str | None = None
-    """What makes this deposit the same as another, where the depositor wants to say so himself."""
+    """The depositor's own name of this deposit, among those of the member: with it nothing is deposited twice."""
     named_over_http: bool = False
     """Whether the source must lie in `ingest.source_folders`, also when it is read."""
 
@@ -77,9 +77,9 @@ def checked(request: DepositRequest) -> DepositRequest:
 
 
 def key_of(request: DepositRequest) -> str:
-    """What is equal for deposits that are the same."""
+    """What is equal for deposits that are the same; it may be for others: see `dpn.ingest.repeats`."""
     if request.key is not None:
-        said: list[object] = ["key", request.key]
+        said: list[object] = ["key", request.member, request.key]
     else:
         said = [
             absolute(request.source),

@@ -1,16 +1,18 @@
 """Takes a deposit: checks what is said about it, gives it its bag's uuid, and makes the work item that ingests it.
 
-The same deposit submitted again, also by several at once, is the same item. A deposit is the same if its depositor
-gave it the same key, else if source, member, local id, bag type and family are the same.
+The same deposit submitted again, also by several at once, is the same item. It is found by its key: the one that
+its depositor gave it, else source, local id, bag type and family. With the key of another deposit it is refused,
+unless nothing came of that one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,6 +20,7 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.ingest.deposit import BAG_TYPES, DepositRefused, DepositRequest, checked, key_of
 from dpn.ingest.facts import facts_of
+from dpn.ingest.repeats import is_the_same
 from dpn.registry.catalogue import MEMBERS, find
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
@@ -62,39 +65,56 @@ def submit(session: Session, request: DepositRequest, *, by: str, pipelines: Pip
             f"no member {request.member} in our registry: `dpn_sync` brings those of other nodes, "
             "`dpn member add` makes one"
         )
+    key = key_of(request)
     for _ in range(TRIES):
-        if (earlier := _submitted(session, key_of(request))) is not None:
-            return earlier
+        earlier = _standing(session, Deposit.key == key)
+        if earlier is not None and is_the_same(session, request, earlier.item):
+            return earlier.told()
         facts = facts_of(session, request, by, clock.now())
         try:
             with session.begin_nested():
-                return _make(session, request, facts, pipelines, clock)
+                if earlier is not None:
+                    _give_up_key(session, earlier.item)
+                return _make(session, key, facts, pipelines, clock)
         except IntegrityError:
-            continue  # a deposit of another member took the key at this moment
+            continue  # another member's deposit of the same bag was faster at this moment
     raise DepositRefused(f"{request.local_id}: many deposits of its family at once: submit it again")
 
 
 def submitted(session: Session, bag: str) -> Submitted | None:
     """The deposit that makes this bag, and where it stands; none if there is no such deposit."""
-    key = session.scalar(select(Deposit.key).where(Deposit.bag == bag))
-    return None if key is None else _submitted(session, key)
+    found = _standing(session, Deposit.bag == bag)
+    return None if found is None else found.told()
 
 
-def _submitted(session: Session, key: str) -> Submitted | None:
-    statement = select(Deposit, WorkItem.status, WorkItem.note).join(WorkItem, WorkItem.id == Deposit.item_id)
-    found = session.execute(statement.where(Deposit.key == key)).one_or_none()
-    if found is None:
-        return None
-    deposit, status, note = found
-    return Submitted(
-        item=deposit.item_id,
-        bag=deposit.bag,
-        version=deposit.version,
-        first_version_uuid=deposit.first_version_uuid,
-        status=status,
-        note=note,
-        repeated=True,
-    )
+@dataclass(frozen=True)
+class _Standing:
+    deposit: Deposit
+    item: WorkItem
+
+    def told(self) -> Submitted:
+        return Submitted(
+            item=self.item.id,
+            bag=self.deposit.bag,
+            version=self.deposit.version,
+            first_version_uuid=self.deposit.first_version_uuid,
+            status=self.item.status,
+            note=self.item.note,
+            repeated=True,
+        )
+
+
+def _standing(session: Session, which: ColumnElement[bool]) -> _Standing | None:
+    statement = select(Deposit, WorkItem).join(WorkItem, WorkItem.id == Deposit.item_id).where(which)
+    found = session.execute(statement).one_or_none()
+    return None if found is None else _Standing(*found)
+
+
+def _give_up_key(session: Session, item: WorkItem) -> None:
+    """What came to nothing is no longer found by its key; where it stands is still told by its bag."""
+    nobodys = hashlib.sha256(f"came to nothing: {item.id}".encode()).hexdigest()
+    statement = update(Deposit).where(Deposit.item_id == item.id).values(key=nobodys)
+    session.execute(statement, execution_options={"synchronize_session": False})
 
 
 def require_named_over_http(source: str, folders: Iterable[Path]) -> None:
@@ -112,9 +132,7 @@ def is_in(path: Path, folder: Path) -> bool:
     return path.is_relative_to(folder)
 
 
-def _make(
-    session: Session, request: DepositRequest, facts: DepositFacts, pipelines: Pipelines, clock: Clock
-) -> Submitted:
+def _make(session: Session, key: str, facts: DepositFacts, pipelines: Pipelines, clock: Clock) -> Submitted:
     row = new_item(
         task=Task.INGEST,
         identifier=facts.bag,
@@ -129,7 +147,7 @@ def _make(
     session.execute(
         insert(Deposit),
         {
-            "key": key_of(request),
+            "key": key,
             "bag": facts.bag,
             "item_id": item_id,
             "member": facts.member,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,26 @@ def test_the_same_deposit_again_is_told_apart_and_announced_once(node: Node) -> 
     assert (first.status_code, again.status_code) == (201, 200)
     assert (again.json()["repeated"], again.json()["item"]) == (True, first.json()["item"])
     assert node.announced == before
+
+
+def test_of_many_that_post_one_deposit_at_once_one_makes_it(node: Node) -> None:
+    before = len(node.announced)
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: node.deposit(local_id="at once", key="at once"), range(12)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 11 + [201]
+    assert len({answer.json()["item"] for answer in answers}) == 1
+    assert len(node.announced) == before + 1
+
+
+def test_another_deposit_under_the_same_key_is_refused_and_told_what_is_different(node: Node) -> None:
+    first = node.deposit(local_id="three", key="three")
+    items = node.items
+    refused = node.deposit(local_id="three", key="three", title="Three")
+    assert refused.status_code == 400
+    (why,) = refused.json()["errors"]
+    assert f"item {first.json()['item']}" in why
+    assert "title is now 'Three', was none" in why
+    assert node.items == items
 
 
 @pytest.mark.parametrize(("by", "status"), [("south", 403), (None, 401)])

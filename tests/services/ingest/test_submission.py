@@ -99,9 +99,120 @@ def test_the_same_deposit_again_is_the_same_item_and_says_so(sessions: Sessions)
     assert count(sessions, WorkItem) == count(sessions, Deposit) == count(sessions, DispatchIntent) == 1
 
 
-def test_the_same_key_is_the_same_deposit_whatever_else_is_said(sessions: Sessions) -> None:
+ENDED = pytest.mark.parametrize("ended", [Status.FAILED, Status.CANCELLED])
+"""How a deposit may end of which nothing is stored."""
+
+OTHERWISE = pytest.mark.parametrize(
+    ("otherwise", "said"),
+    [
+        ({"title": "Another"}, "title is now 'Another', was none"),
+        ({"rights": (uuid(2),)}, f"rights is now {uuid(2)}, was none"),
+        ({"source_name": "aptrust"}, "source name is now 'aptrust', was none"),
+        ({"as_is": True}, "as is is now True, was False"),
+    ],
+)
+"""What the key that a deposit has of itself does not tell apart."""
+
+
+@OTHERWISE
+def test_a_deposit_with_the_key_of_another_is_refused_and_told_what_is_different(
+    sessions: Sessions, otherwise: dict[str, Any], said: str
+) -> None:
+    first = deposit(sessions)
+    with pytest.raises(DepositRefused) as refused:
+        deposit(sessions, **otherwise)
+    assert f"item {first.item}" in str(refused.value)
+    assert said in str(refused.value)
+    assert f"`dpn item cancel {first.item}`" in str(refused.value)
+    assert deposit(sessions).item == first.item
+    assert count(sessions, WorkItem) == 1
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "said"),
+    [
+        ({"source": "/deposits/b"}, "source is now '/deposits/b', was '/deposits/a'"),
+        ({"local_id": "b"}, "local id is now 'b', was 'a'"),
+        ({"bag_type": "rights"}, "bag type is now 'rights', was 'data'"),
+        ({"new_version_of": uuid(1)}, f"new version of is now '{uuid(1)}', was none"),
+    ],
+)
+def test_a_key_that_was_given_names_one_deposit(sessions: Sessions, otherwise: dict[str, Any], said: str) -> None:
     first = deposit(sessions, key="box 7")
-    assert deposit(sessions, key="box 7", local_id="b", source="/deposits/b").bag == first.bag
+    assert deposit(sessions, key="box 7").item == first.item
+    with pytest.raises(DepositRefused) as refused:
+        deposit(sessions, key="box 7", **otherwise)
+    assert said in str(refused.value)
+    assert "the key 'box 7' is that of" in str(refused.value)
+    assert count(sessions, WorkItem) == 1
+
+
+def test_a_key_is_one_of_its_member(sessions: Sessions) -> None:
+    other = uuid(0xEEEE)
+    with sessions.begin() as session:
+        times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
+        save(session, MEMBERS, [MemberRecord(member_id=other, name="B", email="b@example.org", **times)])
+    first = deposit(sessions, key="2024-001")
+    second = deposit(sessions, key="2024-001", member=other, source="/deposits/b")
+    assert not second.repeated
+    assert deposit(sessions, key="2024-001").item == first.item
+
+
+def test_a_version_with_a_key_is_the_same_again_whatever_came_after_it(sessions: Sessions) -> None:
+    first = deposit(sessions)
+    second = deposit(sessions, key="two", source="/deposits/a2", new_version_of=first.bag)
+    third = deposit(sessions, key="three", source="/deposits/a3", new_version_of=first.bag)
+    end(sessions, second.item, Status.SUCCESS, stored=True)
+    again = deposit(sessions, key="two", source="/deposits/a2", new_version_of=first.bag)
+    assert (again.item, again.version) == (second.item, 2)
+    with pytest.raises(DepositRefused, match=f"new version of is now '{third.bag}', was 'a bag before version 2"):
+        deposit(sessions, key="two", source="/deposits/a2", new_version_of=third.bag)
+
+
+def test_a_further_version_from_the_same_place_is_not_taken_for_the_one_before(sessions: Sessions) -> None:
+    says = {"local_id": "inst.example/thing-1", "new_version_of": uuid(1)}
+    second = deposit(sessions, **says)
+    assert deposit(sessions, **says).item == second.item
+    end(sessions, second.item, Status.SUCCESS, stored=True)
+    with pytest.raises(DepositRefused, match=f"say --new-version-of {second.bag}"):
+        deposit(sessions, **says)
+    assert deposit(sessions, **says | {"new_version_of": second.bag}).version == 3
+
+
+@ENDED
+@pytest.mark.parametrize("key", [None, "box 7"])
+def test_what_came_to_nothing_is_corrected_from_the_same_place_and_with_the_same_key(
+    sessions: Sessions, ended: Status, key: str | None
+) -> None:
+    otherwise = {"title": "Another", "rights": (uuid(2),)}
+    first = deposit(sessions, key=key)
+    end(sessions, first.item, ended)
+    assert deposit(sessions, key=key).item == first.item, "the same again is begun again by a retry"
+    second = deposit(sessions, key=key, **otherwise)
+    assert second.bag != first.bag
+    assert deposit(sessions, key=key, **otherwise).item == second.item
+    with sessions() as session:
+        before = submitted(session, first.bag)
+    assert before is not None
+    assert (before.item, before.status) == (first.item, ended)
+
+
+def test_a_key_of_what_came_to_nothing_is_not_taken_by_a_deposit_of_another_name(sessions: Sessions) -> None:
+    first = deposit(sessions, key="box 7")
+    end(sessions, first.item, Status.FAILED)
+    with pytest.raises(DepositRefused, match="give another deposit another --key"):
+        deposit(sessions, key="box 7", local_id="b")
+
+
+@ENDED
+def test_of_many_that_correct_one_deposit_at_once_one_makes_it(sessions: Sessions, ended: Status) -> None:
+    first = deposit(sessions)
+    end(sessions, first.item, ended)
+    with ThreadPoolExecutor(8) as threads:
+        done = list(threads.map(lambda _: deposit(sessions, title="right"), range(16)))
+    assert len({one.bag for one in done}) == 1
+    assert sum(not one.repeated for one in done) == 1
+    assert count(sessions, WorkItem) == 2
 
 
 def test_of_many_that_submit_one_deposit_at_once_one_makes_it(sessions: Sessions) -> None:
@@ -153,10 +264,6 @@ def test_what_is_wrong_is_refused_with_a_remedy_and_makes_nothing(
         deposit(sessions, **fields)
     assert said in str(refused.value)
     assert count(sessions, WorkItem) == count(sessions, Deposit) == 0
-
-
-ENDED = pytest.mark.parametrize("ended", [Status.FAILED, Status.CANCELLED])
-"""How a deposit may end of which nothing is stored."""
 
 
 @ENDED
