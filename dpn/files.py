@@ -4,6 +4,7 @@ a part of it, and what a function here has answered survives a power cut.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -16,6 +17,8 @@ from typing import BinaryIO
 WRITE_BYTES = 32 << 10
 """At a time. For more, the system takes larger pieces of memory, and those a virtual machine's host has often
 taken back: to get them again takes longer than the copying."""
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The errors that say that there is no room on a disk: nobody's fault, and gone once there is."""
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp\Z")
 
 

@@ -107,7 +107,9 @@ class CopyStage:
             raise _rejected(str(error)) from error
         item = job.claim.item_id
         slack = SIZE_SLACK_BYTES if self.settings.size_mismatch == "warn" else 0
-        volume = self.staging.reserve_room(item, facts.size + slack, begun_on=job.staging_volume)
+        volume = self.staging.reserve_room(
+            item, facts.size + slack, token=job.claim.token, begun_on=job.staging_volume
+        )
         job.staging_volume = volume
         job.save(f"copying {facts.size} bytes from {facts.from_node} to volume {volume}")
         service = f"rsync:{facts.from_node}"

@@ -70,7 +70,9 @@ class FetchStage:
     ) -> Outcome:
         manifest, item = job.manifest, job.claim.item_id
         slack = SIZE_SLACK_BYTES if self.transfer.size_mismatch == "warn" else 0
-        volume = self.staging.reserve_room(item, manifest.size + slack, begun_on=job.staging_volume)
+        volume = self.staging.reserve_room(
+            item, manifest.size + slack, token=job.claim.token, begun_on=job.staging_volume
+        )
         job.staging_volume = volume
         job.save(f"fetching {manifest.size} bytes from {asked.node} to volume {volume}")
         with self.staging.folder(volume, item, job.claim.token) as folder:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from dpn.audit.trail import EventType
 from dpn.bags import SourceRefused
-from dpn.ingest.packaging import Description, Packaged, estimate, package
+from dpn.errors import Interrupted
+from dpn.ingest.packaging import FETCHED_OBJECTS, Description, Packaged, estimate, package
 from dpn.ingest.submission import is_in, require_named_over_http
 from dpn.settings import IngestSettings
-from dpn.staging import Staging
+from dpn.staging import Staging, StagingFolder
 from dpn.work.outcomes import Done, Fail, Outcome
 from models.manifests import DepositFacts, IngestContact, IngestManifest, StagedFile, ValidationResult
 from workers.stage import Job
@@ -86,18 +87,49 @@ class PackageStage:
         job.save(f"looking at {deposit.source}")
         needed = estimate(description, s3=self.settings.s3, cancellation=job.cancellation)
         item = job.claim.item_id
-        volume = self.staging.reserve_room(item, needed.staging_bytes, begun_on=job.staging_volume)
+        volume = self.staging.reserve_room(
+            item,
+            needed.staging_bytes,
+            token=job.claim.token,
+            begun_on=job.staging_volume,
+            large_tree=FETCHED_OBJECTS if _is_fetched(description) else None,
+        )
         job.staging_volume = volume
         job.save(f"packaging {needed.files} files, {needed.source_bytes} bytes, on volume {volume}")
         with self.staging.folder(volume, item, job.claim.token) as folder:
-            packaged = package(description, folder.path, s3=self.settings.s3, cancellation=job.cancellation)
+            packaged = self._packaged(job, description, folder)
             staged = StagedFile(
                 volume=volume,
                 path=str(self.staging.relative(volume, packaged.path)),
                 size=packaged.size,
                 tag_manifest_sha256=packaged.tag_manifest_sha256,
             )
+        self.staging.lower(item, packaged.size)
         return packaged, staged
+
+    def _packaged(self, job: Job[IngestManifest], description: Description, folder: StagingFolder) -> Packaged:
+        """What was fetched is counted when there is an end to it for now: a source may be away for weeks, and
+        others shall not wait for room that is taken already. If the worker stops, the next attempt counts it."""
+
+        def count_fetched() -> None:
+            if _is_fetched(description):
+                self.staging.note_tree(folder, FETCHED_OBJECTS)
+
+        if not folder.adopted:
+            count_fetched()
+        try:
+            return package(
+                description,
+                folder.path,
+                s3=self.settings.s3,
+                when_fetched=count_fetched,
+                cancellation=job.cancellation,
+            )
+        except Interrupted:
+            raise
+        except Exception:
+            count_fetched()
+            raise
 
     def _contact(self) -> IngestContact:
         settings = self.settings
@@ -127,6 +159,10 @@ class PackageStage:
             contact_name=contact.contact_name,
             contact_email=contact.contact_email,
         )
+
+
+def _is_fetched(description: Description) -> bool:
+    return "://" in description.source
 
 
 def _judged(packaged: Packaged) -> ValidationResult:

@@ -67,7 +67,7 @@ class RetrieveStage:
     def _retrieve(self, job: Job[CheckManifest]) -> Outcome:
         manifest, copied = job.manifest, job.manifest.copied
         item = job.claim.item_id
-        volume = self.staging.reserve_room(item, copied.size, begun_on=job.staging_volume)
+        volume = self.staging.reserve_room(item, copied.size, token=job.claim.token, begun_on=job.staging_volume)
         job.staging_volume = volume
         job.save(f"retrieving {copied.size} bytes from {copied.receipt.url} to volume {volume}")
         with self.staging.folder(volume, item, job.claim.token) as folder, self.copies.reach(copied) as store:

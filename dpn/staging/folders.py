@@ -55,6 +55,17 @@ def hold_folder(volume: Volume, item_id: int, token: int) -> Iterator[StagingFol
         os.close(descriptor)
 
 
+def tidy(volume: Volume, item_id: int, token: int) -> bool:
+    """Leaves of the item what its holder `token` goes on from, in his folder, and what others still write to;
+    false if there is nothing to go on from. Raises as `hold_folder`."""
+    item_folder = volume.item_folder(item_id)
+    _remove_renamed(item_folder)  # first: a new folder may find no room before
+    if not numbered_folders(item_folder):
+        return False
+    with hold_folder(volume, item_id, token):
+        return True
+
+
 def remove_item(volume: Volume, item_id: int) -> None:
     """Removes all that is staged of the item, locked or not; safe to repeat."""
     remove_tree(volume.item_folder(item_id))
@@ -154,5 +165,9 @@ def _remove_unlocked(item_folder: Path, *, keep: int | None) -> None:
                 folder.rename(folder.with_name(f"{_REMOVED}{token}-{secrets.token_hex(4)}"))
         finally:
             os.close(descriptor)
+    _remove_renamed(item_folder)
+
+
+def _remove_renamed(item_folder: Path) -> None:
     for folder in item_folder.glob(f"{_REMOVED}*"):
         remove_tree(folder)

@@ -32,15 +32,25 @@ def reserve(
     others = promised(session, (volume.name,))[volume.name]
     others.pop(item_id, None)
     room_bytes = room(volume, others, floor_bytes=floor_bytes)
-    needed_bytes = max(0, size_bytes - volume.held_bytes(item_id))
+    # Less than none if it left more there than it needs: what it will remove is room, too.
+    needed_bytes = size_bytes - volume.held_bytes(item_id)
     if needed_bytes > room_bytes:
         raise NoSpace(
-            f"staging volume {volume.name} ({volume.path}): item {item_id} needs {needed_bytes} more bytes, "
-            f"{max(0, room_bytes)} are neither promised to others nor kept free (staging.floor_bytes is "
+            f"staging volume {volume.name} ({volume.path}): item {item_id} needs {max(0, needed_bytes)} more "
+            f"bytes, {max(0, room_bytes)} are neither promised to others nor kept free (staging.floor_bytes is "
             f"{floor_bytes}): free space on it, enlarge it or add a volume"
         )
     session.merge(DiskReservation(item_id=item_id, volume=volume.name, bytes=size_bytes, created_at=clock.now()))
     session.flush()
+
+
+def lower(session: Session, item_id: int, size_bytes: int) -> None:
+    """The item needs no more than `size_bytes` from now on; nothing happens if it was promised no more."""
+    session.execute(
+        update(DiskReservation)
+        .where(DiskReservation.item_id == item_id, DiskReservation.bytes > size_bytes)
+        .values(bytes=size_bytes)
+    )
 
 
 def release(session: Session, item_id: int) -> None:

@@ -16,7 +16,7 @@ from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
 from dpn.errors import Misconfigured, NoSpace
 from dpn.settings import StagingSettings
-from dpn.staging import folders, orphans, quarantine, reservations
+from dpn.staging import folders, held, orphans, quarantine, reservations
 from dpn.staging.folders import StagingFolder
 from dpn.staging.quarantine import Pruned
 from dpn.staging.volumes import Volume
@@ -78,9 +78,10 @@ class Staging:
 
     # -- room --------------------------------------------------------------------------------------------------
 
-    def choose_volume(self, size_bytes: int) -> str:
-        """The volume with most room. Raises NoSpace, with numbers, if none has `size_bytes`."""
-        health = self.health()
+    def choose_volume(self, size_bytes: int, *, item_id: int | None = None) -> str:
+        """The volume with most room, for the item's sake without what it was promised itself. Raises NoSpace, with
+        numbers, if none has `size_bytes`."""
+        health = self._healths(without=item_id)
         usable = [volume for volume in health if volume.problem is None]
         if not usable:
             raise Misconfigured("; ".join(volume.problem or "" for volume in health))
@@ -102,20 +103,42 @@ class Staging:
                 session, place, item_id, size_bytes, floor_bytes=self._settings.floor_bytes, clock=self._clock
             )
 
-    def reserve_room(self, item_id: int, size_bytes: int, *, begun_on: str | None) -> str:
-        """Promises the item room on the volume that an earlier run began on, else on the one with most room;
-        answers which. Raises NoSpace, with numbers."""
-        if begun_on is not None:
+    def reserve_room(
+        self, item_id: int, size_bytes: int, *, token: int, begun_on: str | None, large_tree: str | None = None
+    ) -> str:
+        """Promises the item, for its holder `token`, room on the volume that an earlier run began on, else on the
+        one with most room; answers which.
+
+        What the item left there counts for it, or is removed: it never waits for its own bytes to go.
+        `large_tree` names a folder within its staging folder that is counted now, see `note_tree`. Raises NoSpace,
+        with numbers, and as `folder`.
+        """
+        refusals: dict[str, NoSpace] = {}
+        for begun in self._left_on(item_id) if begun_on is None else (begun_on,):
+            place = self._mounted(begun)
+            if folders.tidy(place, item_id, token) and large_tree is not None:
+                held.note_tree(place.item_folder(item_id) / str(token), large_tree)
             try:
-                self.reserve(item_id, begun_on, size_bytes)
-            except NoSpace:
-                if begun_on == self.choose_volume(size_bytes):
-                    raise
+                self.reserve(item_id, begun, size_bytes)
+            except NoSpace as refused:
+                refusals[begun] = refused
             else:
-                return begun_on
-        volume = self.choose_volume(size_bytes)
+                return begun
+        volume = self.choose_volume(size_bytes, item_id=item_id)
+        if volume in refusals:
+            raise refusals[volume]
         self.reserve(item_id, volume, size_bytes)
         return volume
+
+    def note_tree(self, folder: StagingFolder, tree: str) -> None:
+        """Counts a folder within that may hold very many files. Afterwards what is in it counts as that much, at
+        once, whoever asks; until then, and without this, all files are looked at at each reservation."""
+        held.note_tree(folder.path, tree)
+
+    def lower(self, item_id: int, size_bytes: int) -> None:
+        """The item needs no more than `size_bytes` from now on, all in all: the rest of its promise goes."""
+        with self._sessions.begin() as session:
+            reservations.lower(session, item_id, size_bytes)
 
     def release(self, item_id: int, session: Session | None = None) -> None:
         """Takes the item's promise back, in the caller's transaction if it has one."""
@@ -132,9 +155,7 @@ class Staging:
 
     def health(self) -> list[VolumeHealth]:
         """Each volume as it stands; never raises for a volume that cannot be used."""
-        with reading(self._sessions) as session:
-            promised = reservations.promised(session, self.volumes)
-        return [self._health(volume, promised[volume.name]) for volume in self._volumes.values()]
+        return self._healths()
 
     # -- staged files ------------------------------------------------------------------------------------------
 
@@ -225,6 +246,19 @@ class Staging:
         volume = self._known(name)
         volume.check()
         return volume
+
+    def _left_on(self, item_id: int) -> list[str]:
+        """The volumes that can be used and have a folder of the item."""
+        found = [volume for volume in self._volumes.values() if volume.item_folder(item_id).is_dir()]
+        return [volume.name for volume in found if self._health(volume, {}).problem is None]
+
+    def _healths(self, without: int | None = None) -> list[VolumeHealth]:
+        with reading(self._sessions) as session:
+            promised = reservations.promised(session, self.volumes)
+        if without is not None:
+            for items in promised.values():
+                items.pop(without, None)
+        return [self._health(volume, promised[volume.name]) for volume in self._volumes.values()]
 
     def _health(self, volume: Volume, promised_bytes: Mapping[int, int]) -> VolumeHealth:
         try:

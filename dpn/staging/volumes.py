@@ -10,17 +10,15 @@ import errno
 import os
 import re
 import shutil
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.errors import Misconfigured
-from dpn.files import make_durable, new_file, publish_new, sync_folder
+from dpn.files import DISK_FULL, make_durable, new_file, publish_new, sync_folder
+from dpn.staging.held import allocated_bytes
 
 MARKER = ".dpn-volume"
 MAX_MARKER_BYTES = 256
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 ITEMS = "items"
 QUARANTINE = "quarantine"
@@ -108,7 +106,7 @@ class Volume:
     def held_bytes(self, item_id: int) -> int:
         """Bytes on the disk in the folder of the item's latest holder: those of earlier holders will go."""
         tokens = numbered_folders(self.item_folder(item_id))
-        return _allocated_bytes(tokens[max(tokens)]) if tokens else 0
+        return allocated_bytes(tokens[max(tokens)]) if tokens else 0
 
     @property
     def _marker(self) -> Path:
@@ -124,7 +122,7 @@ class Volume:
         except FileExistsError:
             self.check()  # another process of ours was quicker
         except OSError as error:
-            if error.errno in FULL and not mark:
+            if error.errno in DISK_FULL and not mark:
                 return  # what is staged there can still be validated and stored, which is what makes room
             raise Misconfigured(
                 f"staging.volumes.{self.name}: cannot write to {self.path} ({error.strerror}): mend its "
@@ -160,19 +158,6 @@ def remove_tree(folder: Path) -> None:
             tries += 1
             if error.errno != errno.ENOTEMPTY or tries == _REMOVALS:
                 raise
-
-
-def _allocated_bytes(folder: Path) -> int:
-    total = 0
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                found = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode):
-                    total += min(found.st_blocks * 512, found.st_size)
-    except FileNotFoundError:
-        return 0
-    return total
 
 
 def _number(value: int) -> str:

@@ -9,9 +9,10 @@ from dpn.ingest.packaging.description import Description, Estimate, Packaged
 from dpn.ingest.packaging.errors import FetchDamaged, NotTheBag, SourceBagInvalid, SourceChanged, SourceUnavailable
 from dpn.ingest.packaging.estimating import estimate
 from dpn.ingest.packaging.location import locate
-from dpn.ingest.packaging.package import package
+from dpn.ingest.packaging.package import FETCHED_OBJECTS, package
 
 __all__ = [
+    "FETCHED_OBJECTS",
     "Description",
     "Estimate",
     "FetchDamaged",

@@ -26,6 +26,8 @@ from dpn.settings import DepositS3Settings
 
 FETCHED = "fetched"
 """The folder, within the working folder, of what is fetched from elsewhere."""
+FETCHED_OBJECTS = f"{FETCHED}/objects"
+"""The folder in it that may hold very many files."""
 
 Told = Callable[[int, int], None]
 
@@ -36,13 +38,15 @@ def package(
     *,
     s3: DepositS3Settings,
     progress: Told | None = None,
+    when_fetched: Callable[[], None] | None = None,
     cancellation: Cancellation | None = None,
 ) -> Packaged:
     """Makes `<folder>/<uuid>.tar`, or finds it made, and answers what is in it.
 
     `folder` must be nobody else's while this runs. Safe to repeat after a crash at any line: what was fetched is
     used again, what was half built is built anew. `progress` is told bytes and files: of what is fetched, then
-    of what is bagged, then of the bag as it is read again. Stops within a second of a cancellation.
+    of what is bagged, then of the bag as it is read again. `when_fetched` is called once all is fetched that must
+    be. Stops within a second of a cancellation.
 
     Raises SourceRefused and its kinds (the depositor must mend something), SourceUnavailable, BagChanged and
     SourceChanged (begun again from scratch), FetchDamaged, BuiltBagInvalid, NoSpace, Misconfigured, OSError. Then
@@ -55,7 +59,7 @@ def package(
         if done is None and description.as_is:
             done = take_as_it_is(description, folder, progress, cancellation)
         elif done is None:
-            done = _build(description, folder, s3, progress, cancellation)
+            done = _build(description, folder, s3, progress, when_fetched, cancellation)
     shutil.rmtree(folder / FETCHED, ignore_errors=True)
     return done
 
@@ -75,9 +79,10 @@ def _build(
     folder: Path,
     s3: DepositS3Settings,
     progress: Told | None,
+    when_fetched: Callable[[], None] | None,
     cancellation: Cancellation,
 ) -> Packaged:
-    with _entries(description, folder, s3, progress, cancellation) as entries:
+    with _entries(description, folder, s3, progress, when_fetched, cancellation) as entries:
         bag = build_from_entries(
             entries,
             folder,
@@ -97,6 +102,7 @@ def _entries(
     folder: Path,
     s3: DepositS3Settings,
     progress: Told | None,
+    when_fetched: Callable[[], None] | None,
     cancellation: Cancellation,
 ) -> Iterator[Iterator[Entry]]:
     location = locate(description.source)
@@ -107,6 +113,8 @@ def _entries(
         with fetched_entries(
             location, folder / FETCHED, description.source_name, s3, progress, cancellation
         ) as entries:
+            if when_fetched is not None:
+                when_fetched()
             yield entries
         return
     try:

@@ -111,6 +111,83 @@ def test_a_promise_survives_a_restart_and_ends_when_released(
     restarted.reserve(second, "main", 90 * MEBIBYTE)
 
 
+@pytest.mark.parametrize("begun_on", ["main", None])
+def test_an_item_never_waits_for_its_own_bytes_to_go(
+    staging: Staging, new_item: NewItem, tmp_path: Path, begun_on: str | None
+) -> None:
+    item = new_item()
+    staging.reserve_room(item, 80 * MEBIBYTE, token=5, begun_on=None)
+    left = tmp_path / "main" / "items" / str(item)
+    for place, size in (("2", 10), ("4/.building-x", 50), ("4/fetched/objects/deep", 20), (".removed-1-ab", 10)):
+        (left / place).mkdir(parents=True)
+        (left / place / "bag.tar").write_bytes(b"x" * (size * MEBIBYTE))
+    assert staging.reserve_room(item, 80 * MEBIBYTE, token=6, begun_on=begun_on) == "main"
+    assert [path.name for path in left.iterdir()] == ["6"], "what it does not go on from is gone"
+    (health,) = staging.health()
+    assert health.to_come_bytes == pytest.approx(10 * MEBIBYTE, abs=MEBIBYTE)
+
+
+def test_what_it_left_and_will_remove_is_room_for_it(staging: Staging, new_item: NewItem, disk: Disk) -> None:
+    item = new_item()
+    with staging.folder("main", item, 1) as folder:
+        (folder.path / ".building-x").mkdir()
+        (folder.path / ".building-x" / "bag.tar").write_bytes(b"x" * (30 * MEBIBYTE))
+    disk.capacity_bytes = 39 * MEBIBYTE  # less is free than must be
+    staging.reserve(item, "main", 20 * MEBIBYTE)
+    with pytest.raises(NoSpace, match="needs 0 more bytes"):
+        staging.reserve(item, "main", 30 * MEBIBYTE)
+
+
+def test_items_that_were_stopped_half_way_do_not_wait_for_each_other(staging: Staging, new_item: NewItem) -> None:
+    items = new_item(), new_item()
+    for item in items:
+        staging.reserve(item, "main", 45 * MEBIBYTE)
+    for item in items:
+        with staging.folder("main", item, 1) as folder:
+            staging.note_tree(folder, "fetched/objects")
+            objects = folder.path / "fetched" / "objects"
+            objects.mkdir(parents=True)
+            (objects / "a.tar").write_bytes(b"x" * (20 * MEBIBYTE))
+    refused = []
+    for item in items * 2:
+        try:
+            staging.reserve_room(item, 45 * MEBIBYTE, token=2, begun_on="main", large_tree="fetched/objects")
+        except NoSpace:
+            refused.append(item)
+    assert refused == [items[0]], "once the other one's bytes are known, it goes on"
+
+
+def test_what_is_there_already_is_not_left_to_move_to_another_volume(
+    sessions: Sessions, clock: ManualClock, tmp_path: Path, disk: Disk, new_item: NewItem
+) -> None:
+    staging = mounted(sessions, clock, {"east": tmp_path / "east", "west": tmp_path / "west"})
+    item = new_item()
+    staging.reserve(item, "west", 60 * MEBIBYTE)
+    with staging.folder("west", item, 1) as folder:
+        (folder.path / "bag.tar").write_bytes(b"x" * (40 * MEBIBYTE))
+    assert staging.reserve_room(item, 60 * MEBIBYTE, token=2, begun_on=None) == "west"
+    staging.reserve(new_item(), "west", 30 * MEBIBYTE)
+    assert staging.reserve_room(item, 80 * MEBIBYTE, token=2, begun_on="west") == "east"
+
+
+def test_what_an_item_was_promised_itself_is_not_in_its_way(staging: Staging, new_item: NewItem) -> None:
+    item = new_item()
+    staging.reserve(item, "main", 60 * MEBIBYTE)
+    assert staging.reserve_room(item, 60 * MEBIBYTE, token=1, begun_on=None) == "main"
+
+
+def test_a_promise_is_lowered_never_raised_and_never_refused(
+    staging: Staging, new_item: NewItem, sessions: Sessions, disk: Disk
+) -> None:
+    item, other = new_item(), new_item()
+    staging.reserve(item, "main", 50 * MEBIBYTE)
+    disk.capacity_bytes = 5 * MEBIBYTE
+    for size in (40, 60):
+        staging.lower(item, size * MEBIBYTE)
+        staging.lower(other, size * MEBIBYTE)
+    assert _reservations(sessions) == {item: 40 * MEBIBYTE}
+
+
 def test_a_release_belongs_to_the_transaction_that_it_is_in(
     staging: Staging, new_item: NewItem, sessions: Sessions
 ) -> None:

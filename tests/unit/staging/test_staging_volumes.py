@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dpn.errors import Misconfigured
+from dpn.staging.held import allocated_bytes, note_tree
 from dpn.staging.volumes import MARKER, Volume
 
 BAG = "00000000-0000-4000-a000-000000000001"
@@ -164,3 +167,72 @@ def test_what_is_held_is_what_the_latest_holder_has_on_the_disk(volume: Volume) 
         sparse.truncate(10**9)
     assert volume.held_bytes(1) < 10**6
     assert volume.held_bytes(2) == 0
+
+
+def write(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+
+
+def of_disk(folder: Path) -> int:
+    """What `du` counts below the folder, without itself and without notes."""
+    return sum(path.lstat().st_blocks for path in folder.rglob("*") if path.name != ".counted") * 512
+
+
+def test_what_is_held_is_all_that_lies_there_however_deep(tmp_path: Path) -> None:
+    write(tmp_path / "bag.tar", 8192)
+    write(tmp_path / ".building-x" / "bag.tar", 81_920)
+    write(tmp_path / "fetched" / "objects" / "a" / "b" / "c", 100)
+    assert allocated_bytes(tmp_path) == of_disk(tmp_path) >= 8192 + 81_920 + 100
+
+
+def test_a_bag_that_has_two_names_for_a_moment_counts_once(tmp_path: Path) -> None:
+    write(tmp_path / ".building-x" / "bag.tar", 81_920)
+    once = allocated_bytes(tmp_path)
+    os.link(tmp_path / ".building-x" / "bag.tar", tmp_path / "bag.tar")
+    assert allocated_bytes(tmp_path) == once
+
+
+def test_a_noted_tree_is_not_looked_through_and_what_came_since_is_still_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "fetched" / "objects"
+    note_tree(tmp_path, "fetched/objects")
+    write(tree / "a", 8192)
+    write(tree.parent / "partial" / "b", 40_960)
+    without_notes = of_disk(tmp_path)
+    looked_at: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked_at.append(str(path)) or scan(path))  # type: ignore[func-returns-value]
+    before = allocated_bytes(tmp_path)
+    assert str(tree) not in looked_at
+    note_tree(tmp_path, "fetched/objects")
+    assert allocated_bytes(tmp_path) == before + 8192
+    assert before + 8192 <= without_notes + 2 * 4096, "the note itself and the tree's own folder are all the rest"
+
+
+def test_a_noted_tree_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "fetched" / "objects" / "a", 81_920)
+    note_tree(tmp_path, "fetched/objects")
+    shutil.rmtree(tmp_path / "fetched")
+    assert allocated_bytes(tmp_path) <= 4096
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"tree": "fetched"}', b"\xff"])
+def test_a_note_that_nobody_can_read_hides_nothing(tmp_path: Path, note: bytes) -> None:
+    write(tmp_path / "fetched" / "a", 81_920)
+    (tmp_path / ".counted").write_bytes(note)
+    assert allocated_bytes(tmp_path) >= 81_920
+
+
+def test_on_a_full_disk_a_tree_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tmp_path / "fetched" / "objects"
+    note_tree(tmp_path, "fetched/objects")
+    write(tree / "a", 81_920)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dpn.staging.held.replace_file", full)
+    note_tree(tmp_path, "fetched/objects")
+    assert allocated_bytes(tmp_path) >= 81_920
