@@ -8,6 +8,9 @@
 A replication is over once it is stored or cancelled. A restore is over once our item of it is: what comes of the
 transfer after that is not what we offer. A bag that our registry does not know stays: that something is not there
 is no reason to remove a copy.
+
+The trail tells of each withdrawal once, by its id, whenever a worker dies: an entry loses its name, that is told,
+then its bytes go. What one who died has left, the next run tells and removes.
 """
 
 from __future__ import annotations
@@ -22,10 +25,10 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.ingest.outbound import Entry, Outbound
+from dpn.ingest.outbound import Entry, Outbound, Withdrawn
 from dpn.telemetry.logs import Log
 from models.registry import ReplicationTransfer, RestoreTransfer
-from models.work import Status, Task, WorkItem
+from models.work import AuditEvent, Status, Task, WorkItem
 
 BATCH = 500
 
@@ -44,6 +47,9 @@ class OutboundCleanup:
         """Withdraws what nobody needs. Raises OSError, of what could not be withdrawn, after all others were."""
         failed: list[OSError] = []
         for outbound in self.outbounds:
+            left = outbound.withdrawn()
+            while begun := list(islice(left, BATCH)):
+                failed += self._end(outbound, begun)
             entries = outbound.entries()
             while batch := list(islice(entries, BATCH)):
                 failed += self._withdraw(outbound, batch)
@@ -64,30 +70,44 @@ class OutboundCleanup:
         with reading(self.sessions) as session:
             busy = _under_way(session, bags)
             transfers = _transfers(session, bags, self.node, restore_over)
-        withdrawn: list[Entry] = []
+        withdrawn: list[Withdrawn] = []
         failed: list[OSError] = []
         for entry in batch:
             if not is_unneeded(entry, transfers.get(entry.bag, {}), entry.bag in busy):
                 continue
             try:
-                if not outbound.withdraw(entry):
-                    continue
+                if (one := outbound.withdraw(entry)) is not None:
+                    withdrawn.append(one)
             except OSError as error:
                 self.log.error("a bag could not be withdrawn", path=str(entry.path), error=str(error))
                 failed.append(error)
-                continue
-            withdrawn.append(entry)
-            self.log.info("bag withdrawn", bag=entry.bag, offered_to=entry.node, path=str(entry.path))
         for bag in bags:
             if bag not in transfers and bag not in busy:
                 self.log.warning("offered, but without a transfer in our registry: left alone", bag=bag)
-        events = [
-            Event(EventType.DELETION, entry.bag, "success", {"path": str(entry.path), "offered_to": entry.node})
-            for entry in withdrawn
-        ]
-        with self.sessions.begin() as session:
-            record(session, events, agent=f"dpn_cleanup of {self.node}", at=self.clock.now())
+        return failed + self._end(outbound, withdrawn)
+
+    def _end(self, outbound: Outbound, withdrawn: list[Withdrawn]) -> list[OSError]:
+        """Tells of what was taken away, unless that has been told, and removes what is left of it."""
+        self._tell(withdrawn)
+        failed: list[OSError] = []
+        for one in withdrawn:
+            try:
+                outbound.discard(one)
+            except OSError as error:
+                self.log.error("what is left of a withdrawn bag stays", path=str(one.left), error=str(error))
+                failed.append(error)
         return failed
+
+    def _tell(self, withdrawn: list[Withdrawn]) -> None:
+        if not withdrawn:
+            return
+        with self.sessions.begin() as session:
+            told = _told(session, sorted({one.entry.bag for one in withdrawn}))
+            new = [one for one in withdrawn if one.id not in told]
+            record(session, list(map(_event, new)), agent=f"dpn_cleanup of {self.node}", at=self.clock.now())
+        for one in new:
+            entry = one.entry
+            self.log.info("bag withdrawn", bag=entry.bag, offered_to=entry.node, path=str(entry.path))
 
 
 def is_unneeded(entry: Entry, over: Mapping[str, bool], under_way: bool) -> bool:
@@ -96,6 +116,20 @@ def is_unneeded(entry: Entry, over: Mapping[str, bool], under_way: bool) -> bool
     if entry.node is not None:
         return over.get(entry.node, False)
     return bool(over) and all(over.values()) and not under_way
+
+
+def _event(withdrawn: Withdrawn) -> Event:
+    entry = withdrawn.entry
+    detail = {"path": str(entry.path), "offered_to": entry.node, "withdrawal": withdrawn.id}
+    return Event(EventType.DELETION, entry.bag, "success", detail)
+
+
+def _told(session: Session, bags: list[str]) -> set[str]:
+    """The ids of those withdrawals of the bags that the trail tells of."""
+    statement = select(AuditEvent.detail).where(
+        AuditEvent.object_id.in_(bags), AuditEvent.event_type == EventType.DELETION
+    )
+    return {detail["withdrawal"] for detail in session.scalars(statement) if "withdrawal" in detail}
 
 
 def _transfers(session: Session, bags: list[str], us: str, restore_over: str | None) -> dict[str, dict[str, bool]]:

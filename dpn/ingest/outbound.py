@@ -3,17 +3,20 @@
     <folder>/.bags/<uuid>.tar       the bag, once, under a name that stays
     <folder>/<node>/<uuid>.tar      what the node's rsync account sees: a hard link to it, or a symbolic one
 
-An entry appears whole, under its final name, and survives a power cut. Nothing here decides what may go.
+An entry appears whole, under its final name, and survives a power cut. Taken away, it lies beside that name as
+`.<uuid>.tar.<id>.withdrawn` until that has been told. Nothing here decides what may go.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from dpn.errors import Misconfigured, PermanentError
 from dpn.files import WRITE_BYTES, make_durable, new_file, sync_folder
@@ -22,6 +25,7 @@ from dpn.settings import OutboundSettings
 
 BAGS = ".bags"
 SUFFIX = ".tar"
+WITHDRAWN = re.compile(r"\.(?P<bag>[0-9a-f-]{36})\.tar\.(?P<id>[0-9a-f]{32})\.withdrawn\Z")
 READABLE = 0o644
 BROWSABLE = 0o755
 
@@ -37,6 +41,16 @@ class Entry:
     bag: str
     node: str | None
     path: Path
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """An entry that was taken away; `left` is what remains to be discarded once that has been told."""
+
+    entry: Entry
+    id: str
+    """Tells this withdrawal from any other, also of the same entry."""
+    left: Path
 
 
 class Outbound:
@@ -77,28 +91,47 @@ class Outbound:
         paths = ((node, self._folder / node / f"{bag}{SUFFIX}"), (None, self._folder / BAGS / f"{bag}{SUFFIX}"))
         return [Entry(bag, whose, path) for whose, path in paths if path.parent.is_dir()]
 
-    def withdraw(self, entry: Entry) -> bool:
-        """Takes an entry away, and what was to become it; safe to repeat. Answers whether it was there."""
-        was_there = os.path.lexists(entry.path)
-        entry.path.unlink(missing_ok=True)
+    def withdraw(self, entry: Entry) -> Withdrawn | None:
+        """Takes an entry away, and what was to become it; safe to repeat. None if it was not there."""
+        withdrawn = _withdrawn(entry, uuid4().hex)
+        try:
+            entry.path.rename(withdrawn.left)
+            was_there = True
+        except FileNotFoundError:
+            was_there = False
         _remove_unfinished(entry.path)
         sync_folder(entry.path.parent)
-        return was_there
+        return withdrawn if was_there else None
+
+    def discard(self, withdrawn: Withdrawn) -> None:
+        """Removes what is left of an entry that was taken away; safe to repeat."""
+        withdrawn.left.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Entry]:
         """Every bag that is offered or kept to be, by bag; what has another form of name is somebody else's."""
+        found = []
+        for node, path in self._files():
+            bag = path.name.removesuffix(SUFFIX)
+            if path.suffix == SUFFIX and UUID.match(bag):
+                found.append((bag, node or "", path))
+        yield from (Entry(bag, node or None, path) for bag, node, path in sorted(found))
+
+    def withdrawn(self) -> Iterator[Withdrawn]:
+        """What is left of entries that were taken away: by somebody at this moment, or by one who died then."""
+        for node, path in self._files():
+            name = WITHDRAWN.match(path.name)
+            if name is not None and UUID.match(name["bag"]):
+                entry = Entry(name["bag"], node, path.with_name(f"{name['bag']}{SUFFIX}"))
+                yield _withdrawn(entry, name["id"])
+
+    def _files(self) -> Iterator[tuple[str | None, Path]]:
+        """Every file in the folders of nodes, and of the bags themselves (no node)."""
         if not self._folder.is_dir():
             return
-        found = []
         for folder in self._folder.iterdir():
             node = None if folder.name == BAGS else folder.name
-            if not folder.is_dir() or folder.is_symlink() or not (node is None or NAMESPACE.match(node)):
-                continue
-            for path in folder.iterdir():
-                bag = path.name.removesuffix(SUFFIX)
-                if path.suffix == SUFFIX and UUID.match(bag):
-                    found.append((bag, node or "", path))
-        yield from (Entry(bag, node or None, path) for bag, node, path in sorted(found))
+            if folder.is_dir() and not folder.is_symlink() and (node is None or NAMESPACE.match(node)):
+                yield from ((node, path) for path in folder.iterdir())
 
     def _keep(self, tar: Path, bag: str, anew: bool) -> Path:
         """The bag under the name that stays."""
@@ -127,6 +160,10 @@ class Outbound:
             folder.mkdir(exist_ok=True)
             folder.chmod(BROWSABLE)  # whatever our umask is: the nodes' accounts are others
             sync_folder(self._folder)
+
+
+def _withdrawn(entry: Entry, withdrawal: str) -> Withdrawn:
+    return Withdrawn(entry, withdrawal, entry.path.with_name(f".{entry.path.name}.{withdrawal}.withdrawn"))
 
 
 def _place(path: Path, make: Callable[[Path], None]) -> None:

@@ -130,3 +130,50 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     assert expected["transfers"] == [True, True]
     assert (expected["staged"], expected["offered"], expected["left in outbound"]) == ([], [], [])
     require_the_same_end(story, expected, undisturbed.moments)
+
+
+def test_a_cleanup_that_dies_at_any_moment_tells_of_each_withdrawal_once(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.bin").write_bytes(b"a")
+
+    def story(number: int, life: Life) -> dict[str, Any]:
+        north = make_depositor(tmp_path / f"north-{number}")
+        item = north.submit(source)
+        _to_the_end(north, item)
+        assert len(north.offered()) == 3
+        try:
+            with mortal_cleanup(north, life):
+                north.clean_up()
+        except Killed:
+            north.clean_up()
+        with reading(north.sessions) as session:
+            told = session.scalars(select(AuditEvent).where(AuditEvent.event_type == "deletion")).all()
+        north.sessions.kw["bind"].dispose()
+        outbound = north.settings.ingest.outbound["main"].folder
+        return {
+            "agents": [event.agent for event in told],
+            "offered to": len({event.detail["offered_to"] for event in told}),
+            "withdrawals": len({event.detail["withdrawal"] for event in told}),
+            "left": [path for path in outbound.rglob("*") if not path.is_dir()],
+        }
+
+    undisturbed = Life()
+    expected = story(0, undisturbed)
+    assert expected["agents"] == ["dpn_cleanup of north"] * 3
+    assert (expected["offered to"], expected["withdrawals"], expected["left"]) == (3, 3, [])
+    require_the_same_end(story, expected, undisturbed.moments)
+
+
+@contextmanager
+def mortal_cleanup(north: Depositor, life: Life) -> Iterator[None]:
+    def after_commit(_session: Any) -> None:
+        life.moment("commit")
+
+    whole, north.outbound = north.outbound, Mortal(north.outbound, "outbound", life)  # type: ignore[assignment]
+    event.listen(north.sessions, "after_commit", after_commit)
+    try:
+        yield
+    finally:
+        event.remove(north.sessions, "after_commit", after_commit)
+        north.outbound = whole

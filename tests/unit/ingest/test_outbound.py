@@ -89,13 +89,35 @@ def test_withdrawing_takes_one_offer_and_may_be_repeated(tmp_path: Path, tar: Pa
     assert [entry.node for entry in out.entries()] == [None, "west"]
 
 
+@pytest.mark.parametrize("form", ["hardlink", "symlink"])
+def test_what_was_withdrawn_is_found_until_it_is_discarded(tmp_path: Path, tar: Path, form: str) -> None:
+    out = outbound(tmp_path / "out", form=form)
+    out.offer(tar, BAG, "south")
+    withdrawn = [out.withdraw(entry) for entry in list(out.entries())]
+    assert list(out.entries()) == []
+    assert not out.offers(BAG, "south")
+    found = sorted(out.withdrawn(), key=lambda one: one.entry.node or "")
+    assert found == withdrawn
+    out.offer(tar, BAG, "south")
+    again = out.withdraw(found[1].entry)
+    assert again is not None
+    assert again.id != found[1].id, "another withdrawal of the same"
+    for one in (*found, again, *found):
+        out.discard(one)
+    assert list(out.withdrawn()) == []
+    assert [path for path in (tmp_path / "out").rglob("*") if not path.is_dir()] == [
+        tmp_path / f"out/.bags/{BAG}.tar"
+    ]
+
+
 def test_what_others_put_there_is_left_alone(tmp_path: Path, tar: Path) -> None:
     out = outbound(tmp_path / "out")
-    for name in ("readme.txt", "south/notes.tar", "South/x.tar", "south/sub/x.tar"):
+    for name in ("readme.txt", "south/notes.tar", "South/x.tar", "south/sub/x.tar", "south/.x.withdrawn"):
         path = tmp_path / "out" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     assert list(out.entries()) == []
+    assert list(out.withdrawn()) == []
 
 
 OFFER = Entry(BAG, "south", Path("x"))
