@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from dpn.bags.builder import REQUIRED_ALGORITHM, Form, building
 from dpn.bags.entries import Entry
 from dpn.bags.errors import BuiltBagInvalid
+from dpn.bags.findings import Finding
 from dpn.bags.following import Following
 from dpn.bags.metadata import DpnMetadata
 from dpn.bags.profiles import Profile, load_profile
@@ -70,7 +71,7 @@ def build_bag(
     """
     paths = [sources] if isinstance(sources, Path) else list(sources)
     return build_from_entries(
-        payload_entries(paths, cancellation),
+        payload_entries(paths, cancellation, alike_names=form == "folder" or profile is not None),
         out_dir,
         what=", ".join(map(str, paths)),
         metadata=metadata,
@@ -134,8 +135,7 @@ def build_from_entries(
                 cancellation=cancellation,
             )
         if not report.valid or report.tag_manifest_sha256 is None:
-            reason = report.first_error
-            raise BuiltBagInvalid(f"the bag built from {what} is not valid: {reason.message if reason else '?'}")
+            raise BuiltBagInvalid(f"the bag built from {what} is not valid: {_told(report.first_error)}")
         _place(path, final)
     return BuiltBag(
         path=final,
@@ -147,6 +147,13 @@ def build_from_entries(
         payload_bytes=report.bytes,
         report=replace(report, path=final),
     )
+
+
+def _told(error: Finding | None) -> str:
+    if error is None:
+        return "it could not be read to its end"
+    remedy = " Rename one of them." if error.code == "name-clash" else ""
+    return f"{f'{error.path}: ' if error.path else ''}{error.message}{remedy}"
 
 
 def _place(path: Path, final: Path) -> None:

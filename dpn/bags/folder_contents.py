@@ -15,7 +15,7 @@ from dpn.bags.digests import ALGORITHMS, Column, DigestTable
 from dpn.bags.entries import Content, FileContent
 from dpn.bags.errors import BagChanged
 from dpn.bags.findings import Findings
-from dpn.bags.index import FileIndex, TooManyEntries
+from dpn.bags.index import PAYLOAD_PREFIX, FileIndex, TooManyEntries
 from dpn.bags.names import manifest_algorithm
 from dpn.bags.workers import READ_BYTES, Progress, Workers
 
@@ -38,6 +38,7 @@ class FolderContents:
         self._threads = threads
         self._progress = progress
         self._names: list[bytes] = []
+        self._empty_folders: list[bytes] = []
         payload, tags = _algorithms(self._base)
         self.index = FileIndex(findings, DigestTable(payload, tags), max_entries)
         self.name = self.expected_name = path.resolve().name
@@ -72,6 +73,10 @@ class FolderContents:
             return
         self.complete = True
 
+    def empty_folders(self) -> Iterator[bytes]:
+        """After `files`: names of the payload's folders with nothing in them."""
+        return iter(self._empty_folders)
+
     def name_of(self, number: int) -> bytes:
         self._progress.tick()
         return self._names[number]
@@ -97,7 +102,10 @@ class FolderContents:
         while waiting:
             self._progress.tick()
             folder = waiting.pop()
-            for entry in _sorted_entries(os.path.join(self._base, folder)):
+            entries = _sorted_entries(os.path.join(self._base, folder))
+            if not entries and folder.startswith(PAYLOAD_PREFIX):
+                self._empty_folders.append(folder)
+            for entry in entries:
                 name = os.path.join(folder, entry.name)
                 if entry.is_symlink():
                     self._findings.add("folder-link", "A symbolic link.", name)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dpn.bags.digests import Column
 from dpn.bags.entries import NO_CLAIMS, Claims, Digests, Entry
+from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import Findings
 from dpn.bags.folder_contents import FolderContents
 from dpn.bags.index import DEFAULT_MAX_ENTRIES
@@ -37,7 +38,7 @@ class SourceBag:
         self._findings = findings
 
     def entries(self, tags_folder: bytes, claims_of: Callable[[bytes], Claims] | None = None) -> Iterator[Entry]:
-        """Its payload as payload, every other file below `tags_folder` (with a slash at its end).
+        """Its payload as payload, empty folders too; every other file below `tags_folder` (a slash at its end).
 
         `claims_of` knows what is claimed of a file beside what the bag's manifests say, by its name in the bag.
         Raises NotABag (a file that is no tar), OSError.
@@ -53,16 +54,31 @@ class SourceBag:
                 tuple(column.algorithm for column in columns),
                 partial(_put, columns, number),
             )
+        for name in self._contents.empty_folders():
+            yield Entry(name, None)
 
     def sizes(self) -> Iterator[tuple[bytes, bool, int]]:
-        """Name, whether payload, and size of every file; reads none of them. Raises as `entries`."""
+        """Name, whether payload, and size of every file and empty folder; reads none of them. Raises as `entries`,
+        and SourceRefused for two names that differ only in case or Unicode form."""
         index = self._contents.index
         for number, name, _ in self._contents.files():
             yield name, bool(index.is_payload[number]), index.sizes[number]
+        for name in self._contents.empty_folders():
+            yield name, True, 0
+        self._refuse_alike_names()
 
     def report(self) -> Report:
         """What BagIt's own rules say of the bag, once every entry was read. Raises OSError, BagChanged."""
         return judge(self._path, self._contents, None, self._findings)
+
+    def _refuse_alike_names(self) -> None:
+        self._contents.index.report_conflicts(self._contents.name_of)
+        for finding in self._findings.kept():
+            if finding.code == "name-clash":
+                raise SourceRefused(
+                    f"{self._path} cannot be bagged: {finding.path}: {finding.message} Rename one of them, in the "
+                    "bag's manifests too."
+                )
 
 
 @contextmanager

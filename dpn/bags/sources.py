@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from dpn.bags.alike_names import AlikeFiles, are_alike
 from dpn.bags.entries import NO_CLAIMS, Claims, Entry, FileContent, changed
 from dpn.bags.errors import SourceRefused
 from dpn.bags.index import PAYLOAD_PREFIX
@@ -22,15 +23,17 @@ _LOOKS_ENCODED = re.compile(rb"%0[ADad]")
 ClaimsOf = Callable[[bytes], Claims]
 
 
-def payload_entries(sources: Sequence[Path], cancellation: Cancellation | None = None) -> Iterator[Entry]:
+def payload_entries(
+    sources: Sequence[Path], cancellation: Cancellation | None = None, *, alike_names: bool = False
+) -> Iterator[Entry]:
     """One folder: what is in it; several sources: each under its own name.
 
     Raises as `folder_entries`.
     """
     if len(sources) == 1 and sources[0].is_dir():
-        yield from folder_entries(sources[0], cancellation=cancellation)
+        yield from folder_entries(sources[0], cancellation=cancellation, alike_names=alike_names)
         return
-    walk = _Walk(None, cancellation)
+    walk = _Walk(None, cancellation, alike_names=alike_names)
     names = [os.fsencode(source.resolve().name) for source in sources]
     for name in names:
         if names.count(name) > 1 or not name:
@@ -49,15 +52,20 @@ def payload_entries(sources: Sequence[Path], cancellation: Cancellation | None =
 
 
 def folder_entries(
-    folder: Path, claims_of: ClaimsOf | None = None, cancellation: Cancellation | None = None
+    folder: Path,
+    claims_of: ClaimsOf | None = None,
+    cancellation: Cancellation | None = None,
+    *,
+    alike_names: bool = False,
 ) -> Iterator[Entry]:
     """All that is in a folder, as payload; `claims_of` knows what is claimed of a file by its name in the payload.
 
     After the last one all of them are looked at again: what was bagged is the folder as it was at one moment, or
-    no bag. Raises SourceRefused for links and devices, BagChanged if files came or went or were written to
-    meanwhile, what `cancellation` was given; OSError.
+    no bag. Raises SourceRefused for links and devices, and unless `alike_names` may be, for names that differ only
+    in case or Unicode form; BagChanged if files came or went or were written to meanwhile, what `cancellation` was
+    given; OSError.
     """
-    walk = _Walk(claims_of, cancellation)
+    walk = _Walk(claims_of, cancellation, alike_names=alike_names)
     yield from walk.folder(os.fsencode(folder), PAYLOAD_PREFIX)
     walk.check_unchanged()
 
@@ -85,9 +93,12 @@ class _Folder(NamedTuple):
 class _Walk:
     """Through folders, each folder's entries in the order of their names."""
 
-    def __init__(self, claims_of: ClaimsOf | None, cancellation: Cancellation | None) -> None:
+    def __init__(
+        self, claims_of: ClaimsOf | None, cancellation: Cancellation | None, *, alike_names: bool
+    ) -> None:
         self._claims_of = claims_of
         self._cancellation = cancellation or Cancellation()
+        self._alike_names = alike_names
         self._folders: list[_Folder] = []
         self._files: list[FileContent] = []
 
@@ -97,22 +108,27 @@ class _Walk:
         self._files.append(content)
         yield Entry(name, content)
 
-    def folder(self, path: bytes, prefix: bytes) -> Iterator[Entry]:
+    def folder(self, path: bytes, prefix: bytes, alike: AlikeFiles | None = None) -> Iterator[Entry]:
+        """All that is in it. `alike` knows the files that another one here may be called like."""
         refuse_unfit_name(prefix.rstrip(b"/"), os.fsdecode(path))
         files = array("q")
         self._folders.append(_Folder(path, _modified_ns(path), files))
         entries = _listed(path)
         if not entries:
             yield Entry(prefix.rstrip(b"/"), None)
+        if alike is None and not self._alike_names and are_alike(entry.name for entry in entries):
+            alike = AlikeFiles(path)
         for entry in entries:
             name = prefix + entry.name
             if entry.is_file(follow_symlinks=False):
+                if alike is not None:
+                    alike.add(entry.path)
                 claims = self._claims_of(name[len(PAYLOAD_PREFIX) :]) if self._claims_of else NO_CLAIMS
                 content = FileContent(entry.path, compared_later=True)
                 yield Entry(name, content, claims)
                 files.extend(content.opened_as or _size_and_time(entry))
             elif entry.is_dir(follow_symlinks=False):
-                yield from self.folder(entry.path, name + b"/")
+                yield from self.folder(entry.path, name + b"/", alike)
             else:
                 raise _unfit(entry.path, is_link=entry.is_symlink())
 

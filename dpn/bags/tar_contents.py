@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from dpn.bags.digests import ALGORITHMS, Column, DigestTable
+from dpn.bags.empty_folders import EmptyFolders
 from dpn.bags.entries import Content, SliceContent
 from dpn.bags.findings import Findings
-from dpn.bags.index import FileIndex, TooManyEntries
+from dpn.bags.index import PAYLOAD_PREFIX, FileIndex, TooManyEntries
 from dpn.bags.names import UNSAFE, faults, manifest_algorithm
 from dpn.bags.parallel_reader import ParallelReader
 from dpn.bags.stream_reader import StreamReader
@@ -51,6 +52,7 @@ class TarContents:
         self._root: bytes | None = None
         self._prefix = b"/"
         self._said_dot = False
+        self._empty: EmptyFolders | None = None
 
     def read(self, *, whole_file_sha256: bool = False) -> None:
         """Walk and hash everything. Raises NotABag if this is no tar, OSError, BagChanged, Interrupted."""
@@ -68,12 +70,14 @@ class TarContents:
         """Instead of `read`: number, name and content of each file, for who reads them himself and puts their
         digests into the index's columns before he asks for the next one. Raises NotABag if this is no tar."""
         self._tar.require_tar()
+        self._empty = EmptyFolders()
         walk = TarWalk(self._tar, self._findings)
         try:
             for member in walk:
                 self._progress.tick()
                 numbered = self._numbered(member)
                 if numbered is not None:
+                    self._empty.note_file(numbered[1])
                     where = f"{self._tar.path}: {numbered[1].decode('utf-8', 'backslashreplace')}"
                     yield *numbered, SliceContent(self._tar.fd, member.offset, member.size, where)
         except TooManyEntries:
@@ -83,6 +87,11 @@ class TarContents:
             if any(chunk != ZEROS[: len(chunk)] for chunk in rest):
                 self._say_trailing(walk.end)
             self.complete = True
+
+    def empty_folders(self) -> Iterator[bytes]:
+        """After `files`: names of the payload's folders with nothing in them."""
+        for place in self._empty.places() if self._empty is not None else ():
+            yield self._relative(self._member_at(place).name)[1]
 
     @property
     def name(self) -> str:
@@ -116,7 +125,10 @@ class TarContents:
         column.put(number, hasher.digest())
 
     def _member(self, number: int) -> Member:
-        for member in TarWalk(self._tar, Findings(), self.index.places[number]):
+        return self._member_at(self.index.places[number])
+
+    def _member_at(self, place: int) -> Member:
+        for member in TarWalk(self._tar, Findings(), place):
             return member
         raise self._tar.changed()
 
@@ -149,6 +161,8 @@ class TarContents:
         if not name:
             return None
         if not member.is_file:
+            if self._empty is not None and name.startswith(PAYLOAD_PREFIX):
+                self._empty.note_folder(name, member.header, is_known=self.index.has_folder(name))
             self.index.add_folder(name)
             return None
         number = self.index.add_file(name, member.header, member.size)

@@ -15,12 +15,14 @@ import pytest
 from dpn.bags import (
     BagChanged,
     BuiltBag,
+    BuiltBagInvalid,
     ClaimRefuted,
     Claims,
     DpnMetadata,
     Entry,
     FileContent,
     SourceRefused,
+    build_bag,
     build_from_entries,
     folder_entries,
 )
@@ -255,3 +257,38 @@ def test_looking_at_all_again_heeds_a_cancellation(source: Path) -> None:
             break
     with pytest.raises(Interrupted):
         next(entries)
+
+
+@pytest.mark.parametrize(
+    ("names", "refused", "told"),
+    [
+        (("A", "a", "z"), "a", "'.*/A'"),
+        (("\u00e9", "e\u0301", "z"), "\u00e9", r"'.*/e\\u0301'"),
+        (("deep/er/A", "deep/er/a", "deep/z"), "deep/er/a", "'.*/deep/er/A'"),
+        (("P/x", "a", "p/X", "z"), "p/X", "'.*/P/x'"),
+        (("P/q/R/x", "P/q/y", "p/Q/r/y", "p/q/r/X", "z"), "p/q/r/X", "'.*/P/q/R/x'"),
+    ],
+)
+def test_the_second_of_two_names_that_are_alike_is_refused_when_it_comes(
+    tmp_path: Path, names: tuple[str, ...], refused: str, told: str
+) -> None:
+    source = write_folder(tmp_path / "alike", dict.fromkeys(names, b"x"))
+    came: list[str] = []
+    with pytest.raises(SourceRefused, match=f"differs from that of {told} only in case.*Rename") as error:
+        came.extend(entry.name.decode().removeprefix("data/") for entry in folder_entries(source))
+    assert str(error.value).startswith(ascii(f"{source}/{refused}"))
+    assert came == sorted(names, key=str.encode)[: sorted(names, key=str.encode).index(refused)]
+
+
+def test_folders_that_are_called_alike_and_what_the_profile_allows_are_bagged(tmp_path: Path, out: Path) -> None:
+    source = write_folder(tmp_path / "fine", {"P/x": b"1", "p/y": b"2", "Q": b"3", "q/x": b"4"})
+    assert built(folder_entries(source), out).report.valid
+    alike = write_folder(tmp_path / "alike", {"A": b"1", "a": b"2"})
+    assert build_bag(alike, out, metadata=METADATA, form="folder").report.valid
+    with pytest.raises(SourceRefused, match="Rename"):
+        build_bag(alike, out, metadata=METADATA)
+
+
+def test_a_name_that_only_the_finished_bag_shows_to_be_alike_is_told(tmp_path: Path, out: Path) -> None:
+    with pytest.raises(BuiltBagInvalid, match=r"data/twice: Differs from b'data/Twice'.* Rename one of them"):
+        built([entry(tmp_path, "data/Twice", b"1"), entry(tmp_path, "data/twice", b"2")], out)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -181,6 +182,37 @@ def test_a_bags_payload_and_its_own_tag_files_are_kept(
     for name in kept:
         where = "manifest-sha256.txt" if name.startswith("data/") else "tagmanifest-sha256.txt"
         assert f"{hashlib.sha256(kept[name]).hexdigest()}  {name}\n".encode() in found[where]
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "tar, folders last"])
+def test_a_bags_empty_folders_are_kept_and_no_others_are_made(tmp_path: Path, work: Path, form: str) -> None:
+    deep = "data/" + "/".join(["n" * 60] * 3)
+    folders = ("data", "data/folder", "data/empty", "data/one", "data/one/two", deep, "no-payload", "data/full")
+    files = bag_files({"data/a.txt": b"1", "data/folder/b": b"2", "data/full/er/c": b"3"})
+    if form == "folder":
+        bag = write_folder(tmp_path / "bag", files)
+        for folder in folders:
+            (bag / folder).mkdir(parents=True, exist_ok=True)
+    else:
+        root = made_bags.UUID
+        long = made_bags.pax({b"path": f"{root}/{deep}".encode()}) + made_bags.member("short", kind=b"5")
+        told = {name: made_bags.member(f"{root}/{name}/", kind=b"5") for name in folders} | {deep: long}
+        both = [b"".join(told.values()), made_bags.members(files)]
+        content = b"".join(reversed(both) if "last" in form else both)
+        bag = made_bags.write_tar(tmp_path, content + made_bags.END)
+    needed = estimate(described(bag), s3=S3)
+    packaged = made(described(bag), work)
+    with tarfile.open(packaged.path) as tar:
+        kept = {member.name.partition("/")[2] for member in tar if member.isdir()}
+    assert kept == {"data/empty", "data/one/two", deep}
+    assert packaged.size <= needed.staging_bytes
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_a_bag_in_which_two_names_are_alike_is_refused_before_anything_is_read(tmp_path: Path, form: str) -> None:
+    bag = _bag(tmp_path, form, bag_files({"data/b/Caf\u00e9": b"1", "data/b/caf\u00e9": b"2"}))
+    with pytest.raises(SourceRefused, match=r"data/b/(Caf\u00e9|caf\u00e9): Differs from .* Rename one of them"):
+        estimate(described(bag), s3=S3)
 
 
 def test_originals_are_called_as_the_depositor_says(tmp_path: Path, work: Path) -> None:
