@@ -82,7 +82,7 @@ def key_of(request: DepositRequest) -> str:
         said: list[object] = ["key", request.member, request.key]
     else:
         said = [
-            absolute(request.source),
+            place_of(request.source),
             request.member,
             request.local_id,
             request.bag_type,
@@ -92,8 +92,21 @@ def key_of(request: DepositRequest) -> str:
 
 
 def absolute(source: str) -> str:
-    """A worker reads it from another folder than the depositor."""
-    return source if "://" in source else str(Path(source).absolute())
+    """As a worker finds it, which starts in another folder than the depositor; S3 addresses in their one form."""
+    return str(s3_location(source)) if "://" in source else str(Path(source).absolute())
+
+
+def place_of(source: str) -> str:
+    """The same for all names of one place: without links and `..`. Raises DepositRefused."""
+    return absolute(source) if "://" in source else str(resolved(source))
+
+
+def resolved(path: str | Path) -> Path:
+    """Where the path leads, which need not exist. Raises DepositRefused for what can be no path."""
+    try:
+        return Path(path).resolve()
+    except (RuntimeError, ValueError, OSError) as error:  # links that lead to each other; what no path may hold
+        raise DepositRefused(f"source {str(path)[:200]!r} leads nowhere: {error}") from error
 
 
 def uuid_of(text: str, option: str) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dpn.bags import read_identity
 from dpn.errors import NotABag
-from dpn.ingest.deposit import DepositRefused, DepositRequest, absolute
+from dpn.ingest.deposit import DepositRefused, DepositRequest, absolute, place_of
 from dpn.registry.catalogue import BAGS, find
 from dpn.work.deposits import is_void, may_be_cancelled
 from models.manifests import DepositFacts, IngestManifest, ManifestUnreadable, read_manifest
@@ -50,8 +50,9 @@ class _Difference:
 
 
 def _differences(session: Session, request: DepositRequest, stored: DepositFacts) -> Iterator[_Difference]:
+    same_place = place_of(request.source) == place_of(stored.source)
     pairs: list[tuple[str, object, object]] = [
-        ("source", absolute(request.source), stored.source),
+        ("source", stored.source if same_place else absolute(request.source), stored.source),
         ("local id", request.local_id, stored.local_id),
         ("title", request.title, stored.title),
         ("source name", request.source_name, stored.source_name),

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
-from dpn.ingest.deposit import BAG_TYPES, DepositRefused, DepositRequest, checked, key_of
+from dpn.ingest.deposit import BAG_TYPES, DepositRefused, DepositRequest, checked, key_of, resolved
 from dpn.ingest.facts import facts_of
 from dpn.ingest.repeats import is_the_same
 from dpn.registry.catalogue import MEMBERS, find
@@ -119,8 +119,8 @@ def _give_up_key(session: Session, item: WorkItem) -> None:
 
 def require_named_over_http(source: str, folders: Iterable[Path]) -> None:
     """Raises DepositRefused for a path outside the folders that deposits over HTTP may name, links followed."""
-    path = Path(source)
-    if not path.is_absolute() or not any(is_in(path.resolve(), folder.resolve()) for folder in folders):
+    allowed = [folder.resolve() for folder in folders]
+    if not Path(source).is_absolute() or not any(is_in(resolved(source), folder) for folder in allowed):
         raise DepositRefused(
             f"source {source[:200]!r} is not in a folder that deposits over HTTP may name: put it into one of "
             "ingest.source_folders, or have it added there"

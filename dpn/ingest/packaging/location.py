@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from dpn.bags import NotABag, SourceRefused, is_bag, open_source_bag, root_tag_files
 from dpn.ingest.packaging.description import DEFAULT_SOURCE_NAME, check_source_name
 from dpn.ingest.packaging.errors import SourceUnavailable
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+"""What a bucket may be called, by the oldest and widest of S3's rules."""
 _INFO_SUFFIX = b"-info.txt"
 _BAGITS_OWN = (b"bag-info.txt", b"package-info.txt")
 
@@ -69,15 +71,15 @@ def locate(source: str) -> Location:
 
 def s3_location(source: str) -> S3Location:
     """`s3://bucket/prefix/`; raises SourceRefused for anything else, a whole bucket included."""
-    parts = urlsplit(source)
-    if parts.scheme != "s3":
+    scheme, _, rest = source.partition("://")
+    if scheme.lower() != "s3":
         raise SourceRefused(f"{source!r}: a source is a path, or s3://bucket/prefix/")
-    path = source.removeprefix("s3://").partition("/")[2]
-    if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc:
+    bucket, _, prefix = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket):
         raise SourceRefused(f"{source!r} names no bucket: say s3://bucket/prefix/")
-    if not path.strip("/"):
+    if not prefix.strip("/"):
         raise SourceRefused(f"{source} has an empty prefix: name what is to be deposited, not the whole bucket")
-    return S3Location(parts.netloc, path if path.endswith("/") else f"{path}/")
+    return S3Location(bucket, prefix if prefix.endswith("/") else f"{prefix}/")
 
 
 def source_name_of(bag: Path) -> str:

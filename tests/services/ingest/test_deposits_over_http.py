@@ -151,12 +151,19 @@ def test_a_source_outside_the_folders_is_refused_whatever_way_it_is_named(node: 
         ({"member": uuid(7)}, "no member"),
         ({"local_id": "a\u202eb"}, "control characters"),
         ({"source": "s3://bucket"}, "empty prefix"),
+        ({"source": "s3://[x/y/"}, "names no bucket"),
+        ({"source": "{uploads}/round"}, "leads nowhere"),
+        ({"source": "{uploads}/a\0b"}, "leads nowhere"),
         ({"as_is": True}, "is not a DPN bag to be taken as it is"),
     ],
 )
 def test_what_cannot_be_deposited_is_refused_with_the_reason(
     node: Node, fields: dict[str, Any], said: str
 ) -> None:
+    if not (node.uploads / "round").is_symlink():
+        (node.uploads / "round").symlink_to("round")
+    if "source" in fields:
+        fields = {"source": fields["source"].format(uploads=node.uploads)}
     before = node.items
     refused = node.deposit(**{"local_id": "refused", **fields})
     assert refused.status_code == 400

@@ -147,6 +147,39 @@ def test_a_key_that_was_given_names_one_deposit(sessions: Sessions, otherwise: d
     assert count(sessions, WorkItem) == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("s3://deposits/a/", "s3://deposits/a"),
+        ("s3://deposits/a/", "S3://deposits/a/"),
+        ("{folder}/real", "{folder}/real/"),
+        ("{folder}/real", "{folder}/other/../real"),
+        ("{folder}/real", "{folder}/link"),
+    ],
+)
+def test_a_place_under_two_names_is_one_deposit(sessions: Sessions, tmp_path: Path, one: str, other: str) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    says = {"local_id": "inst.example/thing-1", "new_version_of": uuid(1)}
+    first = deposit(sessions, source=one.format(folder=tmp_path), **says)
+    assert deposit(sessions, source=other.format(folder=tmp_path), **says).item == first.item
+    deposit(sessions, source=one.format(folder=tmp_path), key="k", local_id="k")
+    assert deposit(sessions, source=other.format(folder=tmp_path), key="k", local_id="k").repeated
+
+
+@pytest.mark.parametrize("source", ["s3://[x/y/", "s3://x]/y/", "s3://x?y/z/", "s3://a b/c/", "s3://u@x/y/"])
+def test_an_address_that_names_no_bucket_is_refused(sessions: Sessions, source: str) -> None:
+    with pytest.raises(DepositRefused, match="names no bucket"):
+        deposit(sessions, source=source)
+
+
+def test_links_that_lead_to_each_other_are_refused(sessions: Sessions, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(DepositRefused, match="leads nowhere"):
+        deposit(sessions, source=str(tmp_path / "a"))
+
+
 def test_a_key_is_one_of_its_member(sessions: Sessions) -> None:
     other = uuid(0xEEEE)
     with sessions.begin() as session:
