@@ -23,6 +23,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import DATABASE_AWAY, Sessions, reading
 from dpn.errors import Interrupted, LeaseLost, Misconfigured, NoSpace, PermanentError, ServiceUnavailable
+from dpn.files import DISK_FULL
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work import lifecycle
@@ -173,6 +174,8 @@ class StageRunner:
                 return give_up(job.claim, str(error))
         if isinstance(error, DATABASE_AWAY):  # our own database: no fault of the item
             return Wait(self.policy.backoff_first_seconds, f"the database failed: {error}")
+        if isinstance(error, OSError) and error.errno in DISK_FULL:  # nobody's fault, wherever it was
+            return Wait(ASK_AGAIN_SECONDS, f"a disk is full: {error}: free space on it")
         job.log.warning("stage raised", error=repr(error), exc_info=error)
         return Retry(f"{type(error).__name__}: {error}")
 

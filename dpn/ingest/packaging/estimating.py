@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dpn.bags import SourceRefused, TarSize, open_source_bag
 from dpn.cancellation import Cancellation
 from dpn.ingest.packaging.description import Description, Estimate
+from dpn.ingest.packaging.local import permission_is_waited_for
 from dpn.ingest.packaging.location import BagLocation, FolderLocation, S3Location, locate
 from dpn.ingest.packaging.walk import folder_sizes
 from dpn.settings import DepositS3Settings
@@ -25,7 +26,11 @@ def estimate(
     A source that grows afterwards needs more. Raises SourceRefused, SourceUnavailable, Misconfigured, NotABag,
     BagChanged, OSError.
     """
-    cancellation = cancellation or Cancellation()
+    with permission_is_waited_for(description.source):
+        return _estimate(description, s3, cancellation or Cancellation())
+
+
+def _estimate(description: Description, s3: DepositS3Settings, cancellation: Cancellation) -> Estimate:
     location = locate(description.source)
     if description.as_is:
         if isinstance(location, S3Location) or location.path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from dpn.bags import Claims, Entry, folder_entries, open_source_bag
 from dpn.cancellation import Cancellation
 from dpn.ingest.packaging.description import check_source_name
-from dpn.ingest.packaging.errors import SourceBagInvalid
+from dpn.ingest.packaging.errors import SourceBagInvalid, SourceUnavailable
 from dpn.ingest.packaging.location import BagLocation, FolderLocation, source_name_of
 
 ClaimsOf = Callable[[bytes], Claims]
@@ -42,6 +43,19 @@ def local_entries(
                 raise SourceBagInvalid(called or str(location.path), report)
 
         yield entries()
+
+
+@contextmanager
+def permission_is_waited_for(source: str) -> Iterator[None]:
+    """What may not be read of the source is not there now: an operator can mend that, and nobody is at fault."""
+    try:
+        yield
+    except PermissionError as error:
+        if not Path(os.fsdecode(error.filename or "")).is_relative_to(source):
+            raise
+        raise SourceUnavailable(
+            f"source:{source}", f"{error}: let the user that runs the workers read it"
+        ) from error
 
 
 def _name(bag: Path, given: str | None) -> str:

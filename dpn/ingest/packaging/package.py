@@ -6,9 +6,8 @@ the fetched files. What was written is read again and validated by dpn-strict be
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +15,12 @@ from pathlib import Path
 from dpn.bags import SCRATCH_PREFIX, BuiltBag, Entry, build_from_entries
 from dpn.cancellation import Cancellation
 from dpn.errors import NoSpace
+from dpn.files import DISK_FULL
 from dpn.ingest.packaging.as_is import take_as_it_is
 from dpn.ingest.packaging.description import Description, Packaged
-from dpn.ingest.packaging.errors import SourceUnavailable
 from dpn.ingest.packaging.finished import finished
-from dpn.ingest.packaging.local import local_entries
-from dpn.ingest.packaging.location import S3Location, locate, service_of
+from dpn.ingest.packaging.local import local_entries, permission_is_waited_for
+from dpn.ingest.packaging.location import S3Location, locate
 from dpn.settings import DepositS3Settings
 
 FETCHED = "fetched"
@@ -53,7 +52,7 @@ def package(
     nothing is left in `folder` but what was fetched; of a source that changed not even that.
     """
     cancellation = cancellation or Cancellation()
-    with _room_is_waited_for(folder):
+    with _room_is_waited_for(folder), permission_is_waited_for(description.source):
         _remove_half_built(folder)
         done = finished(description, folder, progress, cancellation)
         if done is None and description.as_is:
@@ -68,10 +67,16 @@ def package(
 def _room_is_waited_for(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, sqlite3.Error) as error:
+        if not _says_full(error):
             raise
-        raise NoSpace(f"{folder}: {error.strerror}: free space on this volume; packaging goes on then") from error
+        raise NoSpace(f"{folder}: {error}: free space on this volume; packaging goes on then") from error
+
+
+def _says_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in DISK_FULL
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # of a listing or of manifests
 
 
 def _build(
@@ -117,15 +122,8 @@ def _entries(
                 when_fetched()
             yield entries
         return
-    try:
-        with local_entries(location, description.source_name, cancellation) as entries:
-            yield entries
-    except PermissionError as error:
-        if not os.fsdecode(error.filename or "").startswith(str(location.path)):
-            raise
-        raise SourceUnavailable(
-            service_of(location), f"{error}: let the user that runs the workers read it"
-        ) from error
+    with local_entries(location, description.source_name, cancellation) as entries:
+        yield entries
 
 
 def _remove_half_built(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -49,6 +50,8 @@ def answers(outcome: Outcome) -> Behaviour:
         (errors.StoreUnavailable("store:main", "slow down", -5.0), 0, POLICY.backoff_first_seconds, False),
         (errors.Misconfigured("no credentials"), 0, ASK_AGAIN_SECONDS, True),
         (errors.NoSpace("the volume is full"), 0, ASK_AGAIN_SECONDS, False),
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/outbound/x"), 0, ASK_AGAIN_SECONDS, False),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 0, ASK_AGAIN_SECONDS, False),
         (OperationalError("SELECT 1", None, Exception("server closed the connection")), 0, 30, False),
         (errors.TransientError("rsync broke off"), 1, 30 * 0.75, False),
         (errors.StoreMismatch("other bytes"), 1, 30 * 0.75, False),
