@@ -7,14 +7,9 @@ or nobody is left to ask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from http import HTTPStatus
-from typing import Literal, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -23,34 +18,20 @@ from dpn.database import Sessions, reading
 from dpn.errors import Misconfigured
 from dpn.ingest.outbound import Outbound
 from dpn.ingest.placement import Place, choose_nodes
-from dpn.registry.catalogue import (
-    BAGS,
-    DIGESTS,
-    NODES,
-    TRANSFERS,
-    Kind,
-    add_bag,
-    add_digest,
-    add_transfer,
-    find,
-    find_many,
-)
-from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, Record, ReplicationRecord
-from dpn.registry.rules import Caller, Decision, Refused
+from dpn.registry.catalogue import BAGS, NODES, TRANSFERS, add_transfer, find, find_many
+from dpn.registry.records import NodeRecord, ReplicationRecord
+from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
 from dpn.settings import IngestSettings
 from dpn.staging import Staging
 from dpn.work.leases import holder
-from dpn.work.outcomes import Done, Fail, Outcome, StartOver, Wait
-from models.manifests import DepositFacts, IngestManifest, PlannedTransfer, Receipt, StagedFile
-from models.work import Deposit
+from dpn.work.outcomes import Done, Outcome, StartOver, Wait
+from models.manifests import IngestManifest, PlannedTransfer, StagedFile
 from workers.owners import Unwanted
+from workers.registering import ALGORITHM, Registering, require_entered
 from workers.stage import Job
 
-ALGORITHM: Literal["sha256"] = "sha256"
 PROTOCOL = "rsync"
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -72,8 +53,7 @@ class IngestRecordStage:
             if not manifest.registered:
                 if manifest.staged is None or manifest.receipt is None:
                     raise _gone(manifest)
-                self._await_related(manifest.deposit)
-                self._register(job, manifest.staged, manifest.receipt)
+                self._registering.register(job, manifest.staged, manifest.receipt)
             # Looked at first: once they have stored it, nobody must be offered it again.
             if (done := self._done(job)) is not None:
                 return done
@@ -82,50 +62,9 @@ class IngestRecordStage:
         except Unwanted as unwanted:
             return unwanted.outcome
 
-    # -- our registry --------------------------------------------------------------------------------------------
-
-    def _await_related(self, deposit: DepositFacts) -> None:
-        """Raises Unwanted while a rights or interpretive bag, or the first version, deposited just before, is not
-        registered yet."""
-        with reading(self.sessions) as session:
-            first = session.scalars(select(Deposit.bag).where(Deposit.bag == deposit.first_version_uuid)).all()
-            uuids = {*deposit.rights, *deposit.interpretive, *first} - {deposit.bag}
-            related = [(uuid,) for uuid in uuids]
-            missing = sorted(key[0] for key in set(related) - find_many(session, BAGS, related).keys())
-        if missing:
-            raise Unwanted(Wait(self.poll_seconds, f"waits for {', '.join(missing)}, which it refers to"))
-
-    def _register(self, job: Job[IngestManifest], staged: StagedFile, receipt: Receipt) -> None:
-        deposit = job.manifest.deposit
-        now = utc_second(self.clock.now())
-        bag = _bag_record(deposit, self.node, receipt.size, now)
-        digest = DigestRecord(
-            bag=deposit.bag,
-            algorithm=ALGORITHM,
-            node=self.node,
-            value=staged.tag_manifest_sha256,
-            created_at=now,
-        )
-        job.fence()
-        with self.sessions.begin() as session:
-            caller = Caller(self.node, self.node)
-            added = add_bag(session, bag, caller=caller, copies=self.settings.copies)
-            _require(session, added, BAGS, bag, ignore=("created_at", "updated_at", "replicating_nodes"))
-            added_digest = add_digest(session, bag.uuid, digest, caller=caller, now=now)
-            _require(session, added_digest, DIGESTS, digest, ignore=("created_at",))
-        job.manifest.registered = True
-        local = {"local_id": deposit.local_id, "member": deposit.member}
-        job.add_event(EventType.IDENTIFIER_ASSIGNMENT, deposit.bag, "success", **local, version=deposit.version)
-        job.add_event(
-            EventType.MESSAGE_DIGEST_CALCULATION,
-            deposit.bag,
-            "success",
-            algorithm=ALGORITHM,
-            of="tag manifest",
-            value=digest.value,
-        )
-        job.add_event(EventType.INGESTION, deposit.bag, "success", url=receipt.url, source=deposit.source)
-        job.save("in our registry; choosing nodes")
+    @property
+    def _registering(self) -> Registering:
+        return Registering(self.node, self.sessions, self.settings.copies, self.clock, self.poll_seconds)
 
     # -- other nodes ---------------------------------------------------------------------------------------------
 
@@ -229,7 +168,7 @@ class IngestRecordStage:
             worker = holder(session, job.claim.item_id, job.claim.token)
             added = add_transfer(session, transfer, caller=Caller(self.node, self.node))
             progress = ("updated_at", "fixity_value", "store_requested", "stored", "cancelled", "cancel_reason")
-            _require(session, added, TRANSFERS, transfer, ignore=(*progress, "cancel_reason_detail"))
+            require_entered(session, added, TRANSFERS, transfer, ignore=(*progress, "cancel_reason_detail"))
             if not isinstance(added, Refused):  # else it was there already, and so is its event
                 record(session, [asked], agent=worker, at=self.clock.now())
         job.save(f"asked {planned.to_node} to keep a copy")
@@ -291,41 +230,6 @@ def _gone(manifest: IngestManifest) -> Unwanted:
     """The staged bag is needed, and it is not there."""
     manifest.forget_staged()
     return Unwanted(StartOver("package", "the packaged bag is gone"))
-
-
-def _bag_record(deposit: DepositFacts, node: str, size: int, now: datetime) -> BagRecord:
-    return BagRecord.from_wire(
-        {
-            "uuid": deposit.bag,
-            "local_id": deposit.local_id,
-            "member": deposit.member,
-            "size": size,
-            "first_version_uuid": deposit.first_version_uuid,
-            "version": deposit.version,
-            "bag_type": deposit.bag_type[:1],
-            "rights": deposit.rights,
-            "interpretive": deposit.interpretive,
-            "ingest_node": node,
-            "admin_node": node,
-            "replicating_nodes": [node],
-            "created_at": now,
-            "updated_at": now,
-        }
-    )
-
-
-def _require(session: Session, decision: Decision[R], kind: Kind[R], wanted: R, *, ignore: Sequence[str]) -> None:
-    """Raises Unwanted unless the record is there now, by us or by an earlier run of ours."""
-    if not isinstance(decision, Refused):
-        return
-    if decision.status == HTTPStatus.CONFLICT:
-        present = find(session, kind, *wanted.key)
-        if present is not None and dict(present) | dict.fromkeys(ignore) == dict(wanted) | dict.fromkeys(ignore):
-            return
-        raise Unwanted(
-            Fail(f"our registry has another {kind.name} {'/'.join(wanted.key)} than the one of this deposit")
-        )
-    raise Unwanted(Fail(f"our registry refuses the {kind.name}: {'; '.join(decision.messages)}"))
 
 
 def _place(node: NodeRecord) -> Place:

@@ -57,9 +57,9 @@ STAGES = {
 }  # fmt: skip
 SHARED_BY_STAGES = {
     "workers.stage", "workers.owners", "workers.storing", "workers.judging", "workers.our_copy",
-    "workers.recovering",
+    "workers.recovering", "workers.registering",
 }  # fmt: skip
-"""The contract that stages fulfil, how they speak with other nodes, how they store, read or judge a bag."""
+"""The contract that stages fulfil, how they speak with other nodes, how they store, read, judge or enter a bag."""
 
 Import = tuple[str, str]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -12,6 +13,7 @@ from sqlalchemy import func, select
 from dpn.bags import read_identity
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, INGESTS
+from dpn.work.items import cancel_item, retry_item
 from dpn.work.sweep import abandon_lost_volumes
 from models.work import AuditEvent, DiskReservation
 from tests.services.ingest.depositing import MEMBER, Depositor, make_depositor, place
@@ -167,13 +169,43 @@ def test_a_bag_waits_for_the_rights_bag_that_it_refers_to(north: Depositor, sour
     thing = north.submit(source, "the thing", rights=(north.manifest(rights).deposit.bag,))
     north.run_until_it_waits(thing)
     waiting = north.item(thing)
-    assert waiting.status == "pending"
-    assert "which it refers to" in waiting.note
+    assert (waiting.status, waiting.needs_attention) == ("pending", False)
+    assert waiting.note.endswith("which it refers to")
     late.mkdir()
     (late / "licence.txt").write_text("as you like")
     north.clock.advance(3600)
     north.run_until_it_waits(thing)
     assert north.next_poll(thing).note.startswith("1 of 3 copies exist")
+
+
+@pytest.mark.parametrize("how", ["failed", "was cancelled"])
+@pytest.mark.parametrize("what", ["rights", "interpretive", "first version"])
+def test_a_bag_that_refers_to_a_deposit_that_has_ended_says_so_at_once_and_goes_on_when_that_is_registered(
+    north: Depositor, source: Path, tmp_path: Path, what: Any, how: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "licence.txt").write_text("as you like")
+    first = north.submit(other, "it", bag_type="data" if what == "first version" else what)
+    bag = north.manifest(first).deposit.bag
+    named: dict[str, Any] = {"new_version_of": bag} if what == "first version" else {what: (bag,)}
+    thing = north.submit(source, "it" if what == "first version" else "the thing", **named)
+    if how == "failed":
+        (other / "link").symlink_to("/etc/passwd")
+    else:
+        with north.sessions.begin() as session:
+            cancel_item(session, first, reason="no", operator="op", pipelines=PIPELINES, clock=north.clock)
+    waiting = north.run_until_it_waits(thing)
+    assert (waiting.stage, waiting.status, waiting.needs_attention) == ("record", "pending", True)
+    assert f"waits for {bag}, which it refers to: item {first} (bag {bag}) {how}; mend what" in waiting.note
+    assert "`dpn item retry`" in waiting.note
+    assert north.next_poll(thing).needs_attention, "for as long as that is so"
+    (other / "link").unlink(missing_ok=True)
+    with north.sessions.begin() as session:
+        retry_item(session, first, operator="op", pipelines=PIPELINES, clock=north.clock)
+    north.run_until_it_waits(first)
+    going = north.next_poll(thing)
+    assert (going.needs_attention, going.note[:19]) == (False, "1 of 3 copies exist")
 
 
 def test_what_the_depositor_must_mend_ends_the_item_with_the_reason(north: Depositor, source: Path) -> None:
