@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dpn.bags import SourceRefused, TarSize, open_source_bag
 from dpn.cancellation import Cancellation
 from dpn.ingest.packaging.description import Description, Estimate
+from dpn.ingest.packaging.fetched_size import FetchedSize
 from dpn.ingest.packaging.local import permission_is_waited_for
 from dpn.ingest.packaging.location import BagLocation, FolderLocation, S3Location, locate
 from dpn.ingest.packaging.walk import folder_sizes
@@ -14,8 +15,6 @@ from dpn.settings import DepositS3Settings
 
 TAGS_FOLDER = b"x" * 37
 """As long as the longest `<source_name>-tags/`."""
-LISTING_BYTES_PER_OBJECT = 512
-LISTING_BYTES = 1 << 20
 
 
 def estimate(
@@ -37,27 +36,32 @@ def _estimate(description: Description, s3: DepositS3Settings, cancellation: Can
             raise SourceRefused(f"{description.source} is no bag in a tar: only such a one is taken as it is")
         size = location.path.stat().st_size
         return Estimate(files=1, source_bytes=size, staging_bytes=size)
-    tar, fetched = TarSize(), 0
-    for name, size in _sizes(location, s3, cancellation):
-        tar.add(name, size)
+    tar, fetched_bytes = TarSize(), 0
     if isinstance(location, S3Location):
-        fetched = tar.content_bytes + LISTING_BYTES + LISTING_BYTES_PER_OBJECT * tar.files
+        fetched_bytes = _add_objects(tar, location, s3, cancellation)
+    else:
+        for name, size in _sizes(location, cancellation):
+            tar.add(name, size)
     return Estimate(
         files=tar.files,
         source_bytes=tar.content_bytes,
-        staging_bytes=tar.bytes + tar.manifest_bytes + fetched,  # the manifest grows in a file of its own
+        staging_bytes=tar.bytes + tar.manifest_bytes + fetched_bytes,  # the manifest grows in a file of its own
     )
 
 
-def _sizes(
-    location: FolderLocation | BagLocation | S3Location, s3: DepositS3Settings, cancellation: Cancellation
-) -> Iterable[tuple[bytes, int]]:
-    if isinstance(location, S3Location):
-        from dpn.ingest.packaging.s3 import object_sizes
+def _add_objects(tar: TarSize, location: S3Location, s3: DepositS3Settings, cancellation: Cancellation) -> int:
+    """Answers how many bytes the objects take as files of their own, before they are in the tar."""
+    from dpn.ingest.packaging.s3 import object_sizes
 
-        for name, size in object_sizes(location, s3, cancellation):
-            yield b"data/" + TAGS_FOLDER + name, size
-    elif isinstance(location, FolderLocation):
+    fetched = FetchedSize()
+    for key, size in object_sizes(location, s3, cancellation):
+        tar.add(b"data/" + TAGS_FOLDER + key, size)
+        fetched.add(key, size)
+    return fetched.bytes
+
+
+def _sizes(location: FolderLocation | BagLocation, cancellation: Cancellation) -> Iterable[tuple[bytes, int]]:
+    if isinstance(location, FolderLocation):
         for name, size in folder_sizes(location.path, cancellation):
             yield b"data/" + name, size
     else:
