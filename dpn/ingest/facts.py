@@ -17,7 +17,7 @@ from dpn.ingest.deposit import BagType, DepositRefused, DepositRequest, absolute
 from dpn.registry.catalogue import BAGS, find, find_many
 from dpn.registry.records import BagRecord
 from dpn.registry.wire import parse_uuid
-from dpn.work.deposits import holder_of_local_id, is_void, may_be_cancelled
+from dpn.work.deposits import holder_of_local_id, is_void
 from models.manifests import DepositFacts, IngestManifest, read_manifest
 from models.work import Deposit, Status, Task, WorkItem
 
@@ -136,13 +136,10 @@ def _refuse_taken_local_id(session: Session, request: DepositRequest, family: _F
     )
     if holder is None:
         return
-    says = f"local id {request.local_id!r} of this member is bag {holder.bag} already"
-    remedy = f"say --new-version-of {holder.bag}, or use another local id"
-    if holder.item is not None:
-        says += f" ({holder.item.status}, item {holder.item.id})"
-        if may_be_cancelled(holder.item):
-            remedy += f", or if that one is a mistake, `dpn item cancel {holder.item.id}` first"
-    raise DepositRefused(f"{says}: {remedy}")
+    raise DepositRefused(
+        f"local id {request.local_id!r} of this member is that of {holder} already: say --new-version-of "
+        f"{holder.bag}, or use another local id{holder.way_out}"
+    )
 
 
 def _related(session: Session, uuids: Iterable[str], letter: str, option: str) -> list[str]:

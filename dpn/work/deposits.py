@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models.registry import Bag
+from models.registry import Bag, Member
 from models.work import Deposit, Status, WorkItem
 
 
@@ -19,6 +19,16 @@ class Holder:
     bag: str
     item: WorkItem | None = None
 
+    def __str__(self) -> str:
+        return f"bag {self.bag}" + (f" (item {self.item.id}, {self.item.status})" if self.item else "")
+
+    @property
+    def way_out(self) -> str:
+        """How the local id would be free again, to be appended to other remedies; empty if it never will."""
+        if self.item is None or not may_be_cancelled(self.item):
+            return ""
+        return f", or if that one is a mistake, `dpn item cancel {self.item.id}` first"
+
 
 def is_void(item: WorkItem) -> bool:
     """Whether the deposit of this item has ended and nothing of it is stored, nor will be unless it is retried."""
@@ -28,6 +38,23 @@ def is_void(item: WorkItem) -> bool:
 def may_be_cancelled(item: WorkItem) -> bool:
     """Whether `dpn item cancel` would make the deposit of this item void."""
     return not Status(item.status).is_final and _has_no_copy(item)
+
+
+def lock_deposits_beside(session: Session, item_id: int) -> None:
+    """Until the transaction ends no deposit of the same member's begins, or begins again; nothing for other items.
+
+    To be taken before the item's own row: submission holds it when it looks at items.
+    """
+    member = select(Deposit.member).where(Deposit.item_id == item_id).scalar_subquery()
+    session.execute(select(Member.member_id).where(Member.member_id == member).with_for_update())
+
+
+def successor_of(session: Session, item: WorkItem) -> Holder | None:
+    """What has the local id of this item's deposit by now, if the deposit is void and another has taken it."""
+    deposit = session.scalar(select(Deposit).where(Deposit.item_id == item.id))
+    if deposit is None or not is_void(item):
+        return None
+    return holder_of_local_id(session, deposit.member, deposit.local_id, outside_family=deposit.first_version_uuid)
 
 
 def holder_of_local_id(session: Session, member: str, local_id: str, *, outside_family: str) -> Holder | None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.errors import PermanentError
+from dpn.work.deposits import lock_deposits_beside, successor_of
 from dpn.work.notes import printable
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
@@ -110,15 +111,22 @@ def new_item(
 
 def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipelines, clock: Clock) -> WorkItem:
     """Makes the item due now, with fresh budgets of attempts and restarts; that it was given up is not told any
-    more, if its owner has not heard it yet; nodes that declined a copy may be asked again.
+    more, if its owner has not heard it yet; nodes that declined a copy may be asked again. A deposit whose local
+    id another one has taken meanwhile stays ended.
 
     Raises NoSuchItem, NotAllowed.
     """
+    lock_deposits_beside(session, item_id)
     item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if item.status == Status.SUCCESS:
         raise NotAllowed(f"item {item_id} has succeeded: there is nothing to retry")
     if item.status == Status.RUNNING:
         raise NotAllowed(f"item {item_id} is running at {item.lease_owner}: wait for it, or cancel it")
+    if (successor := successor_of(session, item)) is not None:
+        raise NotAllowed(
+            f"item {item_id} stays as it is: the local id of its deposit is that of {successor} by now. Deposit "
+            f"its source with --new-version-of {successor.bag}, or under another local id{successor.way_out}"
+        )
     item.status = Status.PENDING
     item.attempts = 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()

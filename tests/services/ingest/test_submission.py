@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillWaiting
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, upgrade
@@ -16,6 +18,7 @@ from dpn.ingest.submission import DepositRefused, DepositRequest, Submitted, sub
 from dpn.registry.catalogue import BAGS, MEMBERS
 from dpn.registry.catalogue.saving import save
 from dpn.registry.records import MemberRecord
+from dpn.work.items import NotAllowed, retry_item
 from dpn.work.pipeline import Pipelines
 from models.manifests import IngestManifest, Receipt, read_manifest
 from models.work import AuditEvent, Deposit, DispatchIntent, Status, Task, WorkItem
@@ -77,6 +80,11 @@ def end(sessions: Sessions, item: int, status: Status, *, stored: bool = False) 
         found.status = status
         if stored:
             found.manifest = {**found.manifest, "receipt": RECEIPT.model_dump(mode="json")}
+
+
+def retry(sessions: Sessions, item: int) -> None:
+    with sessions.begin() as session:
+        retry_item(session, item, operator="ann", pipelines=PIPELINES, clock=ManualClock())
 
 
 def test_a_deposit_becomes_one_item_that_is_announced_and_in_the_audit_trail(sessions: Sessions) -> None:
@@ -343,6 +351,58 @@ def test_no_version_follows_one_whose_first_version_came_to_nothing(sessions: Se
     end(sessions, first.item, ended)
     with pytest.raises(DepositRefused, match=f"its first version {first.bag}: no such bag"):
         deposit(sessions, source="/deposits/a3", new_version_of=second.bag)
+
+
+@ENDED
+def test_what_came_to_nothing_is_not_begun_again_once_its_local_id_is_taken(
+    sessions: Sessions, ended: Status
+) -> None:
+    first = deposit(sessions)
+    end(sessions, first.item, ended)
+    second = deposit(sessions, source="/deposits/elsewhere")
+    with pytest.raises(NotAllowed, match=rf"that of bag {second.bag} \(item {second.item}, pending\)") as refused:
+        retry(sessions, first.item)
+    assert f"--new-version-of {second.bag}" in str(refused.value)
+    end(sessions, second.item, ended)
+    retry(sessions, first.item)
+    with pytest.raises(NotAllowed, match=f"that of bag {first.bag}"):
+        retry(sessions, second.item)
+
+
+def test_what_came_to_nothing_is_not_begun_again_once_its_local_id_is_registered(sessions: Sessions) -> None:
+    first = deposit(sessions)
+    end(sessions, first.item, Status.FAILED)
+    with sessions.begin() as session:
+        save(session, BAGS, [a_bag(4, member=MEMBER, local_id="a")])
+    with pytest.raises(NotAllowed, match=f"that of bag {uuid(4)} by now"):
+        retry(sessions, first.item)
+
+
+@pytest.mark.parametrize("first_to_act", ["retry", "submit"])
+def test_a_retry_and_a_deposit_of_one_local_id_take_turns(sessions: Sessions, first_to_act: str) -> None:
+    first = deposit(sessions)
+    end(sessions, first.item, Status.FAILED)
+
+    def again(session: Session) -> None:
+        retry_item(session, first.item, operator="ann", pipelines=PIPELINES, clock=ManualClock())
+
+    def corrected(session: Session) -> None:
+        request = DepositRequest("/deposits/elsewhere", MEMBER, "a")
+        submit(session, request, by="bob", pipelines=PIPELINES, clock=ManualClock())
+
+    def alone(act: Callable[[Session], None]) -> None:
+        with sessions.begin() as session:
+            act(session)
+
+    one, other = (again, corrected) if first_to_act == "retry" else (corrected, again)
+    with ThreadPoolExecutor(1) as threads:
+        with sessions.begin() as session:
+            one(session)
+            waiting = threads.submit(alone, other)
+            with pytest.raises(StillWaiting):
+                waiting.result(timeout=0.5)
+        with pytest.raises((DepositRefused, NotAllowed), match="local id"):
+            waiting.result(timeout=30)
 
 
 def test_a_rights_bag_that_is_deposited_just_before_may_be_named(sessions: Sessions) -> None:
