@@ -16,7 +16,7 @@ from dpn.errors import NotABag
 from dpn.ingest.deposit import BagType, DepositRefused, DepositRequest, absolute, uuid_of
 from dpn.registry.catalogue import BAGS, find, find_many
 from dpn.registry.records import BagRecord
-from dpn.registry.wire import parse_uuid
+from dpn.registry.wire import UUID_VERSION_4, parse_uuid
 from dpn.work.deposits import holder_of_local_id, is_void
 from models.manifests import DepositFacts, IngestManifest, read_manifest
 from models.work import Deposit, Status, Task, WorkItem
@@ -80,6 +80,17 @@ def _identity(request: DepositRequest) -> BagIdentity:
         raise DepositRefused(
             f"{request.source} says that it or its first version has an id that is {error}"
         ) from error
+    for uuid in (bag, first):
+        if not UUID_VERSION_4.match(uuid):
+            raise DepositRefused(
+                f"{request.source} has or names the id {uuid}, which is no version 4 UUID, as our registry wants "
+                "it: deposit its content without --as-is"
+            )
+    if identity.version < 1 or (identity.version == 1) != (bag == first):
+        raise DepositRefused(
+            f"{request.source} says that it is version {identity.version} of {first}: the first version of a "
+            "family, and only that, has the family's id: deposit its content without --as-is"
+        )
     return replace(
         identity,
         uuid=bag,
@@ -123,6 +134,14 @@ def _family_said(session: Session, request: DepositRequest, identity: BagIdentit
     if known is not None and known.member != request.member:
         raise DepositRefused(
             f"{request.source} says that it is a version of {known.uuid}: that bag is of member {known.member}"
+        )
+    columns = BAGS.table.c
+    same_place = (columns.first_version_uuid == first) & (columns.version == identity.version)
+    taken = session.scalars(select(columns.uuid).where(same_place, columns.uuid != identity.uuid)).first()
+    if taken is not None:
+        raise DepositRefused(
+            f"{request.source} says that it is version {identity.version} of {first}: that is bag {taken} in our "
+            "registry: deposit its content without --as-is, as a new version"
         )
     if first != identity.uuid:
         _refuse_void(session, first, f"{request.source} says that it is a version of {first}")

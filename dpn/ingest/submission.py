@@ -11,8 +11,9 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,7 @@ from dpn.ingest.deposit import BAG_TYPES, DepositRefused, DepositRequest, checke
 from dpn.ingest.facts import facts_of
 from dpn.ingest.repeats import is_the_same
 from dpn.registry.catalogue import MEMBERS, find
+from dpn.work.deposits import Holder, is_void
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce
@@ -38,6 +40,9 @@ __all__ = [
     "submit",
     "submitted",
 ]
+
+UNSEEN: Any = {"execution_options": {"synchronize_session": False}}
+"""Of statements that change rows which this session has read and does not look at again."""
 
 TRIES = 5
 """How often to begin anew because another deposit was faster."""
@@ -114,7 +119,7 @@ def _give_up_key(session: Session, item: WorkItem) -> None:
     """What came to nothing is no longer found by its key; where it stands is still told by its bag."""
     nobodys = hashlib.sha256(f"came to nothing: {item.id}".encode()).hexdigest()
     statement = update(Deposit).where(Deposit.item_id == item.id).values(key=nobodys)
-    session.execute(statement, execution_options={"synchronize_session": False})
+    session.execute(statement, **UNSEEN)
 
 
 def require_named_over_http(source: str, folders: Iterable[Path]) -> None:
@@ -132,6 +137,43 @@ def is_in(path: Path, folder: Path) -> bool:
     return path.is_relative_to(folder)
 
 
+def _made_way(session: Session, facts: DepositFacts) -> WorkItem | None:
+    """The item of this bag, if there is one that came to nothing: a bag taken as it is has the same uuid always.
+
+    Deposits that came to nothing lose their place in its family to it. Raises DepositRefused for others.
+    """
+    same_place = (Deposit.first_version_uuid == facts.first_version_uuid) & (Deposit.version == facts.version)
+    statement = (
+        select(WorkItem)
+        .outerjoin(Deposit, Deposit.item_id == WorkItem.id)
+        .where(WorkItem.task == Task.INGEST, (WorkItem.identifier == facts.bag) | same_place)
+        .with_for_update(of=WorkItem)
+        .execution_options(populate_existing=True)
+    )
+    items = session.scalars(statement).all()
+    for item in items:
+        if not is_void(item):
+            there = Holder(item.identifier, item)
+            raise DepositRefused(
+                f"bag {facts.bag}, version {facts.version} of {facts.first_version_uuid}, has been deposited: "
+                f"that is {there}: `dpn ingest status {there.bag}`{there.way_out}"
+            )
+    session.execute(delete(Deposit).where(Deposit.item_id.in_([item.id for item in items])), **UNSEEN)
+    return next((item for item in items if item.identifier == facts.bag), None)
+
+
+def _item(session: Session, row: dict[str, Any], present: WorkItem | None) -> int:
+    """A new item, or the one that is there, as if it were new; no lease that it ever had counts any more."""
+    if present is None:
+        return session.execute(insert(WorkItem).returning(WorkItem.id), row).scalar_one()
+    fresh = {**row, "created_at": present.created_at, "lease_token": present.lease_token + 1}
+    fresh |= dict.fromkeys(("lease_owner", "lease_expires_at", "staging_volume", "waiting_since", "completed_at"))
+    for name, value in fresh.items():
+        setattr(present, name, value)
+    session.flush()
+    return present.id
+
+
 def _make(session: Session, key: str, facts: DepositFacts, pipelines: Pipelines, clock: Clock) -> Submitted:
     row = new_item(
         task=Task.INGEST,
@@ -143,7 +185,7 @@ def _make(session: Session, key: str, facts: DepositFacts, pipelines: Pipelines,
         clock=clock,
         now=clock.now(),
     )
-    item_id = session.execute(insert(WorkItem).returning(WorkItem.id), row).scalar_one()
+    item_id = _item(session, row, _made_way(session, facts))
     session.execute(
         insert(Deposit),
         {

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.registry import Bag, Member
-from models.work import Deposit, Status, WorkItem
+from models.work import Deposit, Status, Task, WorkItem
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,24 @@ def lock_deposits_beside(session: Session, item_id: int) -> None:
     session.execute(select(Member.member_id).where(Member.member_id == member).with_for_update())
 
 
-def successor_of(session: Session, item: WorkItem) -> Holder | None:
-    """What has the local id of this item's deposit by now, if the deposit is void and another has taken it."""
-    deposit = session.scalar(select(Deposit).where(Deposit.item_id == item.id))
-    if deposit is None or not is_void(item):
+def replaced_by(session: Session, item: WorkItem) -> str | None:
+    """Where the deposit of this item is void and another has taken what was its: which, and what can be done."""
+    if item.task != Task.INGEST or not is_void(item):
         return None
-    return holder_of_local_id(session, deposit.member, deposit.local_id, outside_family=deposit.first_version_uuid)
+    deposit = session.scalar(select(Deposit).where(Deposit.item_id == item.id))
+    if deposit is None:
+        return (
+            "another bag was deposited as the same version of its family: submit it again, if it is to be another"
+        )
+    holder = holder_of_local_id(
+        session, deposit.member, deposit.local_id, outside_family=deposit.first_version_uuid
+    )
+    if holder is None:
+        return None
+    return (
+        f"the local id of its deposit is that of {holder} by now. Deposit its source with --new-version-of "
+        f"{holder.bag}, or under another local id{holder.way_out}"
+    )
 
 
 def holder_of_local_id(session: Session, member: str, local_id: str, *, outside_family: str) -> Holder | None:

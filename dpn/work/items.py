@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.errors import PermanentError
-from dpn.work.deposits import lock_deposits_beside, successor_of
+from dpn.work.deposits import lock_deposits_beside, replaced_by
 from dpn.work.notes import printable
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
@@ -122,11 +122,8 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
         raise NotAllowed(f"item {item_id} has succeeded: there is nothing to retry")
     if item.status == Status.RUNNING:
         raise NotAllowed(f"item {item_id} is running at {item.lease_owner}: wait for it, or cancel it")
-    if (successor := successor_of(session, item)) is not None:
-        raise NotAllowed(
-            f"item {item_id} stays as it is: the local id of its deposit is that of {successor} by now. Deposit "
-            f"its source with --new-version-of {successor.bag}, or under another local id{successor.way_out}"
-        )
+    if (why := replaced_by(session, item)) is not None:
+        raise NotAllowed(f"item {item_id} stays as it is: {why}")
     item.status = Status.PENDING
     item.attempts = 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWaiting
@@ -18,14 +19,19 @@ from dpn.ingest.submission import DepositRefused, DepositRequest, Submitted, sub
 from dpn.registry.catalogue import BAGS, MEMBERS
 from dpn.registry.catalogue.saving import save
 from dpn.registry.records import MemberRecord
-from dpn.work.items import NotAllowed, retry_item
+from dpn.work.items import NotAllowed, cancel_item, retry_item
 from dpn.work.pipeline import Pipelines
 from models.manifests import IngestManifest, Receipt, read_manifest
 from models.work import AuditEvent, Deposit, DispatchIntent, Status, Task, WorkItem
+from tests.fixtures.made_bags import bag_files, dpn_info, tar_bag
 from tests.fixtures.records import LONG_AGO, a_bag, uuid
+from tests.services.ingest.depositing import make_depositor
 from workers.pipelines import INGEST_RECORD, INGEST_STORE, PACKAGE
+from workers.pipelines import PIPELINES as NODES_PIPELINES
 
 MEMBER = uuid(0xFFFF)
+UUID_1 = "5b7d9d4c-2f7e-1c55-8a44-9a7b6c5d4e3f"
+"""Of version 1."""
 RECEIPT = Receipt(
     store="main",
     url="file:///store/a.tar",
@@ -409,6 +415,103 @@ def test_a_rights_bag_that_is_deposited_just_before_may_be_named(sessions: Sessi
     rights = deposit(sessions, source="/deposits/r", local_id="r", bag_type="rights")
     done = deposit(sessions, rights=(rights.bag.upper(), uuid(2)))
     assert manifest_of(sessions, done.item).deposit.rights == sorted([rights.bag, uuid(2)])
+
+
+def as_it_is(folder: Path, **tags: str) -> str:
+    """A DPN bag in a tar, in a folder of its own, whose dpn-info.txt says these, by label with `_` for `-`."""
+    info = dpn_info().decode()
+    for label, value in tags.items():
+        label = label.replace("_", "-")
+        info = re.sub(rf"^{label}: .*$", f"{label}: {value}", info, flags=re.MULTILINE)
+    folder.mkdir()
+    return str(tar_bag(folder, bag_files(changes={"dpn-tags/dpn-info.txt": info.encode()})))
+
+
+AS_IT_IS = {"as_is": True, "local_id": "inst.example/thing-7"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"Version_Number": "2"}, "the first version of a family, and only that"),
+        ({"First_Version_Object_ID": uuid(3)}, "the first version of a family, and only that"),
+        ({"First_Version_Object_ID": uuid(3), "Version_Number": "0"}, "Version-Number|the first version"),
+        ({"First_Version_Object_ID": uuid(1), "Version_Number": "2"}, f"that is bag {uuid(9)} in our registry"),
+        ({"First_Version_Object_ID": UUID_1, "Version_Number": "2"}, "no version 4 UUID"),
+        ({"DPN_Object_ID": UUID_1, "First_Version_Object_ID": UUID_1}, "no version 4 UUID"),
+    ],
+)
+def test_a_bag_that_our_registry_would_refuse_is_refused_before_it_is_stored(
+    sessions: Sessions, tmp_path: Path, tags: dict[str, str], said: str
+) -> None:
+    with sessions.begin() as session:
+        save(session, BAGS, [a_bag(9, first_version_uuid=uuid(1), version=2)])
+    with pytest.raises(DepositRefused, match=said):
+        deposit(sessions, source=as_it_is(tmp_path / "bag", Local_ID="inst.example/thing-7", **tags), **AS_IT_IS)
+    assert count(sessions, WorkItem) == 0
+
+
+@ENDED
+def test_a_bag_taken_as_it_is_that_came_to_nothing_is_deposited_from_elsewhere(
+    sessions: Sessions, tmp_path: Path, ended: Status
+) -> None:
+    wrong, right = (as_it_is(tmp_path / name, Local_ID="inst.example/thing-7") for name in ("wrong", "right"))
+    first = deposit(sessions, source=wrong, **AS_IT_IS)
+    with pytest.raises(DepositRefused, match=rf"\(item {first.item}, pending\).*dpn item cancel {first.item}"):
+        deposit(sessions, source=right, **AS_IT_IS)
+    with sessions.begin() as session:
+        item = session.get_one(WorkItem, first.item)
+        item.stage, item.staging_volume, item.needs_attention = "store", "main", True
+        token = item.lease_token
+    end(sessions, first.item, ended)
+    again = deposit(sessions, source=right, title="Right", **AS_IT_IS)
+    assert (again.item, again.bag, again.repeated, again.status) == (first.item, first.bag, False, "pending")
+    facts = manifest_of(sessions, again.item).deposit
+    assert (facts.source, facts.title) == (right, "Right")
+    with sessions() as session:
+        item = session.get_one(WorkItem, first.item)
+        assert (item.stage, item.staging_volume, item.needs_attention) == ("package", None, False)
+        assert item.lease_token > token
+        assert session.scalars(select(DispatchIntent.item_id)).all() == [first.item, first.item]
+    assert deposit(sessions, source=right, title="Right", **AS_IT_IS).repeated
+    assert count(sessions, WorkItem) == count(sessions, Deposit) == 1
+
+
+def test_a_bag_taken_as_it_is_that_was_cancelled_when_it_was_staged_goes_all_the_way_from_elsewhere(
+    tmp_path: Path,
+) -> None:
+    north = make_depositor(tmp_path / "north")
+    wrong, right = (as_it_is(tmp_path / name, Local_ID="inst.example/thing-7") for name in ("wrong", "right"))
+    item = north.submit(wrong, **AS_IT_IS)
+    north.run_due()
+    assert north.item(item).stage == "store"
+    with north.sessions.begin() as session:
+        cancel_item(session, item, reason="?", operator="ann", pipelines=NODES_PIPELINES, clock=north.clock)
+    assert north.submit(right, **AS_IT_IS) == item
+    Path(wrong).unlink()
+    north.run_until_it_waits(item)
+    north.peers_store("south", "west", "east")
+    assert north.next_poll(item).status == Status.SUCCESS, north.item(item).note
+    folder = north.settings.staging.volumes["main"] / "items"
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+@ENDED
+def test_a_version_taken_as_it_is_that_came_to_nothing_gives_its_place_to_another_bag(
+    sessions: Sessions, tmp_path: Path, ended: Status
+) -> None:
+    says = {"First_Version_Object_ID": uuid(1), "Version_Number": "2", "Local_ID": "inst.example/thing-7"}
+    wrong = deposit(sessions, source=as_it_is(tmp_path / "wrong", **says), **AS_IT_IS)
+    other = as_it_is(tmp_path / "right", **says, DPN_Object_ID=uuid(50))
+    with pytest.raises(
+        DepositRefused, match=rf"version 2 of {uuid(1)}, has been deposited: that is bag {wrong.bag}"
+    ):
+        deposit(sessions, source=other, **AS_IT_IS)
+    end(sessions, wrong.item, ended)
+    right = deposit(sessions, source=other, **AS_IT_IS)
+    assert (right.bag, right.version, right.repeated) == (uuid(50), 2, False)
+    with pytest.raises(NotAllowed, match="the same version of its family"):
+        retry(sessions, wrong.item)
 
 
 def test_a_dpn_bag_taken_as_it_is_keeps_its_uuid(sessions: Sessions, tmp_path: Path) -> None:
