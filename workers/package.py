@@ -5,14 +5,15 @@ The same deposit makes the same bytes: packaged again, after a crash or the loss
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpn.audit.trail import EventType
 from dpn.bags import SourceRefused
 from dpn.errors import Interrupted
-from dpn.ingest.packaging import FETCHED_OBJECTS, Description, Packaged, estimate, package
+from dpn.ingest.packaging import FETCHED_OBJECTS, Description, Packaged, confined, estimate, locate, package
 from dpn.ingest.submission import is_in, require_named_over_http
 from dpn.settings import IngestSettings
 from dpn.staging import Staging, StagingFolder
@@ -36,8 +37,8 @@ class PackageStage:
         if manifest.staged is not None and manifest.validation is not None and self.staging.holds(manifest.staged):
             return Done("packaged already")
         manifest.forget_staged()
-        self._require_fit(deposit)
-        packaged, staged = self._package(job, deposit)
+        with self._source(deposit) as (source, require_unmoved):
+            packaged, staged = self._package(job, deposit, source, require_unmoved)
         receipt = manifest.receipt
         if receipt is not None and receipt.sha256 != packaged.sha256:
             return Fail(
@@ -66,24 +67,41 @@ class PackageStage:
         )
         return Done(f"packaged: {packaged.files} files, {packaged.size} bytes")
 
-    def _require_fit(self, deposit: DepositFacts) -> None:
-        """Raises SourceRefused, DepositRefused for what may not be read, or would grow while it is. Looked at now:
-        there may be a link since it was submitted."""
+    @contextmanager
+    def _source(self, deposit: DepositFacts) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What to read, and what raises BagChanged if something else was read: of a deposit that was named over
+        HTTP, by whomever, nothing but what lies in the folders that may be named so."""
         if "://" in deposit.source:
+            yield deposit.source, lambda: None
             return
-        if deposit.named_over_http:
-            require_named_over_http(deposit.source, self.settings.source_folders)
-        source = Path(deposit.source).resolve()
+        resolved = Path(deposit.source).resolve()
+        self._require_fit(resolved)
+        if not deposit.named_over_http:
+            yield deposit.source, lambda: None
+            return
+        require_named_over_http(str(resolved), self.settings.source_folders)
+        try:
+            resolved.lstat()
+        except OSError:
+            locate(deposit.source)  # says what to do
+        with confined(resolved) as held:
+            yield held
+
+    def _require_fit(self, source: Path) -> None:
+        """Raises SourceRefused for what would grow while it is read. Looked at now: there may be a link since it
+        was submitted."""
         for folder in (folder.resolve() for folder in self.our_folders):
             if is_in(source, folder) or is_in(folder, source):
                 raise SourceRefused(
-                    f"{deposit.source} lies in {folder}, or around it, where bags on their way are kept: copy it "
+                    f"{source} lies in {folder}, or around it, where bags on their way are kept: copy it "
                     "elsewhere and deposit that"
                 )
 
-    def _package(self, job: Job[IngestManifest], deposit: DepositFacts) -> tuple[Packaged, StagedFile]:
+    def _package(
+        self, job: Job[IngestManifest], deposit: DepositFacts, source: str, require_unmoved: Callable[[], None]
+    ) -> tuple[Packaged, StagedFile]:
         contact = job.manifest.contact = job.manifest.contact or self._contact()
-        description = self._description(deposit, contact)
+        description = replace(self._description(deposit, contact), source=source)
         job.save(f"looking at {deposit.source}")
         needed = estimate(description, s3=self.settings.s3, cancellation=job.cancellation)
         item = job.claim.item_id
@@ -97,7 +115,15 @@ class PackageStage:
         job.staging_volume = volume
         job.save(f"packaging {needed.files} files, {needed.source_bytes} bytes, on volume {volume}")
         with self.staging.folder(volume, item, job.claim.token) as folder:
+            made = folder.path / description.tar_name()
+            if deposit.named_over_http:
+                made.unlink(missing_ok=True)  # of a worker that was killed before it knew what it had read
             packaged = self._packaged(job, description, folder)
+            try:
+                require_unmoved()
+            except BaseException:
+                made.unlink(missing_ok=True)
+                raise
             staged = StagedFile(
                 volume=volume,
                 path=str(self.staging.relative(volume, packaged.path)),

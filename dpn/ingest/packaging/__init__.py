@@ -5,6 +5,7 @@ Uses dpn.bags alone: it knows of no registry, no work items and no stores.
 
 from __future__ import annotations
 
+from dpn.ingest.packaging.confined import confined
 from dpn.ingest.packaging.description import Description, Estimate, Packaged
 from dpn.ingest.packaging.errors import FetchDamaged, NotTheBag, SourceBagInvalid, SourceChanged, SourceUnavailable
 from dpn.ingest.packaging.estimating import estimate
@@ -21,6 +22,7 @@ __all__ = [
     "SourceBagInvalid",
     "SourceChanged",
     "SourceUnavailable",
+    "confined",
     "estimate",
     "locate",
     "package",

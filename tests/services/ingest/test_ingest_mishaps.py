@@ -6,12 +6,15 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from dpn.database import reading
+from dpn.errors import Interrupted
 from dpn.ingest.outbound import Entry, Outbound
+from dpn.ingest.packaging import Packaged, package
 from dpn.ingest.submission import DepositRefused
 from dpn.registry.catalogue import BAGS, INGESTS, put_transfer
 from dpn.registry.catalogue.saving import save
@@ -235,6 +238,64 @@ def test_a_link_that_replaces_a_source_named_over_http_leads_nowhere(tmp_path: P
     assert failed.status == "failed"
     assert "ingest.source_folders" in failed.note
     assert staged_files(north) == []
+
+
+@pytest.mark.parametrize("and_back", [False, True])
+def test_a_link_that_comes_while_a_source_named_over_http_is_packaged_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, and_back: bool
+) -> None:
+    mine, secrets = tmp_path / "uploads" / "mine", tmp_path / "secrets"
+    for folder, content in ((mine, "mine"), (secrets, "hush")):
+        folder.mkdir(parents=True)
+        (folder / "token").write_text(content)
+    north = make_depositor(tmp_path / "north", source_folders=[tmp_path / "uploads"])
+    item = north.submit(mine, named_over_http=True)
+
+    def package_elsewhere(*args: Any, **more: Any) -> Packaged:
+        mine.rename(tmp_path / "aside")
+        mine.symlink_to(secrets)
+        packaged = package(*args, **more)
+        assert b"hush" in packaged.path.read_bytes()
+        if and_back:
+            mine.unlink()
+            (tmp_path / "aside").rename(mine)
+        return packaged
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.package.package", package_elsewhere)
+        north.run_due()
+    assert "was moved or changed while it was being read" in north.item(item).note
+    assert [path for path in staged_files(north) if path.suffix == ".tar"] == []
+    if and_back:
+        north.clock.advance(3600)
+        north.run_due()
+        (tar,) = (path for path in staged_files(north) if path.suffix == ".tar")
+        assert b"mine" in tar.read_bytes()
+
+
+def test_what_a_killed_worker_packaged_of_a_source_named_over_http_is_packaged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uploads" / "mine").mkdir(parents=True)
+    (tmp_path / "uploads" / "mine" / "data").write_text("mine")
+    north = make_depositor(tmp_path / "north", source_folders=[tmp_path / "uploads"])
+    item = north.submit(tmp_path / "uploads" / "mine", named_over_http=True)
+
+    def package_and_die(*args: Any, **more: Any) -> Packaged:
+        package(*args, **more)
+        raise Interrupted("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.package.package", package_and_die)
+        north.run_due()
+    (left,) = (path for path in staged_files(north) if path.suffix == ".tar")
+    unproven = left.stat().st_ino
+    left.with_name("held").hardlink_to(left)  # so that no new file gets its number
+    north.clock.advance(3600)
+    north.run_due()
+    assert north.item(item).stage == "store"
+    (tar,) = (path for path in staged_files(north) if path.suffix == ".tar")
+    assert tar.stat().st_ino != unproven
 
 
 @pytest.mark.parametrize(
