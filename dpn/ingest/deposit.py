@@ -88,6 +88,15 @@ def key_of(request: DepositRequest) -> str:
             request.bag_type,
             request.new_version_of,
         ]
+    return _hashed(said)
+
+
+def former_key_of(request: DepositRequest) -> str | None:
+    """That of deposits which were made when a depositor's key was anybody's, not its member's."""
+    return None if request.key is None else _hashed(["key", request.key])
+
+
+def _hashed(said: list[object]) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
-from dpn.ingest.deposit import BAG_TYPES, DepositRefused, DepositRequest, checked, key_of, resolved
+from dpn.ingest.deposit import BAG_TYPES, DepositRefused, DepositRequest, checked, former_key_of, key_of, resolved
 from dpn.ingest.facts import facts_of
 from dpn.ingest.repeats import is_the_same
 from dpn.registry.catalogue import MEMBERS, find
@@ -72,7 +72,7 @@ def submit(session: Session, request: DepositRequest, *, by: str, pipelines: Pip
         )
     key = key_of(request)
     for _ in range(TRIES):
-        earlier = _standing(session, Deposit.key == key)
+        earlier = _standing(session, Deposit.key == key) or _with_former_key(session, request)
         if earlier is not None and is_the_same(session, request, earlier.item):
             return earlier.told()
         facts = facts_of(session, request, by, clock.now())
@@ -113,6 +113,13 @@ def _standing(session: Session, which: ColumnElement[bool]) -> _Standing | None:
     statement = select(Deposit, WorkItem).join(WorkItem, WorkItem.id == Deposit.item_id).where(which)
     found = session.execute(statement).one_or_none()
     return None if found is None else _Standing(*found)
+
+
+def _with_former_key(session: Session, request: DepositRequest) -> _Standing | None:
+    former = former_key_of(request)
+    if former is None:
+        return None
+    return _standing(session, and_(Deposit.key == former, Deposit.member == request.member))
 
 
 def _give_up_key(session: Session, item: WorkItem) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from dpn.clock import ManualClock
@@ -64,6 +66,14 @@ def deposit(sessions: Sessions, **fields: Any) -> Submitted:
     values: dict[str, Any] = {"source": "/deposits/a", "member": MEMBER, "local_id": "a"} | fields
     with sessions.begin() as session:
         return submit(session, DepositRequest(**values), by="somebody", pipelines=PIPELINES, clock=ManualClock())
+
+
+def another_member(sessions: Sessions) -> str:
+    other = uuid(0xEEEE)
+    with sessions.begin() as session:
+        times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
+        save(session, MEMBERS, [MemberRecord(member_id=other, name="B", email="b@example.org", **times)])
+    return other
 
 
 def manifest_of(sessions: Sessions, item: int) -> IngestManifest:
@@ -195,14 +205,22 @@ def test_links_that_lead_to_each_other_are_refused(sessions: Sessions, tmp_path:
 
 
 def test_a_key_is_one_of_its_member(sessions: Sessions) -> None:
-    other = uuid(0xEEEE)
-    with sessions.begin() as session:
-        times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
-        save(session, MEMBERS, [MemberRecord(member_id=other, name="B", email="b@example.org", **times)])
+    other = another_member(sessions)
     first = deposit(sessions, key="2024-001")
     second = deposit(sessions, key="2024-001", member=other, source="/deposits/b")
     assert not second.repeated
     assert deposit(sessions, key="2024-001").item == first.item
+
+
+def test_a_key_of_before_keys_belonged_to_members_is_still_its_members(sessions: Sessions) -> None:
+    """Hashed as the releases did that asked for no member."""
+    other = another_member(sessions)
+    first = deposit(sessions, key="box 7")
+    former = hashlib.sha256(json.dumps(["key", "box 7"]).encode()).hexdigest()
+    with sessions.begin() as session:
+        session.execute(update(Deposit).values(key=former))
+    assert deposit(sessions, key="box 7").item == first.item
+    assert not deposit(sessions, key="box 7", member=other).repeated
 
 
 def test_a_version_with_a_key_is_the_same_again_whatever_came_after_it(sessions: Sessions) -> None:
