@@ -28,7 +28,7 @@ from dpn.ingest.packaging import (
     estimate,
     package,
 )
-from dpn.ingest.packaging.s3 import connection
+from dpn.ingest.packaging.s3 import checksums, connection, listing
 from dpn.settings import DepositS3Settings
 from tests.conftest import Bucket
 from tests.fixtures.deposits import BAG, described, members, payload
@@ -269,14 +269,163 @@ def test_a_server_that_ignores_ranges_makes_no_doubled_file(
     assert payload(prefix.package().path) == LARGE
 
 
-def test_a_fetched_file_that_rots_before_it_is_bagged_is_fetched_again(prefix: Prefix) -> None:
-    prefix.put(LARGE)
+CHECKSUMS = [
+    ("CRC64NVME", "FULL_OBJECT"),
+    ("CRC32", "FULL_OBJECT"),
+    ("CRC32C", "FULL_OBJECT"),
+    ("SHA256", "COMPOSITE"),
+    ("CRC32", "COMPOSITE"),
+    (None, None),
+]
+OF_WHOLE = [(algorithm, kind) for algorithm, kind in CHECKSUMS if kind == "FULL_OBJECT"]
+
+
+def put_in_parts(prefix: Prefix, name: str, content: bytes, algorithm: str | None, kind: str | None) -> None:
+    """Its entity tag is no MD5; it has the checksum that is asked for, and no other."""
+    where = {"Bucket": prefix.bucket.name, "Key": f"deposits/one/{name}"}
+    client = prefix.bucket.client()
+    client.meta.config.request_checksum_calculation = "when_required"
+    asked = {"ChecksumAlgorithm": algorithm} if algorithm else {}
+    upload = client.create_multipart_upload(**where, **asked, **({"ChecksumType": kind} if kind else {}))
+    parts = []
+    for number, start in enumerate(range(0, len(content), 5 * MEBIBYTE), 1):
+        body = content[start : start + 5 * MEBIBYTE]
+        part = client.upload_part(**where, **asked, UploadId=upload["UploadId"], PartNumber=number, Body=body)
+        checksum = {key: value for key, value in part.items() if key == f"Checksum{algorithm}"}
+        parts.append({"ETag": part["ETag"], "PartNumber": number, **checksum})
+    client.complete_multipart_upload(**where, UploadId=upload["UploadId"], MultipartUpload={"Parts": parts})
+
+
+def flipped(path: Path, at: int = 1000) -> None:
+    """A bit of it, which no size shows."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 4]))
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), CHECKSUMS)
+def test_an_object_in_parts_is_proven_by_what_is_claimed_of_the_whole_and_by_nothing_else(
+    prefix: Prefix, asked: list[tuple[str, int]], algorithm: str | None, kind: str | None
+) -> None:
+    """Fetched in two pieces, by two processes."""
+    put_in_parts(prefix, "b", LARGE["b"], algorithm, kind)
     killed_after(prefix, 12 * MEBIBYTE)
-    rotten = prefix.work / "fetched/objects/a"
-    rotten.write_bytes(b"x" + rotten.read_bytes()[1:])
-    with pytest.raises(FetchDamaged):
-        prefix.package()
-    assert payload(prefix.package().path) == LARGE
+    assert payload(prefix.package().path) == {"b": LARGE["b"]}
+    assert [start > 8 * MEBIBYTE for _, start in asked] == [True]
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), OF_WHOLE)
+def test_what_was_half_fetched_and_rotted_is_fetched_again_however_its_checksum_is_called(
+    prefix: Prefix,
+    asked: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+    kind: str,
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
+    put_in_parts(prefix, "b", LARGE["b"], algorithm, kind)
+    killed_after(prefix, 12 * MEBIBYTE)
+    flipped(next((prefix.work / "fetched/partial").iterdir()))
+    assert payload(prefix.package().path) == {"b": LARGE["b"]}
+    assert [start == 0 for _, start in asked] == [False, True]
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), OF_WHOLE)
+def test_what_was_damaged_on_its_way_after_the_connection_broke_is_fetched_again(
+    prefix: Prefix, monkeypatch: pytest.MonkeyPatch, algorithm: str, kind: str
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
+    put_in_parts(prefix, "b", LARGE["b"], algorithm, kind)
+    really, starts = connection.S3Source.get, []
+
+    class Damaging(Broken):
+        def read(self, size: int) -> bytes:
+            return super().read(size).replace(LARGE["b"][9 * MEBIBYTE :][:8], b"damaged!")
+
+    def get(self: connection.S3Source, key: str, etag: str, start: int) -> dict[str, Any]:
+        answer = really(self, key, etag, start)
+        starts.append(start)
+        if len(starts) <= 2:
+            answer["Body"] = (Damaging if start else Broken)(answer["Body"], (13 if start else 7) * MEBIBYTE)
+        return answer
+
+    monkeypatch.setattr(connection.S3Source, "get", get)
+    assert payload(prefix.package().path) == {"b": LARGE["b"]}
+    assert starts == [0, 7 * MEBIBYTE, 0]
+
+
+def test_of_a_long_fetch_that_breaks_off_often_each_byte_is_reckoned_once(
+    prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_parts(prefix, "b", LARGE["b"], "CRC64NVME", "FULL_OBJECT")
+    really_get, really_update, reckoned = connection.S3Source.get, checksums.Digests.update, [0]
+
+    def get(self: connection.S3Source, key: str, etag: str, start: int) -> dict[str, Any]:
+        answer = really_get(self, key, etag, start)
+        return {**answer, "Body": Broken(answer["Body"], 3 * MEBIBYTE)}
+
+    def update(self: checksums.Digests, data: bytes) -> None:
+        reckoned[0] += len(data)
+        really_update(self, data)
+
+    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(connection.S3Source, "get", get)
+    monkeypatch.setattr(checksums.Digests, "update", update)
+    assert payload(prefix.package().path) == {"b": LARGE["b"]}
+    assert reckoned == [len(LARGE["b"])]
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), [*OF_WHOLE, (None, None)])
+def test_what_rots_between_fetch_and_bag_is_fetched_again(
+    prefix: Prefix, monkeypatch: pytest.MonkeyPatch, algorithm: str | None, kind: str | None
+) -> None:
+    """Also if its source claims nothing of it."""
+    put_in_parts(prefix, "b", LARGE["b"], algorithm, kind)
+    really = listing.Listing.compare
+
+    def compare(*arguments: Any) -> None:
+        really(*arguments)
+        flipped(prefix.work / "fetched/objects/b")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(listing.Listing, "compare", compare)
+        with pytest.raises(FetchDamaged, match="is not what was fetched"):
+            prefix.package()
+    assert payload(prefix.package().path) == {"b": LARGE["b"]}
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), OF_WHOLE)
+def test_a_named_file_of_which_nothing_was_noted_is_proven_before_it_is_believed(
+    prefix: Prefix, asked: list[tuple[str, int]], algorithm: str, kind: str
+) -> None:
+    put_in_parts(prefix, "a", LARGE["a"], algorithm, kind)
+    put_in_parts(prefix, "a2", LARGE["a"], algorithm, kind)
+    put_in_parts(prefix, "b", LARGE["b"], algorithm, kind)
+    killed_after(prefix, 14 * MEBIBYTE)
+    flipped(prefix.work / "fetched/objects/a")
+    assert payload(prefix.package().path) == {"a": LARGE["a"], "a2": LARGE["a"], "b": LARGE["b"]}
+    assert ("a", 0) in asked
+    assert "a2" not in dict(asked)
+
+
+def test_a_manifest_that_rots_before_it_is_read_is_our_fault_not_the_depositors(
+    prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"a": b"1", "b": b"2"}
+    prefix.put({**files, "manifest-sha256.txt": manifest(files, "sha256")})
+    really = listing.Listing.compare
+
+    def compare(*arguments: Any) -> None:
+        really(*arguments)
+        flipped(prefix.work / "fetched/objects/manifest-sha256.txt", 10)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(listing.Listing, "compare", compare)
+        with pytest.raises(FetchDamaged, match="manifest-sha256"):
+            prefix.package()
+    assert {name: members(prefix.package().path)[f"data/{name}"] for name in files} == files
 
 
 def manifest(files: dict[str, bytes], algorithm: str) -> bytes:

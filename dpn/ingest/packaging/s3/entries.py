@@ -128,26 +128,27 @@ def _fetch(
 def _held_against(
     listing: Listing, objects: Path, location: S3Location, source_name: str | None, cancellation: Cancellation
 ) -> Iterator[Iterator[Entry]]:
-    """What was fetched, with what the server and the manifests claim of it."""
+    """What was fetched, with what it was then and what the manifests claim of it."""
 
-    def of_server(name: bytes) -> Claims:
+    def as_fetched(name: bytes) -> Claims:
         return _claims(listing.find(name))
 
     if is_bag(objects):
         bag = local_entries(
-            BagLocation(objects), source_name, cancellation, claims_of=of_server, called=str(location)
+            BagLocation(objects), source_name, cancellation, claims_of=as_fetched, called=str(location)
         )
         with _damage_is_fetched_again(listing, objects, location), bag as entries:
             yield entries
         return
     tags_folder = f"{check_source_name(source_name or DEFAULT_SOURCE_NAME)}-tags/".encode()
-    with open_manifests(listing, objects, str(location)) as manifests:
+    again = _damage_is_fetched_again(listing, objects, location)
+    with again, open_manifests(listing, objects, str(location)) as manifests:
 
         def of_both(name: bytes) -> Claims:
             return _both(_claims(listing.find(name)), manifests, name, location)
 
         payload = local_entries(FolderLocation(objects), None, cancellation, claims_of=of_both)
-        with _damage_is_fetched_again(listing, objects, location), payload as entries:
+        with payload as entries:
             yield _manifests_aside(entries, manifests, tags_folder)
 
 
@@ -163,19 +164,20 @@ def _claims(found: Object | None) -> Claims:
     return Claims(found.size, found.checksums or {})
 
 
-def _both(server: Claims, manifests: Manifests, name: bytes, location: S3Location) -> Claims:
-    """The server's claims first: if these hold, a fault that a manifest finds was in the source."""
+def _both(fetched: Claims, manifests: Manifests, name: bytes, location: S3Location) -> Claims:
+    """As it was fetched comes first: if it still is, a fault that a manifest finds was in the source."""
     claimed = manifests.claimed(name)
     for algorithm, digest in claimed.items():
-        if server.digests.get(algorithm, digest) != digest:
+        if fetched.digests.get(algorithm, digest) != digest:
             where = f"{location}{name.decode()}"
-            raise ClaimRefuted(where, algorithm, digest, server.digests[algorithm])
-    return Claims(server.size, {**server.digests, **claimed})
+            raise ClaimRefuted(where, algorithm, digest, fetched.digests[algorithm])
+    return Claims(fetched.size, {**fetched.digests, **claimed})
 
 
 @contextmanager
 def _damage_is_fetched_again(listing: Listing, objects: Path, location: S3Location) -> Iterator[None]:
-    """A fetched file that is not what the server says of it is removed: the fault is ours, not the depositor's."""
+    """A fetched file that is not what it was when it was fetched is removed: the fault is ours, not the
+    depositor's."""
     try:
         yield
     except ClaimRefuted as error:
@@ -187,4 +189,7 @@ def _damage_is_fetched_again(listing: Listing, objects: Path, location: S3Locati
         if found is None or error.claim not in {"size", *(found.checksums or {})}:
             raise ClaimRefuted(f"{location}{name}", error.claim, error.claimed, error.found) from error
         path.unlink()
-        raise FetchDamaged(f"{error} It was fetched wrongly, and is fetched again.") from error
+        raise FetchDamaged(
+            f"{path} is not what was fetched: {error.claim} is {error.found}, and was {error.claimed}. It is "
+            "fetched again; if that happens more often, have this volume's disk looked at."
+        ) from error

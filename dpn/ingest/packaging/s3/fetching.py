@@ -1,18 +1,17 @@
 """Fetches every object of a listing, several at once, each into a file of its own name; goes on after a kill.
 
-A file has its final name once it is whole. Until then its bytes lie in a partial file, which the next attempt
-continues. The entity tag goes along with every request: an object that was replaced is noticed, never mixed.
+A file has its final name once it is whole, and what the server says of the whole was held against it, however
+many answers its bytes came in. Until then they lie in a partial file, which the next attempt continues. The entity
+tag goes along with every request: an object that was replaced is noticed, never mixed.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import queue
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,15 +20,13 @@ from dpn.cancellation import Cancellation
 from dpn.errors import ServiceUnavailable
 from dpn.files import make_durable
 from dpn.ingest.packaging.errors import FetchDamaged, SourceChanged, SourceUnavailable
+from dpn.ingest.packaging.s3.checksums import OURS, Digests, claimed
 from dpn.ingest.packaging.s3.connection import ATTEMPTS, S3Source, pause_seconds
 from dpn.ingest.packaging.s3.listing import Listing, Object
 
 READ_BYTES = 256 << 10
 TICK_SECONDS = 0.2
 NOTED_AT_ONCE = 200
-
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?\Z')
-_CHECKSUMS = {"ChecksumSHA256": "sha256", "ChecksumSHA1": "sha1"}
 
 Told = Callable[[int, int], None]
 Checksums = Mapping[str, str]
@@ -38,6 +35,14 @@ Checksums = Mapping[str, str]
 class Fetched(NamedTuple):
     name: bytes
     checksums: Checksums
+
+
+@dataclass(slots=True)
+class _Known:
+    """Of an object that is being fetched: what is claimed of it, and the digests of the bytes that came."""
+
+    claims: Checksums | None = None
+    digests: Digests | None = None
 
 
 class Fetch:
@@ -108,7 +113,7 @@ class Fetch:
 
     def _missing(self, listing: Listing) -> Iterator[Object]:
         for one in listing.objects():
-            if one.checksums is None or not self._is_there(one):
+            if OURS not in (one.checksums or {}) or not self._is_there(one):
                 yield one
 
     def _work(self) -> None:
@@ -120,11 +125,11 @@ class Fetch:
 
     def _fetch(self, one: Object) -> Checksums:
         """Tried again while the server is away or sends less than it should, from where it stopped."""
-        failed, before = 0, -1
+        failed, before, known = 0, -1, _Known()
         while True:
             self._check()
             try:
-                return self._fetch_once(one)
+                return self._fetch_once(one, known)
             except (ServiceUnavailable, FetchDamaged):
                 so_far = self._size_of_partial(one)
                 failed = 1 if so_far > before >= 0 else failed + 1
@@ -133,26 +138,38 @@ class Fetch:
                     raise
                 self._stopping.wait(pause_seconds(failed))
 
-    def _fetch_once(self, one: Object) -> Checksums:
-        key = one.name.decode()
-        if self._is_there(one):
-            return self._checksums(self._source.head(key, one.etag, self._cancellation), one)
-        answer: dict[str, Any] = {}
+    def _fetch_once(self, one: Object, known: _Known) -> Checksums:
         partial = self._path_of_partial(one)
+        if self._is_there(one):  # named by an attempt that died before it was noted: nothing is known of it
+            os.replace(self._path(one), partial)  # noqa: PTH105 - names are bytes
         start = self._size_of_partial(one)
         if start > one.size:
             partial.unlink()
             start = 0
-        if start < one.size or not start:
-            answer = self._receive(one, key, partial, start)
         if start:
-            answer = self._source.head(key, one.etag, self._cancellation)
-        checksums = self._checksums(answer, one)
-        self._name(one, partial, durably=not checksums)
-        return checksums
+            self._catch_up(one, partial, start, known)
+        if start < one.size or not start:
+            self._receive(one, partial, start, known)
+        found = self._proven(one, partial, known)
+        self._name(one, partial, durably=not known.claims)
+        return {OURS: found[OURS]}
 
-    def _receive(self, one: Object, key: str, partial: Path, start: int) -> dict[str, Any]:
+    def _catch_up(self, one: Object, partial: Path, start: int, known: _Known) -> None:
+        """Reads what lies there of another attempt; what came in this one was reckoned when it came."""
+        if known.claims is None:
+            known.claims = self._claims(self._source.head(one.name.decode(), one.etag, self._cancellation), one)
+        if known.digests is None or known.digests.size != start:
+            known.digests = Digests(known.claims)
+            with partial.open("rb") as file:
+                while known.digests.size < start and (
+                    data := file.read(min(READ_BYTES, start - known.digests.size))
+                ):
+                    self._check()
+                    known.digests.update(data)
+
+    def _receive(self, one: Object, partial: Path, start: int, known: _Known) -> None:
         """Appends to the partial file what is missing of it."""
+        key = one.name.decode()
         answer = self._source.get(key, one.etag, start)
         status = answer["ResponseMetadata"]["HTTPStatusCode"]
         begins = start if status == 206 else 0
@@ -160,20 +177,23 @@ class Fetch:
             raise SourceUnavailable(self._source.service, f"{key}: it answers with another range than asked for")
         if begins + int(answer.get("ContentLength", -1)) != one.size:
             raise SourceChanged(f"{self._source.location}{key} is of another size than listed: it is fetched anew")
+        if known.claims is None:
+            known.claims = self._claims(answer, one)
+        if known.digests is None or not begins:
+            known.digests = Digests(known.claims)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.truncate(begins)
             file.seek(begins)
             try:
-                self._copy(answer["Body"], file, one.size - begins)
+                self._copy(answer["Body"], file, one.size - begins, known.digests)
             except FetchDamaged:
                 file.truncate(0)
                 raise
             if file.tell() != one.size:
                 raise SourceUnavailable(self._source.service, f"{key}: the answer ended early")
-        return answer
 
-    def _copy(self, body: Any, file: Any, left: int) -> None:
+    def _copy(self, body: Any, file: Any, left: int, digests: Digests) -> None:
         """At most what is left, in small pieces; what came is kept, whatever then happens."""
         try:
             while True:
@@ -186,11 +206,28 @@ class Fetch:
                 if not data or len(data) > left:
                     return
                 file.write(data)
+                digests.update(data)
                 left -= len(data)
                 with self._lock:
                     self._bytes += len(data)
         finally:
             body.close()
+
+    def _proven(self, one: Object, partial: Path, known: _Known) -> Checksums:
+        """The digests of the whole, which are what is claimed. Raises FetchDamaged, and nothing is kept."""
+        assert known.digests is not None  # noqa: S101 - all bytes went through them
+        found = known.digests.found()
+        for algorithm, claim in (known.claims or {}).items():
+            if found[algorithm] != claim:
+                known.digests = None
+                partial.unlink()
+                raise FetchDamaged(
+                    f"{self._source.location}{one.name.decode()}: {algorithm} of what was fetched is "
+                    f"{found[algorithm]}, its source says {claim}: it is fetched again. If that never helps, "
+                    "have the object mended"
+                    + (", or set ingest.s3.etags_are_checksums = false." if algorithm == "md5" else ".")
+                )
+        return found
 
     def _name(self, one: Object, partial: Path, *, durably: bool) -> None:
         """Under its final name; on disk before, if there is no checksum that would tell."""
@@ -202,20 +239,8 @@ class Fetch:
         self._check()
         os.replace(partial, final)  # noqa: PTH105
 
-    def _checksums(self, answer: Mapping[str, Any], one: Object) -> Checksums:
-        """What the server says of the whole content: not of its parts, and nothing that depends on a key."""
-        found: dict[str, str] = {}
-        for field, algorithm in _CHECKSUMS.items():
-            if (value := answer.get(field)) and "-" not in value:
-                try:
-                    found[algorithm] = base64.b64decode(value, validate=True).hex()
-                except binascii.Error:
-                    continue
-        encrypted = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
-        md5 = _MD5.match(one.etag)
-        if md5 and self._etags_are_checksums and not encrypted and not answer.get("SSECustomerAlgorithm"):
-            found["md5"] = md5[1]
-        return found
+    def _claims(self, answer: Mapping[str, Any], one: Object) -> Checksums:
+        return claimed(answer, one.etag, etags_are_checksums=self._etags_are_checksums)
 
     def _is_there(self, one: Object) -> bool:
         try:

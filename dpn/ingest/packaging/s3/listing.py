@@ -44,7 +44,8 @@ SELECT name FROM objects AS one WHERE EXISTS (
 
 
 class Object(NamedTuple):
-    """A listed object. `checksums` are what the server says of its content, by algorithm; None: not asked yet."""
+    """A listed object. `checksums` are, by algorithm, of the bytes that were fetched and are what the server says
+    of them; None: it was not fetched yet."""
 
     name: bytes
     size: int
@@ -131,7 +132,7 @@ class Listing:
         return int(self._connection.execute("SELECT count(*) FROM objects").fetchone()[0])
 
     def note_checksums(self, found: Iterable[tuple[bytes, Mapping[str, str]]]) -> None:
-        """What the server says of the content of these objects; survives a kill."""
+        """What these objects turned out to be when they were fetched; survives a kill."""
         self._connection.executemany(
             "UPDATE objects SET checksums = ? WHERE name = ?",
             [(json.dumps(dict(checksums)), name) for name, checksums in found],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dpn.bags import SourceRefused
+from dpn.bags import ClaimRefuted, SourceRefused
 from dpn.bags.digests import ALGORITHMS, DIGEST_BYTES
 from dpn.bags.names import manifest_algorithm
-from dpn.ingest.packaging.s3.listing import Listing
+from dpn.ingest.packaging.s3.checksums import OURS
+from dpn.ingest.packaging.s3.listing import Listing, Object
 
 LONGEST_LINE_BYTES = 16 << 10
 BATCH_LINES = 1000
@@ -40,7 +42,8 @@ class Manifests:
 @contextmanager
 def open_manifests(listing: Listing, objects: Path, where: str) -> Iterator[Manifests]:
     """Reads the manifests that were fetched. Raises SourceRefused for a line that is none, for objects that the
-    manifests do not list, and for what they list and is not there; OSError."""
+    manifests do not list, and for what they list and is not there; ClaimRefuted for one that is not what was
+    fetched; OSError."""
     with closing(sqlite3.connect("")) as connection:  # a temporary file, gone when it is closed
         connection.execute(_SCHEMA)
         yield _read_all(connection, listing, objects, where)
@@ -51,6 +54,7 @@ def _read_all(connection: sqlite3.Connection, listing: Listing, objects: Path, w
     for name in names:
         algorithm = manifest_algorithm(name)[0]
         assert algorithm is not None  # noqa: S101 - else it was not among them
+        _check_as_fetched(listing.find(name), objects / name.decode())
         _read(connection, objects / name.decode(), algorithm, f"{where}{name.decode()}")
     manifests = Manifests(connection, names)
     if names:
@@ -63,6 +67,14 @@ def _manifests(listing: Listing) -> Iterator[bytes]:
         name = f"manifest-{algorithm}.txt".encode()
         if listing.find(name) is not None:
             yield name
+
+
+def _check_as_fetched(one: Object | None, path: Path) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, OURS).hexdigest()
+    wanted = (one.checksums or {}).get(OURS) if one else None
+    if wanted != found:
+        raise ClaimRefuted(str(path), OURS, wanted or "nothing", found)
 
 
 def _read(connection: sqlite3.Connection, path: Path, algorithm: str, where: str) -> None:
