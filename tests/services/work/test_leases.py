@@ -114,6 +114,10 @@ def test_a_worker_that_lost_its_lease_changes_nothing(sessions: Sessions, clock:
         transitions.save_progress(
             session, late, manifest={}, staging_volume="x", note="late", events=[], worker="a", clock=clock
         )
+    with pytest.raises(LeaseLost), sessions.begin() as session:
+        leases.holder(session, item, late.token)
+    with sessions.begin() as session:
+        assert leases.holder(session, item, holder.token) == "b"
     with sessions.begin() as session:
         assert leases.extend(session, [(item, late.token)], lease_seconds=LEASE_SECONDS, clock=clock) == set()
     after = row(sessions, item)
