@@ -21,12 +21,12 @@ from typing import Any
 import requests
 from sqlalchemy import Engine, Table
 
-from dpn.cli.demo.toml_text import to_toml
 from dpn.clock import SystemClock
 from dpn.database import open_engine, open_sessions, upgrade
 from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, DIGESTS, TRANSFERS, totals
 from dpn.registry.catalogue.kinds import REPLICAS
+from tools.network.toml_text import to_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30

@@ -28,13 +28,13 @@ import boto3
 from sqlalchemy import func, select
 
 from dpn.bags import DpnMetadata, build_bag
-from dpn.cli.demo.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
-from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.node import Node
-from dpn.cli.demo.place import link
 from dpn.registry.records import BagRecord
 from models.work import Status, WorkItem
 from tests.fixtures.offered_bags import OfferedBag, deposit_all
+from tools.network.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
+from tools.network.cluster import Cluster
+from tools.network.node import Node
+from tools.network.place import link
 
 WORKERS = ("copy", "validate", "replication-store")
 MEMBER = "ae7e2c33-9e0a-4d0e-8b5c-0e2a5f1c7d11"

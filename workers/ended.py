@@ -11,7 +11,7 @@ from dpn.work.lifecycle import Change, Policy, Position, decide
 from dpn.work.outcomes import Done, Fail, Outcome
 from dpn.work.pipeline import Pipelines
 from models.work import WorkItem
-from workers.owners import Unwanted, require_live, require_wanted
+from workers.peers import Unwanted, require_live, require_wanted
 
 NO_POLICY = Policy(attempts=1, backoff_first_seconds=0, backoff_max_seconds=0, attention_after_seconds=0)
 """For outcomes that end an item: none of it matters there."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dpn.bags.verdict import verdict as judge
+from dpn.bags.validation.verdict import verdict as judge
 
 __all__ = ["judge"]

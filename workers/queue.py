@@ -18,7 +18,7 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.broker import Broker, BrokerUnavailable
 from dpn.clock import Clock
 from dpn.database import Sessions, inserted_missing
-from dpn.fixity.beginning import begin_checks
+from dpn.fixity.begin import begin_checks
 from dpn.fixity.copies import take_in
 from dpn.registry.catalogue import TRANSFERS, find_many
 from dpn.settings import FixitySettings, RestoreSettings
@@ -32,8 +32,8 @@ from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
 from workers.ended import ending
-from workers.leftover_requests import withdraw_leftover_requests
-from workers.restoring_items import RestoreItems
+from workers.recovery.withdraw import withdraw_leftover_requests
+from workers.restore.items import RestoreItems
 
 BATCH = 500
 

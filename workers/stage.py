@@ -51,7 +51,7 @@ class Job(Generic[M]):
 
 
 class Stage(Protocol):
-    """One thing done to an item. Exceptions that it does not handle are transient (see `workers.stage_run`)."""
+    """One thing done to an item. Exceptions that it does not handle are transient: `workers.runner`."""
 
     @property
     def name(self) -> str: ...

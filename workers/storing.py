@@ -15,7 +15,7 @@ from dpn.storage import SourceChanged, Store, StoreConflict
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import StartOver, Wait
 from models.manifests import IngestManifest, Receipt, ReplicationManifest, UploadState
-from workers.owners import Unwanted
+from workers.peers import Unwanted
 from workers.stage import Job
 
 M = TypeVar("M", bound=ReplicationManifest | IngestManifest)

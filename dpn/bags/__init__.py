@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dpn.bags.build import SCRATCH_PREFIX, BuiltBag, build_bag, build_from_entries
-from dpn.bags.catalogue import CATALOGUE, Kind, Severity
-from dpn.bags.entries import NO_CLAIMS, Claims, Entry, FileContent
+from dpn.bags.building.build import SCRATCH_PREFIX, BuiltBag, build_bag, build_from_entries
+from dpn.bags.building.entries import NO_CLAIMS, Claims, Entry, FileContent
+from dpn.bags.building.metadata import DpnMetadata
+from dpn.bags.building.source_bag import SourceBag, is_bag, open_source_bag, root_tag_files
+from dpn.bags.building.sources import folder_entries, refuse_unfit_name
+from dpn.bags.codes import CATALOGUE, Kind, Severity
 from dpn.bags.errors import BagChanged, BuiltBagInvalid, ClaimRefuted, NotABag, ProfileError, SourceRefused
 from dpn.bags.findings import Finding
 from dpn.bags.identity import BagIdentity, read_identity, tag_manifest_sha256
-from dpn.bags.metadata import DpnMetadata
-from dpn.bags.profiles import Profile, load_profile
 from dpn.bags.report import Report
-from dpn.bags.source_bag import SourceBag, is_bag, open_source_bag, root_tag_files
-from dpn.bags.sources import folder_entries, refuse_unfit_name
-from dpn.bags.tar_size import TarSize
+from dpn.bags.tar.size import TarSize
 from dpn.bags.unpacking import unpack
-from dpn.bags.validation import validate
+from dpn.bags.validation.profiles import Profile, load_profile
+from dpn.bags.validation.validation import validate
 
 __all__ = [
     "CATALOGUE",

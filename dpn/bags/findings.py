@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dpn.bags.catalogue import CATALOGUE, Severity
+from dpn.bags.codes import CATALOGUE, Severity
 
 MAX_FINDINGS_KEPT = 500
 """Of each severity; the counts go on, so that a bag with a million faults costs no memory."""

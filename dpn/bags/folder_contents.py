@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from dpn.bags.building.entries import Content, FileContent
 from dpn.bags.digests import ALGORITHMS, Column, DigestTable
-from dpn.bags.entries import Content, FileContent
 from dpn.bags.errors import BagChanged
 from dpn.bags.findings import Findings
+from dpn.bags.hash_threads import READ_BYTES, Progress, Workers
 from dpn.bags.index import PAYLOAD_PREFIX, FileIndex, TooManyEntries
 from dpn.bags.names import manifest_algorithm
-from dpn.bags.workers import READ_BYTES, Progress, Workers
 
 DEFAULT_ALGORITHM = "sha256"
 _FILES_PER_TASK = 64

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dpn.bags.errors import NotABag
 from dpn.bags.findings import Findings
-from dpn.bags.tags import MAX_TAG_FILE_BYTES, Declaration, Tags, read_tags
-from dpn.bags.tar_source import TarFile
-from dpn.bags.tar_walk import Member, TarWalk
+from dpn.bags.tar.file import TarFile
+from dpn.bags.tar.walk import Member, TarWalk
+from dpn.bags.validation.tags import MAX_TAG_FILE_BYTES, Declaration, Tags, read_tags
 from dpn.cancellation import Cancellation
 
 DPN_INFO = "dpn-tags/dpn-info.txt"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from dpn.bags.catalogue import Severity
+from dpn.bags.codes import Severity
 from dpn.bags.findings import Finding
 
 

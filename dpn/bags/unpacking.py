@@ -9,8 +9,8 @@ from pathlib import Path
 from dpn.bags.errors import NotABag
 from dpn.bags.findings import Findings
 from dpn.bags.names import is_safe
-from dpn.bags.tar_source import TarFile
-from dpn.bags.tar_walk import Member, TarWalk
+from dpn.bags.tar.file import TarFile
+from dpn.bags.tar.walk import Member, TarWalk
 from dpn.cancellation import Cancellation
 from dpn.files import sync_folder, write_all
 

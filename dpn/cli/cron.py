@@ -39,8 +39,8 @@ def sync(
     """Pull the records of the other nodes into our registry."""
     from dpn.registry.catalogue import ensure_nodes
     from dpn.registry.client import RegistryClient
-    from workers.reconcile import Reconcile
-    from workers.sync import Sync
+    from workers.reconcile.reconcile import Reconcile
+    from workers.sync.sync import Sync
 
     with open_node(context, config, "dpn_sync") as node:
         peers = node.settings.peers
@@ -132,13 +132,13 @@ def _queue_summary(result: QueueResult) -> str:
 def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     """Release and remove what no item needs any more: reservations, staged bytes, old quarantine, dead uploads,
     offers. Count anew what lists hold."""
-    from dpn.ingest.outbound import Outbound
+    from dpn.outbound.folder import Outbound
+    from dpn.outbound.withdrawal import OutboundCleanup
     from dpn.staging import Staging
     from dpn.storage import open_store
-    from workers.chores import Chore
-    from workers.housekeeping import Housekeeping
-    from workers.outbound_cleanup import OutboundCleanup
-    from workers.witness import Witness
+    from workers.runner.chores import Chore
+    from workers.runner.database_uptime import Witness
+    from workers.runner.housekeeping import Housekeeping
 
     failed = []
     with open_node(context, config, "dpn_cleanup") as node:

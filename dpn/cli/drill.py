@@ -16,7 +16,7 @@ from dpn.cli.node import ConfigOption, Node, open_broker, open_node, operator
 from dpn.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from dpn.restoration.drills import Begun, Drilled
+    from dpn.recovery.drills import Begun, Drilled
 
 EXIT_FAILED = 1
 MAX_SAMPLE = 1000
@@ -77,7 +77,7 @@ def drill(
     is told of was bad, or waits for longer than recovery.answer_days.
     """
     from dpn.database import reading
-    from dpn.restoration.drills import drilled, note_told
+    from dpn.recovery.drills import drilled, note_told
 
     if report == (sample is not None):
         raise Misconfigured("give either --sample N or --report")
@@ -116,7 +116,7 @@ def summary(told: Sequence[Drilled], *, late_after: timedelta) -> Report:
 
 def _sources(node: Node, only: Sequence[str] | None) -> list[str]:
     """Our store and every peer, or those that are named. Raises Misconfigured."""
-    from dpn.restoration.drills import PEER, STORE
+    from dpn.recovery.drills import PEER, STORE
 
     peers, ours = node.settings.peers, f"{STORE}{node.settings.store.name}"
     if not only:
@@ -129,7 +129,7 @@ def _sources(node: Node, only: Sequence[str] | None) -> list[str]:
 
 def _begin(node: Node, sources: Sequence[str], drill_id: str, sample: int, seed: int) -> list[Begun]:
     from dpn.broker import BrokerUnavailable
-    from dpn.restoration.drills import Drilling, begin_drill
+    from dpn.recovery.drills import Drilling, begin_drill
     from dpn.work.dispatch import publish_intents
     from workers.pipelines import PIPELINES
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def recovery_stage(spec: StageSpec, node: Node, staging: Staging, store: Store, breakers: Breakers) -> Stage:
     """The stage of a recovery that `spec` names."""
     from dpn.bags import load_profile
-    from workers.ask import AskStage
-    from workers.fetch import FetchStage
-    from workers.judge_recovered import JudgeStage
-    from workers.our_copy import OurCopies
-    from workers.recovering import Requests
-    from workers.settle import SettleStage
+    from workers.own_copy import OurCopies
+    from workers.recovery.ask import AskStage
+    from workers.recovery.fetch import FetchStage
+    from workers.recovery.judge import JudgeStage
+    from workers.recovery.replace import SettleStage
+    from workers.recovery.requests import Requests
 
     settings = node.settings
     peers = frozenset(settings.peers)

@@ -14,9 +14,9 @@ import uvicorn
 from dpn.broker import BrokerUnavailable
 from dpn.cli.node import ConfigOption, Node, open_broker, open_node
 from dpn.errors import Misconfigured
-from dpn.ingest.api import serve_deposits
 from dpn.registry.catalogue import ensure_nodes
-from dpn.registry.server import create_app
+from dpn.server import create_app
+from dpn.server.deposits import serve_deposits
 from dpn.telemetry.readiness import notify_systemd
 from dpn.work.dispatch import publish_intents
 from workers.pipelines import PIPELINES

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from workers.reconcile import Reconciled
-    from workers.sync import PeerResult
+    from workers.reconcile.reconcile import Reconciled
+    from workers.sync.sync import PeerResult
 
 SYNC_COUNTS = ("fetched", "added", "updated", "foreign", "refused")
 RECONCILED_COUNTS = (

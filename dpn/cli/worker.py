@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from dpn.fixity.copies import Copies
     from dpn.staging import Staging
     from dpn.storage import Store
-    from workers.our_copy import OurCopies
-    from workers.owners import OwnerClient, Owners
+    from workers.own_copy import OurCopies
+    from workers.peers import OwnerClient, Owners
     from workers.stage import Stage
 
 ALL = "all"
@@ -87,11 +87,11 @@ def _specs(stage: str) -> list[StageSpec]:
 async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int) -> None:
     # Imported here: what one stage needs (boto3, pynsq) is not loaded for a process that does not run it.
     from dpn.staging import Staging
-    from workers.housekeeping import Housekeeping
-    from workers.runner import Worker
-    from workers.stage_run import StageRunner, worker_name
-    from workers.staged_bytes import StagedBytes
-    from workers.witness import Witness
+    from workers.runner.database_uptime import Witness
+    from workers.runner.housekeeping import Housekeeping
+    from workers.runner.stage_runner import StageRunner, worker_name
+    from workers.runner.staged_bytes import StagedBytes
+    from workers.runner.worker import Worker
 
     settings = node.settings
     worker_id = worker_name(socket.gethostname(), name)
@@ -177,7 +177,7 @@ def _open_store(node: Node) -> Store:
 def _stages(
     node: Node, specs: Iterable[StageSpec], staging: Staging, store: Store | None, breakers: Breakers
 ) -> Mapping[StageSpec, Stage]:
-    from workers.owners import Owners
+    from workers.peers import Owners
 
     owners = Owners(_clients(node), breakers)
     return {spec: _stage(spec, node, owners, staging, store, breakers) for spec in specs}
@@ -188,7 +188,7 @@ def _stage(
 ) -> Stage:
     settings = node.settings
     if spec == COPY:
-        from workers.copy import CopyStage
+        from workers.replication.copy import CopyStage
 
         return CopyStage(
             node=node.namespace,
@@ -202,28 +202,28 @@ def _stage(
         )
     if spec == VALIDATE:
         from dpn.bags import load_profile
-        from workers.validate import ValidateStage
+        from workers.replication.validate import ValidateStage
 
         return ValidateStage(staging, load_profile(settings.validation.profile), settings.validation)
     if spec == STORE and store is not None:
-        from workers.store import StoreStage
+        from workers.replication.store import StoreStage
 
         poll_seconds = settings.work.verdict_poll_seconds
         return StoreStage(owners, staging, store, breakers, node.clock, poll_seconds, _copies(node))
     if spec == PACKAGE:
-        from workers.package import PackageStage
+        from workers.ingest.package import PackageStage
 
         outbound = (one.folder for one in settings.ingest.outbound.values())
         our_folders = (*settings.staging.volumes.values(), *outbound)
         return PackageStage(node.namespace, staging, settings.ingest, our_folders)
     if spec == INGEST_STORE and store is not None:
-        from workers.ingest_store import IngestStoreStage
+        from workers.ingest.store import IngestStoreStage
         from workers.storing import Storing
 
         storing = Storing(staging, store, breakers, settings.work.verdict_poll_seconds)
         return IngestStoreStage(node.namespace, storing, _copies(node))
     if spec == INGEST_RECORD:
-        from workers.ingest_record import IngestRecordStage
+        from workers.ingest.record import IngestRecordStage
 
         return IngestRecordStage(
             node.namespace,
@@ -235,7 +235,7 @@ def _stage(
             settings.work.verdict_poll_seconds,
         )
     if spec in READING and store is not None:
-        from workers.our_copy import OurCopies
+        from workers.own_copy import OurCopies
 
         return _reading_stage(spec, node, owners, OurCopies(store, settings.store, breakers), staging)
     if spec.task is Task.RECOVERY and store is not None:
@@ -244,19 +244,19 @@ def _stage(
         return recovery_stage(spec, node, staging, store, breakers)
     if spec == DELIVER:
         return _deliver(node, owners, staging)
-    from workers.tell import TellStage
+    from workers.notice.tell import TellStage
 
     return TellStage(owners)
 
 
 def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopies, staging: Staging) -> Stage:
     """A stage that reads our own copies: to check them, or to hand them to another node."""
-    from workers.restoring import AcceptingStage, JudgingStage
+    from workers.restore.accept import AcceptingStage, JudgingStage
 
     settings = node.settings
     if spec in (RESTORE_INIT, RESTORE_READY):
-        from dpn.fixity.cold_requests import ColdBudget
-        from workers.restore_init import RestoreInitStage
+        from dpn.fixity.thaw_budget import ColdBudget
+        from workers.fixity.thaw import RestoreInitStage
 
         budget = ColdBudget(node.sessions, settings.fixity.max_cold_bytes_per_month, node.clock)
         tier = (settings.fixity if spec == RESTORE_INIT else settings.restore).retrieval_tier
@@ -265,12 +265,12 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
             return ready
         return AcceptingStage(owners, ready, settings.ingest.outbound, node.sessions)
     if spec in (RETRIEVE, RESTORE_RETRIEVE):
-        from workers.retrieve import RetrieveStage
+        from workers.fixity.retrieve import RetrieveStage
 
         return RetrieveStage(copies, staging, settings.fixity, node.clock)
     from dpn.bags import load_profile
     from dpn.fixity.repairs import Repairs
-    from workers.check import CheckStage
+    from workers.fixity.check import CheckStage
 
     check = CheckStage(
         node.namespace,
@@ -287,9 +287,9 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
 
 
 def _deliver(node: Node, owners: Owners, staging: Staging) -> Stage:
-    from dpn.ingest.outbound import Outbound
-    from workers.deliver import DeliverStage
-    from workers.outbound_cleanup import OutboundCleanup
+    from dpn.outbound.folder import Outbound
+    from dpn.outbound.withdrawal import OutboundCleanup
+    from workers.restore.deliver import DeliverStage
 
     settings = node.settings
     outbounds = [Outbound(one) for one in settings.ingest.outbound.values()]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import insert_missing
-from dpn.fixity.beginning import begin_check
+from dpn.fixity.begin import begin_check
 from dpn.registry.catalogue import DIGESTS, find
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines

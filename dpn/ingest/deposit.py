@@ -10,8 +10,8 @@ from typing import Literal
 
 from dpn.bags import SourceRefused
 from dpn.errors import PermanentError
-from dpn.ingest.packaging.description import check_source_name
-from dpn.ingest.packaging.location import s3_location
+from dpn.packaging.description import check_source_name
+from dpn.packaging.location import s3_location
 from dpn.registry.wire import parse_uuid
 
 BagType = Literal["data", "interpretive", "rights"]

@@ -16,7 +16,7 @@ from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
 from dpn.errors import Misconfigured, NoSpace
 from dpn.settings import StagingSettings
-from dpn.staging import folders, held, orphans, quarantine, reservations
+from dpn.staging import disk_use, folders, orphans, quarantine, reservations
 from dpn.staging.folders import StagingFolder
 from dpn.staging.quarantine import Pruned
 from dpn.staging.volumes import Volume
@@ -117,7 +117,7 @@ class Staging:
         for begun in self._left_on(item_id) if begun_on is None else (begun_on,):
             place = self._mounted(begun)
             if folders.tidy(place, item_id, token) and large_tree is not None:
-                held.note_tree(place.item_folder(item_id) / str(token), large_tree)
+                disk_use.note_tree(place.item_folder(item_id) / str(token), large_tree)
             try:
                 self.reserve(item_id, begun, size_bytes)
             except NoSpace as refused:
@@ -133,7 +133,7 @@ class Staging:
     def note_tree(self, folder: StagingFolder, tree: str) -> None:
         """Counts a folder within that may hold very many files. Afterwards what is in it counts as that much, at
         once, whoever asks; until then, and without this, all files are looked at at each reservation."""
-        held.note_tree(folder.path, tree)
+        disk_use.note_tree(folder.path, tree)
 
     def lower(self, item_id: int, size_bytes: int) -> None:
         """The item needs no more than `size_bytes` from now on, all in all: the rest of its promise goes."""

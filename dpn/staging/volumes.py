@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dpn.errors import Misconfigured
 from dpn.files import DISK_FULL, make_durable, new_file, publish_new, sync_folder
-from dpn.staging.held import allocated_bytes
+from dpn.staging.disk_use import allocated_bytes
 
 MARKER = ".dpn-volume"
 MAX_MARKER_BYTES = 256

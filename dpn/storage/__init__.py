@@ -16,7 +16,6 @@ from __future__ import annotations
 from dpn.clock import Clock
 from dpn.settings import StoreSettings
 from dpn.storage.availability import Availability, RestoreRequested, Tier
-from dpn.storage.base import Capabilities, Replaced, Store, StoredObject
 from dpn.storage.errors import (
     ObjectReplaced,
     ObjectTooLarge,
@@ -28,6 +27,7 @@ from dpn.storage.errors import (
     UploadLost,
 )
 from dpn.storage.retrieval import Retrieved, discard_partial
+from dpn.storage.store import Capabilities, Replaced, Store, StoredObject
 
 __all__ = [
     "Availability",

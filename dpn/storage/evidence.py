@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpn.storage.base import Capabilities, Proof, StoredObject
 from dpn.storage.digests import Digests, base64_of, composite_sha256
 from dpn.storage.plan import PartPlan
+from dpn.storage.store import Capabilities, Proof, StoredObject
 from models.manifests import Receipt, StoreChecksum
 
 

@@ -22,15 +22,6 @@ from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
 from dpn.files import make_durable, new_file, publish_new
 from dpn.settings import StoreSettings
 from dpn.storage.availability import Availability, RestoreRequested, Tier
-from dpn.storage.base import (
-    READ_BYTES,
-    Capabilities,
-    Checkpoint,
-    Fence,
-    Progress,
-    Replaced,
-    StoredObject,
-)
 from dpn.storage.digests import Digests
 from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreConflict, StoreMissing
 from dpn.storage.fetching import Wanted
@@ -40,6 +31,15 @@ from dpn.storage.plan import Part, PartPlan, plan_parts
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
 from dpn.storage.sidecar import write_sidecar
 from dpn.storage.source import open_source
+from dpn.storage.store import (
+    READ_BYTES,
+    Capabilities,
+    Checkpoint,
+    Fence,
+    Progress,
+    Replaced,
+    StoredObject,
+)
 from models.manifests import Receipt, UploadState
 
 READ_ONLY = 0o444
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class FolderStore:
-    """See dpn.storage.base.Store for what it promises."""
+    """See dpn.storage.store.Store for what it promises."""
 
     def __init__(self, settings: StoreSettings, *, clock: Clock) -> None:
         self.name = settings.name

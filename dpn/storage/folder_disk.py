@@ -13,10 +13,10 @@ from stat import S_ISREG
 
 from dpn.errors import Misconfigured, StoreUnavailable
 from dpn.files import is_temporary
-from dpn.storage.base import StoredObject, check_key
 from dpn.storage.errors import SourceUnreadable
 from dpn.storage.folder_files import is_bad_left_over
 from dpn.storage.sidecar import SIDECAR_SUFFIX, read_sidecar
+from dpn.storage.store import StoredObject, check_key
 
 PROBE_PREFIX = ".dpn-probe-"
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -36,7 +36,7 @@ class Disk:
         return self.folder / check_key(key)
 
     def head(self, key: str) -> StoredObject | None:
-        """See dpn.storage.base.Store.head."""
+        """See dpn.storage.store.Store.head."""
         path = self.path(key)
         with self.troubles():
             # Asked first: a disk that is not mounted must not look like an empty store.

@@ -20,12 +20,12 @@ from typing import Literal
 from dpn.cancellation import Cancellation
 from dpn.errors import NoSpace, StoreMismatch
 from dpn.files import sync_folder
-from dpn.storage.base import READ_BYTES, Capabilities, Progress, StoredObject
 from dpn.storage.digests import Digests
 from dpn.storage.evidence import Differs, Proven, judge
 from dpn.storage.fetching import Fetching, ReadRange, Wanted
 from dpn.storage.journal import open_journal
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
+from dpn.storage.store import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -73,7 +73,7 @@ def discard_partial(target: Path) -> None:
 def retrieve(
     wanted: Wanted, read: ReadRange, target: Path, *, cancellation: Cancellation, progress: Progress | None
 ) -> Retrieved:
-    """See dpn.storage.base.Store.retrieve."""
+    """See dpn.storage.store.Store.retrieve."""
     partial, journal_path = _beside(target)
     with _staging_troubles(target), open_journal(journal_path, wanted.identity()) as journal:
         if wanted.receipt and (there := _finished(target, wanted, cancellation)):

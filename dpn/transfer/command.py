@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.errors import Misconfigured
+from dpn.process import Command
 from dpn.settings import RsyncSource, TransferSettings
 from dpn.transfer.link import RemoteFile
 
@@ -26,14 +26,6 @@ KILL_AFTER_SECONDS = 2
 """How long rsync has to end by itself once its worker is gone, before it is killed."""
 
 _UNQUOTABLE = frozenset("\"'\\$%\n\r\t")
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to run, and with which environment."""
-
-    arguments: tuple[str, ...]
-    environment: dict[str, str]
 
 
 def rsync_command(

@@ -12,12 +12,12 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock, SystemClock
 from dpn.errors import TransientError
 from dpn.files import sync_folder
+from dpn.process import Ended, run
 from dpn.settings import RsyncSource, TransferSettings
 from dpn.transfer.command import rsync_command
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
 from dpn.transfer.link import RemoteFile
 from dpn.transfer.outcome import is_link, judge, last_words
-from dpn.transfer.process import Ended, run
 from dpn.transfer.watch import Watch
 
 _SYSTEM_CLOCK = SystemClock()

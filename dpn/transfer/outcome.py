@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 
 from dpn.errors import DpnError, Misconfigured, NoSpace, ServiceUnavailable, TransientError
+from dpn.process import Ended
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
-from dpn.transfer.process import Ended
 
 MAX_REASON_CHARACTERS = 300
 

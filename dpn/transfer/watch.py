@@ -8,8 +8,8 @@ from pathlib import Path
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import ServiceUnavailable
+from dpn.process import io_bytes
 from dpn.transfer.errors import SourceTooLarge
-from dpn.transfer.process import io_bytes
 
 PROGRESS_BYTES = 65_536
 """Reading and writing less than this is no progress: rsync's keep-alive messages are a few bytes a minute."""

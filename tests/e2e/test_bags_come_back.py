@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.node import Node
-from dpn.cli.demo.watch import Watch
 from dpn.database import reading
-from dpn.restoration import request_of, state
-from dpn.restoration.drills import drilled
+from dpn.recovery import request_of, state
+from dpn.recovery.drills import drilled
 from tests.fixtures.offered_bags import deposit_all, take_all
+from tools.demo.watch import Watch
+from tools.network.cluster import Cluster
+from tools.network.node import Node
 
 pytestmark = pytest.mark.slow
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.copies import read_back
-from dpn.cli.demo.deposit import Request
-from dpn.cli.demo.node import Node
-from dpn.cli.demo.ports import LOOPBACK, free_ports
-from dpn.cli.demo.watch import Position, Watch
 from dpn.database import reading
 from dpn.registry.catalogue import TRANSFERS, find
 from dpn.registry.records import ReplicationRecord
 from tests.fixtures.offered_bags import deposit_all, take_all
+from tools.demo.copies import read_back
+from tools.demo.deposit import Request
+from tools.demo.watch import Position, Watch
+from tools.network.cluster import Cluster
+from tools.network.node import Node
+from tools.network.ports import LOOPBACK, free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +145,7 @@ def test_a_port_that_somebody_took_is_given_up_for_another(
         def choose(count: int) -> list[int]:
             return [first_choice.pop(0) for _ in range(count)] if first_choice else free_ports(count)
 
-        monkeypatch.setattr("dpn.cli.demo.cluster.free_ports", choose)
+        monkeypatch.setattr("tools.network.cluster.free_ports", choose)
         with Cluster(tmp_path / "network", names=("north", "south")) as cluster:
             cluster.prepare()
             assert cluster.nodes["north"].ports.registry == taken

@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from dpn.cli.demo.processes import clean_environment
 from tests.fixtures.demos import Demos, eventually, expect_verified, running_stage
 from tests.fixtures.in_full import in_full, some_of
+from tools.network.processes import clean_environment
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from dpn.cli.demo.processes import clean_environment
 from tests.fixtures.demos import Demo, Demos
 from tests.fixtures.in_full import some_of
+from tools.network.processes import clean_environment
 
 pytestmark = pytest.mark.slow
 

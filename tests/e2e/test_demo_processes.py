@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from dpn.cli.demo.cron import Cron
-from dpn.cli.demo.errors import Broken
-from dpn.cli.demo.ports import free_ports, is_free
-from dpn.cli.demo.processes import Program, Running, clean_environment, stop_all
-from dpn.cli.demo.supervisor import GIVE_UP_AFTER, Supervisor
 from tests.fixtures.demos import alive, command_lines
+from tools.network.cron import Cron
+from tools.network.errors import Broken
+from tools.network.ports import free_ports, is_free
+from tools.network.processes import Program, Running, clean_environment, stop_all
+from tools.network.supervisor import GIVE_UP_AFTER, Supervisor
 
 PATIENCE_SECONDS = 10.0
 
 HASTY_PARENTS = """
 import os, signal, sys
 from pathlib import Path
-from dpn.cli.demo.processes import Program, Running
+from tools.network.processes import Program, Running
 for number in range(20):
     if (child := os.fork()) == 0:
         Running(Program("sleeper", ("sleep", f"{sys.argv[2]}.{number}"), Path(sys.argv[1])))
@@ -35,7 +35,7 @@ for number in range(20):
 PARENT = """
 import sys, time
 from pathlib import Path
-from dpn.cli.demo.processes import Program, Running
+from tools.network.processes import Program, Running
 print(Running(Program("sleeper", ("sleep", "1000"), Path(sys.argv[1]))).pid, flush=True)
 time.sleep(1000)
 """

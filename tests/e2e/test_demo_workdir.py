@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from dpn.cli.demo.errors import Unusable
-from dpn.cli.demo.processes import clean_environment
-from dpn.cli.demo.workdir import open_workdir
+from tools.demo.workdir import open_workdir
+from tools.network.errors import Unusable
+from tools.network.processes import clean_environment
 
 PATIENCE_SECONDS = 20.0
 
 KILLED_DEMO = """
 import os, signal, sys
 from pathlib import Path
-from dpn.cli.demo.workdir import open_workdir
+from tools.demo.workdir import open_workdir
 with open_workdir(Path(sys.argv[1]) if sys.argv[1:] else None, keep=False) as workdir:
     workdir.mark(["north"])
     (workdir.path / "north").mkdir()

@@ -22,9 +22,6 @@ import pytest
 import requests
 from sqlalchemy import func, select
 
-from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.node import WORKER, Node
-from dpn.cli.demo.toml_text import Table
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, DIGESTS, INGESTS, TRANSFERS, Kind, batches, find
 from dpn.registry.records import BagRecord, ReplicationRecord
@@ -35,6 +32,9 @@ from tests.fixtures.demos import Demos
 from tests.fixtures.deposits import mixed_files
 from tests.fixtures.in_full import in_full
 from tests.fixtures.made_bags import bag_info, checksums, declaration, write_folder
+from tools.network.cluster import Cluster
+from tools.network.node import WORKER, Node
+from tools.network.toml_text import Table
 
 pytestmark = pytest.mark.slow
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from dpn.cli.demo.backends import BrokerKind, DatabaseKind, Kinds
-from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.copies import read_back
-from dpn.cli.demo.deposit import Request
-from dpn.cli.demo.node import Node
 from models.work import AuditEvent, Task, WorkItem
 from tests.fixtures.offered_bags import deposit_all, take_all
+from tools.demo.copies import read_back
+from tools.demo.deposit import Request
+from tools.network.backends import BrokerKind, DatabaseKind, Kinds
+from tools.network.cluster import Cluster
+from tools.network.node import Node
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,6 @@ from typing import Any
 import boto3
 from sqlalchemy import select
 
-from dpn.cli.demo.backends import StoreKind
-from dpn.cli.demo.copies import read_back
 from dpn.clock import SystemClock
 from dpn.errors import DpnError
 from dpn.staging import Staging
@@ -22,6 +20,8 @@ from models.manifests import ReplicationManifest, read_manifest
 from models.registry import ReplicationTransfer
 from models.work import AuditEvent, DeadLetter, DiskReservation, DispatchIntent, Status, Task, WorkItem
 from tests.faults.world import World
+from tools.demo.copies import read_back
+from tools.network.backends import StoreKind
 
 
 def is_settled(world: World) -> bool:

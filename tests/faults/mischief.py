@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from dpn.cli.demo.backends import BrokerKind, DatabaseKind, StoreKind
-from dpn.cli.demo.processes import Running
 from dpn.clock import SystemClock
 from dpn.work.items import NotAllowed, retry_item
 from models.work import Status, Task
 from tests.faults.world import LEASE_SECONDS, WORKERS, World
+from tools.network.backends import BrokerKind, DatabaseKind, StoreKind
+from tools.network.processes import Running
 from workers.pipelines import PIPELINES
 
 Fault = Callable[[World, random.Random], None]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from dpn.cli.demo.backends import Kinds
 from tests.faults.invariants import broken_promises, settle
 from tests.faults.mischief import disturb, retry_what_waits_for_room
 from tests.faults.world import ON_FILES, ON_SERVERS, World
 from tests.fixtures.in_full import in_full
+from tools.network.backends import Kinds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -18,14 +18,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.cancellation import Cancellation
-from dpn.cli.demo.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
-from dpn.cli.demo.cluster import Cluster
-from dpn.cli.demo.deposit import Request
-from dpn.cli.demo.node import Node
-from dpn.cli.demo.processes import checkout
-from dpn.cli.demo.services import Services
 from models.work import WorkItem
 from tests.fixtures.offered_bags import deposit_all, take_all
+from tools.demo.deposit import Request
+from tools.network.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
+from tools.network.cluster import Cluster
+from tools.network.node import Node
+from tools.network.processes import checkout
+from tools.network.services import Services
 
 ON_SERVERS = Kinds(BrokerKind.NSQ, DatabaseKind.POSTGRESQL, StoreKind.S3)
 ON_FILES = Kinds()

@@ -19,10 +19,10 @@ from dpn.cli.bag import progress_bar
 from dpn.cli.node import Node, operator
 from dpn.database import reading
 from dpn.errors import DpnError, Misconfigured
+from dpn.recovery import Judged, Landing, Occupied, judge_received, receive
+from dpn.recovery.receiving import UNPROVEN
 from dpn.registry.catalogue import BAGS, DIGESTS, find
 from dpn.registry.records import BagRecord, RestoreRecord
-from dpn.restoration import Judged, Landing, Occupied, judge_received, receive
-from dpn.restoration.receiving import UNPROVEN
 from models.manifests import ValidationResult
 from models.preservation import StoredCopy
 

@@ -42,7 +42,7 @@ def request_bag(
     """Ask another node for its copy of a bag; prints the request's id. That node may take days to offer it."""
     from dpn.audit.trail import Event, EventType, record
     from dpn.cli.restore.finding import uuid_of
-    from dpn.restoration import open_request
+    from dpn.recovery import open_request
 
     with open_node(context, config, "dpn-restore") as node:
         uuid, us, now = uuid_of(bag), node.namespace, node.clock.now()
@@ -72,7 +72,7 @@ def list_all(context: typer.Context, config: ConfigOption = None, as_json: JsonO
 
     from dpn.cli.restore import finding
     from dpn.database import reading
-    from dpn.restoration import items_asking, our_requests
+    from dpn.recovery import items_asking, our_requests
 
     with open_node(context, config, "dpn-restore") as node, reading(node.sessions) as session:
         found = list(our_requests(session, us=node.namespace))
@@ -96,7 +96,7 @@ def show(
     """Show one request: how it stands, and what to do next."""
     from dpn.cli.restore import finding
     from dpn.database import reading
-    from dpn.restoration import items_asking
+    from dpn.recovery import items_asking
     from dpn.work.notes import printable
 
     with open_node(context, config, "dpn-restore") as node, reading(node.sessions) as session:
@@ -125,7 +125,7 @@ def cancel(
     """Cancel a request of ours: the node that was asked stops when it next looks."""
     from dpn.audit.trail import Event, EventType, record
     from dpn.cli.restore import finding
-    from dpn.restoration import give_up
+    from dpn.recovery import give_up
 
     with open_node(context, config, "dpn-restore") as node, node.sessions.begin() as session:
         found = finding.our_request(session, node, finding.uuid_of(restore_id))
@@ -140,7 +140,7 @@ def cancel(
 
 def _chosen(session: Session, node: Node, bag: str, from_node: str | None) -> str:
     """The node to ask. Raises Misconfigured if there is none, or it was asked already."""
-    from dpn.restoration import candidates, open_requests
+    from dpn.recovery import candidates, open_requests
 
     settings = node.settings
     if from_node is not None and from_node not in settings.peers:
@@ -165,7 +165,7 @@ def _chosen(session: Session, node: Node, bag: str, from_node: str | None) -> st
 
 
 def _as_row(found: RestoreRecord, item: int | None) -> tuple[str, ...]:
-    from dpn.restoration import state, why_cancelled
+    from dpn.recovery import state, why_cancelled
     from dpn.work.notes import printable
 
     return (

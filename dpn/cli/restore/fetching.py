@@ -55,7 +55,7 @@ def fetch(
     from dpn.cli.restore.finding import request_or_bag, uuid_of
     from dpn.cli.restore.stopping import stopping
     from dpn.errors import Interrupted, LinkRefused, Misconfigured, ServiceUnavailable, TransientError
-    from dpn.restoration import Landing
+    from dpn.recovery import Landing
 
     with open_node(context, config, "dpn-restore") as node, stopping() as cancellation:
         found, uuid = (None, uuid_of(which)) if own else request_or_bag(node, uuid_of(which))
@@ -98,7 +98,7 @@ def _until_offered(bringing: Bringing, found: RestoreRecord, wait_seconds: float
     from dpn.cli.restore.bringing import NotBrought
     from dpn.cli.restore.finding import our_request, standing
     from dpn.database import reading
-    from dpn.restoration import state
+    from dpn.recovery import state
 
     node, clock = bringing.node, bringing.node.clock
     until = clock.monotonic() + wait_seconds
@@ -117,7 +117,7 @@ def _until_offered(bringing: Bringing, found: RestoreRecord, wait_seconds: float
 
 def _finish(node: Node, found: RestoreRecord) -> bool:
     """Tells the node that gave the bag that we have it; false, with the reason on stderr, if it is not to know."""
-    from dpn.restoration import RequestRefused, finish, request_of
+    from dpn.recovery import RequestRefused, finish, request_of
 
     with node.sessions.begin() as session:
         current = request_of(session, found.restore_id)

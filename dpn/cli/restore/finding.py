@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from dpn.cli.node import Node
 from dpn.database import reading
 from dpn.errors import Misconfigured
+from dpn.recovery import items_asking, open_requests, state, why_cancelled
 from dpn.registry.catalogue import RESTORES, find
 from dpn.registry.records import RestoreRecord
 from dpn.registry.wire import parse_uuid
-from dpn.restoration import items_asking, open_requests, state, why_cancelled
 
 
 def uuid_of(text: str) -> str:

@@ -12,13 +12,13 @@ from dpn.cli.restore.bringing import Bringing, Brought, NotBrought
 from dpn.cli.worker import breaker_policy
 from dpn.database import reading
 from dpn.errors import Misconfigured, StoreMismatch
-from dpn.fixity.beginning import copy_facts
-from dpn.fixity.cold_requests import ColdBudget
+from dpn.fixity.begin import copy_facts
+from dpn.fixity.thaw_budget import ColdBudget
 from dpn.storage import ObjectReplaced, RestoreRequested, Store, StoreMissing, open_store
 from dpn.work.breakers import Breakers
 from models.manifests import CopyFacts
 from models.preservation import StoredCopy
-from workers.our_copy import OurCopies
+from workers.own_copy import OurCopies
 
 TAKES = {"Bulk": "up to 48 hours", "Standard": "up to 12 hours", "Expedited": "a few minutes"}
 """How long a cold store takes for a restore by each tier (Amazon S3 User Guide, "Archive retrieval options")."""

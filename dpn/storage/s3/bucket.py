@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from dpn.clock import Clock
 from dpn.settings import StoreSettings
-from dpn.storage.base import Capabilities, StoredObject
 from dpn.storage.digests import Digests
 from dpn.storage.evidence import Proven
 from dpn.storage.s3.connection import Connection
+from dpn.storage.store import Capabilities, StoredObject
 from models.manifests import Receipt
 
 

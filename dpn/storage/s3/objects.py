@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Misconfigured, StoreUnavailable
-from dpn.storage.base import READ_BYTES, StoredObject
 from dpn.storage.errors import StoreMissing
 from dpn.storage.evidence import Differs, Proven
 from dpn.storage.metadata import decode_metadata
 from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.ranges import read_range
+from dpn.storage.store import READ_BYTES, StoredObject
 from models.manifests import StoreChecksum
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import secrets
 from typing import Any
 
 from dpn.errors import Misconfigured, TransientError
-from dpn.storage.base import Capabilities, StoredObject
 from dpn.storage.digests import Digester, base64_of, composite_sha256
 from dpn.storage.errors import StoreMissing
 from dpn.storage.plan import PartPlan
@@ -20,6 +19,7 @@ from dpn.storage.s3 import objects
 from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.crc import crc64nvme
 from dpn.storage.s3.refusals import AlreadyThere
+from dpn.storage.store import Capabilities, StoredObject
 
 PROBE_PREFIX = ".dpn-probe/"
 CONTENT = b"A probe of what this store checks. It may be removed at any time.\n"

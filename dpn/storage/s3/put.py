@@ -10,15 +10,6 @@ from typing import Any
 from dpn.cancellation import Cancellation
 from dpn.errors import DpnError, Misconfigured, StoreMismatch
 from dpn.storage.availability import COLD_CLASSES
-from dpn.storage.base import (
-    CLAIMED_PART_SIZE,
-    CLAIMED_SHA256,
-    CONTENT_TYPE,
-    Checkpoint,
-    Fence,
-    Progress,
-    StoredObject,
-)
 from dpn.storage.digests import Digests
 from dpn.storage.errors import ObjectTooLarge, SourceChanged, StoreConflict, StoreMissing, UploadLost
 from dpn.storage.evidence import Differs, Proven, Unproven, judge
@@ -29,6 +20,15 @@ from dpn.storage.s3.bucket import Bucket
 from dpn.storage.s3.refusals import AlreadyThere
 from dpn.storage.s3.upload import MultipartUpload, Written, body_checksum, digester_for, send_body
 from dpn.storage.source import Source
+from dpn.storage.store import (
+    CLAIMED_PART_SIZE,
+    CLAIMED_SHA256,
+    CONTENT_TYPE,
+    Checkpoint,
+    Fence,
+    Progress,
+    StoredObject,
+)
 from models.manifests import Receipt, UploadState
 
 MAX_OBJECT_BYTES = 5 * 1024**4

@@ -6,12 +6,12 @@ import logging
 from typing import Any
 
 from dpn.storage.availability import COLD_CLASSES
-from dpn.storage.base import Replaced, StoredObject
 from dpn.storage.errors import ObjectReplaced
 from dpn.storage.evidence import Proven, judge
 from dpn.storage.plan import plan_parts, same_plan
 from dpn.storage.s3.put import Put
 from dpn.storage.s3.upload import Written
+from dpn.storage.store import Replaced, StoredObject
 from models.manifests import Receipt
 
 _log = logging.getLogger(__name__)

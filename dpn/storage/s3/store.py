@@ -13,22 +13,12 @@ from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch
 from dpn.settings import StoreSettings
 from dpn.storage.availability import Availability, RestoreRequested, Tier
-from dpn.storage.base import (
-    READ_BYTES,
-    Capabilities,
-    Checkpoint,
-    Fence,
-    Progress,
-    Replaced,
-    StoredObject,
-    check_key,
-)
 from dpn.storage.errors import StoreMissing
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
 from dpn.storage.fetching import Wanted
 from dpn.storage.plan import Part
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
-from dpn.storage.s3 import objects, restore
+from dpn.storage.s3 import objects, thaw
 from dpn.storage.s3.bucket import Bucket
 from dpn.storage.s3.connection import Connection, Retries
 from dpn.storage.s3.crc import combine_crc64nvme, crc64nvme
@@ -38,11 +28,21 @@ from dpn.storage.s3.put import Put
 from dpn.storage.s3.ranges import read_range
 from dpn.storage.s3.replace import Replacement
 from dpn.storage.source import open_source
+from dpn.storage.store import (
+    READ_BYTES,
+    Capabilities,
+    Checkpoint,
+    Fence,
+    Progress,
+    Replaced,
+    StoredObject,
+    check_key,
+)
 from models.manifests import Receipt, UploadState
 
 
 class S3Store:
-    """See dpn.storage.base.Store for what it promises."""
+    """See dpn.storage.store.Store for what it promises."""
 
     def __init__(self, settings: StoreSettings, *, clock: Clock, retries: Retries | None = None) -> None:
         self.name = settings.name
@@ -135,7 +135,7 @@ class S3Store:
         return objects.read(self._connection, self._full_key(key), chunk_size=chunk_size)
 
     def availability(self, key: str, *, version_id: str | None = None) -> Availability:
-        return restore.availability(self._connection, self._full_key(key), self._clock, version_id=version_id)
+        return thaw.availability(self._connection, self._full_key(key), self._clock, version_id=version_id)
 
     def request_restore(
         self,
@@ -147,7 +147,7 @@ class S3Store:
         version_id: str | None = None,
         cancellation: Cancellation | None = None,
     ) -> RestoreRequested:
-        return restore.request_restore(
+        return thaw.request_restore(
             self._connection,
             self._full_key(key),
             self._clock,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, StoreMismatch
-from dpn.storage.base import Capabilities, Fence
 from dpn.storage.digests import Digester, Digests, PartDigest, base64_of
 from dpn.storage.errors import UploadLost
 from dpn.storage.plan import PartPlan
@@ -17,6 +16,7 @@ from dpn.storage.s3.connection import BOTO_ERRORS, Connection
 from dpn.storage.s3.crc import crc64nvme
 from dpn.storage.s3.objects import named_version
 from dpn.storage.source import SliceBody, Source
+from dpn.storage.store import Capabilities, Fence
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef

@@ -27,7 +27,7 @@ from models.manifests import IngestManifest, Receipt, read_manifest
 from models.work import AuditEvent, Deposit, DispatchIntent, Status, Task, WorkItem
 from tests.fixtures.made_bags import bag_files, dpn_info, tar_bag
 from tests.fixtures.records import LONG_AGO, a_bag, uuid
-from tests.services.ingest.depositing import make_depositor
+from tests.services.workers.ingest.depositing import make_depositor
 from workers.pipelines import INGEST_RECORD, INGEST_STORE, PACKAGE
 from workers.pipelines import PIPELINES as NODES_PIPELINES
 

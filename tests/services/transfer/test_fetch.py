@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from dpn.errors import Misconfigured, NoSpace, ServiceUnavailable, TransientError
+from dpn.process import Command, run
 from dpn.transfer import RemoteFile, SourceMissing, SourceTooLarge
-from dpn.transfer.command import Command, rsync_command
+from dpn.transfer.command import rsync_command
 from dpn.transfer.outcome import judge
-from dpn.transfer.process import run
 from tests.services.transfer.conftest import Peer, daemon_peer
 
 MEBIBYTE = 1024**2

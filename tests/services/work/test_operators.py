@@ -21,8 +21,8 @@ from dpn.work.items import (
 from dpn.work.outcomes import CancelReason, Done, Fail, StartOver, TransferCancellation
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import POLICY, Bench
-from workers.lease_keeper import LeaseKeeper
 from workers.pipelines import PIPELINES
+from workers.runner.lease_keeper import LeaseKeeper
 
 
 def retry(bench: Bench, item: int, operator: str = "ann@host") -> WorkItem:

@@ -28,7 +28,7 @@ LAUNCHERS = {
     "dpn_restore_deliver": "[-P][-m][dpn.cli.main][worker][restore-deliver]",
     "dpn_recovery": "[-P][-m][dpn.cli.main][worker][recovery]",
     "services": "[-P][-m][tools.services]",
-    "demo": "[-P][-m][dpn.cli.demo]",
+    "demo": "[-P][-m][tools.demo]",
     "test": "[-P][-m][pytest]",
 }
 

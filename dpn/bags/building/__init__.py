@@ -1,0 +1,1 @@
+"""A DPN bag built from files, as one tar, in one pass."""

@@ -1,0 +1,191 @@
+"""What lies on disk and shall be bagged: every file with its name in the payload, always in the same order."""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from dpn.bags.building.alike_names import AlikeFiles, are_alike
+from dpn.bags.building.entries import NO_CLAIMS, Claims, Entry, FileContent, changed
+from dpn.bags.errors import SourceRefused
+from dpn.bags.index import PAYLOAD_PREFIX
+from dpn.bags.names import faults, is_plain
+from dpn.cancellation import Cancellation
+
+_by_name = attrgetter("name")
+_LOOKS_ENCODED = re.compile(rb"%0[ADad]")
+
+ClaimsOf = Callable[[bytes], Claims]
+
+
+def payload_entries(
+    sources: Sequence[Path], cancellation: Cancellation | None = None, *, alike_names: bool = False
+) -> Iterator[Entry]:
+    """One folder: what is in it; several sources: each under its own name.
+
+    Raises as `folder_entries`.
+    """
+    if len(sources) == 1 and sources[0].is_dir():
+        yield from folder_entries(sources[0], cancellation=cancellation, alike_names=alike_names)
+        return
+    walk = _Walk(None, cancellation, alike_names=alike_names)
+    names = [os.fsencode(source.resolve().name) for source in sources]
+    for name in names:
+        if names.count(name) > 1 or not name:
+            raise SourceRefused(f"two sources are called {os.fsdecode(name)!r}: rename one")
+    for name, source in sorted(zip(names, sources, strict=True)):
+        path, as_payload = os.fsencode(source), PAYLOAD_PREFIX + name
+        if source.is_symlink():
+            raise _unfit(path, is_link=True)
+        if source.is_dir():
+            yield from walk.folder(path, as_payload + b"/")
+        elif source.is_file():
+            yield from walk.file(path, as_payload)
+        else:
+            raise _unfit(path, is_link=False)
+    walk.check_unchanged()
+
+
+def folder_entries(
+    folder: Path,
+    claims_of: ClaimsOf | None = None,
+    cancellation: Cancellation | None = None,
+    *,
+    alike_names: bool = False,
+) -> Iterator[Entry]:
+    """All that is in a folder, as payload; `claims_of` knows what is claimed of a file by its name in the payload.
+
+    After the last one all of them are looked at again: what was bagged is the folder as it was at one moment, or
+    no bag. Raises SourceRefused for links and devices, and unless `alike_names` may be, for names that differ only
+    in case or Unicode form; BagChanged if files came or went or were written to meanwhile, what `cancellation` was
+    given; OSError.
+    """
+    walk = _Walk(claims_of, cancellation, alike_names=alike_names)
+    yield from walk.folder(os.fsencode(folder), PAYLOAD_PREFIX)
+    walk.check_unchanged()
+
+
+def is_plainly_fit(name: bytes) -> bool:
+    """True only for names that no node refuses; decides that for nearly all names, and at once."""
+    return is_plain(name) and name[-1:] != b" " and b"%" not in name
+
+
+def refuse_unfit_name(name: bytes, where: str) -> None:
+    """Raises SourceRefused for a name that another node would refuse, or misread."""
+    for message in _complaints(name):
+        raise SourceRefused(f"{where!r} cannot be bagged: {message} Rename it.")
+
+
+class _Folder(NamedTuple):
+    """A folder that was walked through, as it was when its files were read; 16 bytes a file."""
+
+    path: bytes
+    modified_ns: int
+    files: array[int]
+    """Size and time of change of each file in it, in the order of their names."""
+
+
+class _Walk:
+    """Through folders, each folder's entries in the order of their names."""
+
+    def __init__(
+        self, claims_of: ClaimsOf | None, cancellation: Cancellation | None, *, alike_names: bool
+    ) -> None:
+        self._claims_of = claims_of
+        self._cancellation = cancellation or Cancellation()
+        self._alike_names = alike_names
+        self._folders: list[_Folder] = []
+        self._files: list[FileContent] = []
+
+    def file(self, path: bytes, name: bytes) -> Iterator[Entry]:
+        """One that was named by itself, in whatever folder."""
+        content = FileContent(path, compared_later=True)
+        self._files.append(content)
+        yield Entry(name, content)
+
+    def folder(self, path: bytes, prefix: bytes, alike: AlikeFiles | None = None) -> Iterator[Entry]:
+        """All that is in it. `alike` knows the files that another one here may be called like."""
+        refuse_unfit_name(prefix.rstrip(b"/"), os.fsdecode(path))
+        files = array("q")
+        self._folders.append(_Folder(path, _modified_ns(path), files))
+        entries = _listed(path)
+        if not entries:
+            yield Entry(prefix.rstrip(b"/"), None)
+        if alike is None and not self._alike_names and are_alike(entry.name for entry in entries):
+            alike = AlikeFiles(path)
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.is_file(follow_symlinks=False):
+                if alike is not None:
+                    alike.add(entry.path)
+                claims = self._claims_of(name[len(PAYLOAD_PREFIX) :]) if self._claims_of else NO_CLAIMS
+                content = FileContent(entry.path, compared_later=True)
+                yield Entry(name, content, claims)
+                files.extend(content.opened_as or _size_and_time(entry))
+            elif entry.is_dir(follow_symlinks=False):
+                yield from self.folder(entry.path, name + b"/", alike)
+            else:
+                raise _unfit(entry.path, is_link=entry.is_symlink())
+
+    def check_unchanged(self) -> None:
+        """All are as they were when they were read: then all were so when the last one had been read.
+
+        What a write leaves as it was, size and time, is not seen: the file systems' clocks tick every few
+        milliseconds, and a program may set the time back. Raises BagChanged.
+        """
+        for folder in self._folders:
+            self._check_unchanged(folder)
+        for content in self._files:
+            if content.opened_as not in (None, _size_and_time(Path(content.where))):
+                raise changed(content.where)
+
+    def _check_unchanged(self, folder: _Folder) -> None:
+        if _modified_ns(folder.path) != folder.modified_ns:
+            raise changed(os.fsdecode(folder.path))
+        numbers = iter(folder.files)
+        before = zip(numbers, numbers, strict=True)
+        for entry in _listed(folder.path):
+            self._cancellation.check()
+            if entry.is_file(follow_symlinks=False) and _size_and_time(entry) != next(before, None):
+                raise changed(os.fsdecode(entry.path))
+        if next(before, None) is not None:
+            raise changed(os.fsdecode(folder.path))
+
+
+def _listed(folder: bytes) -> list[os.DirEntry[bytes]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=_by_name)
+
+
+def _size_and_time(file: os.DirEntry[bytes] | Path) -> tuple[int, int]:
+    try:
+        status = file.stat(follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        raise changed(os.fsdecode(file)) from None
+    return status.st_size, status.st_mtime_ns
+
+
+def _modified_ns(folder: bytes) -> int:
+    try:
+        return os.lstat(folder).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        raise changed(os.fsdecode(folder)) from None
+
+
+def _unfit(path: bytes, *, is_link: bool) -> SourceRefused:
+    kind = "a symbolic link" if is_link else "neither a file nor a folder"
+    return SourceRefused(f"{os.fsdecode(path)!r} cannot be bagged: it is {kind}. Put the content in its place.")
+
+
+def _complaints(name: bytes) -> Iterator[str]:
+    """Faults of a name, and what is good in a bag but misread by validators in use."""
+    yield from (message for _, message in faults(name))
+    if name[-1:].isspace():
+        yield "The name ends with white space, which others strip from a manifest's line."
+    if _LOOKS_ENCODED.search(name):
+        yield "The name has what others read as an encoded line break."

@@ -1,0 +1,1 @@
+"""Tars read without unpacking them, and tar headers written."""

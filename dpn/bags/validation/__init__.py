@@ -1,0 +1,1 @@
+"""Whether a bag is valid: BagIt, and what a profile asks for."""

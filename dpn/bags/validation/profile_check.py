@@ -1,0 +1,153 @@
+"""Holds a bag against a profile. Pure but for the findings, and for names that are asked for one at a time."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dpn.bags.codes import Severity
+from dpn.bags.findings import Findings, Ruling
+from dpn.bags.validation.profiles import BAG_INFO, Profile, TagRule
+from dpn.bags.validation.tags import DECLARATION, Tags
+
+TAR_TYPES = {"application/tar", "application/x-tar"}
+PROFILE_LABEL = "BagIt-Profile-Identifier"
+_MANIFEST_NAME = re.compile(r"(tag)?manifest-[^/]*\.txt\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class BagFacts:
+    """What a profile can ask about."""
+
+    name: str
+    version: str
+    serialized: bool
+    tags: Mapping[str, Tags | None]
+    """The parsed tag files that the profile has rules for; None for one that is not there."""
+    manifests: frozenset[str]
+    tag_manifests: frozenset[str]
+    has_file: Callable[[str], bool]
+    tag_names: Callable[[], Iterator[str]]
+    payload_names: Callable[[], Iterator[str]]
+    payload_files: int
+    payload_bytes: int
+
+
+def check_profile(profile: Profile, bag: BagFacts, findings: Findings) -> None:
+    """Every section of the profile; a breach is a finding."""
+    _check_form(profile, bag, findings)
+    _check_manifests(profile, bag, findings)
+    _check_files(profile, bag, findings)
+    for path, rules in profile.tag_rules.items():
+        tags = bag.tags.get(path)
+        if tags is None:
+            if path not in profile.tag_files_required and any(rule.required for rule in rules.values()):
+                findings.add("profile-tag-file", f"The profile asks for tags in {path}.", path)
+            continue
+        for label, rule in rules.items():
+            _check_tag(label, rule, tags, bag, path, findings)
+
+
+def _check_form(profile: Profile, bag: BagFacts, findings: Findings) -> None:
+    identifiers = (bag.tags.get(BAG_INFO) or Tags()).values(PROFILE_LABEL, any_case=True)
+    if profile.identifier not in identifiers:
+        findings.add("profile-identifier", f"bag-info.txt does not name {profile.identifier}.", BAG_INFO)
+    if profile.serialization == "forbidden" and bag.serialized:
+        findings.add("profile-serialization", "The bag must be a folder.")
+    if profile.serialization == "required" and not bag.serialized:
+        findings.add("profile-serialization", "The bag must be serialised.")
+    if (
+        bag.serialized
+        and profile.serialization != "forbidden"
+        and not TAR_TYPES & set(profile.accept_serialization)
+    ):
+        findings.add("profile-serialization", "The profile does not accept a tar.")
+    if bag.version not in profile.accept_version:
+        message = f"BagIt {bag.version}; the profile accepts {', '.join(profile.accept_version)}."
+        findings.add("profile-bagit-version", message, DECLARATION)
+    if profile.bag_name_pattern is not None and not profile.bag_name_pattern.fullmatch(bag.name):
+        findings.add("profile-bag-name", f"The bag's name is {bag.name[:100]!r}.")
+
+
+def _check_manifests(profile: Profile, bag: BagFacts, findings: Findings) -> None:
+    kinds = (
+        ("profile-manifest", "manifest", bag.manifests, profile.manifests_required, profile.manifests_allowed),
+        (
+            "profile-tag-manifest", "tagmanifest", bag.tag_manifests,
+            profile.tag_manifests_required, profile.tag_manifests_allowed,
+        ),
+    )  # fmt: skip
+    for code, stem, present, required, allowed in kinds:
+        for algorithm in sorted(set(required) - present):
+            findings.add(code, "Required and missing.", f"{stem}-{algorithm}.txt")
+        for algorithm in sorted(present - set(allowed) if allowed is not None else ()):
+            findings.add(code, "Not allowed.", f"{stem}-{algorithm}.txt")
+
+
+def _check_files(profile: Profile, bag: BagFacts, findings: Findings) -> None:
+    for path in profile.tag_files_required:
+        if not bag.has_file(path):
+            findings.add("profile-tag-file", "Required and missing.", path)
+    for path in profile.payload_files_required:
+        if not bag.has_file(path):
+            findings.add("profile-payload-file", "Required and missing.", path)
+    if profile.tag_files_allowed is not None:
+        allowed = _any_of(profile.tag_files_allowed)
+        for name in bag.tag_names():
+            if not allowed(name) and not _always_allowed(name):
+                findings.add("profile-tag-file", "Not allowed.", name)
+    if profile.payload_files_allowed is not None:
+        allowed = _any_of(profile.payload_files_allowed)
+        for name in bag.payload_names():
+            if not allowed(name):
+                findings.add("profile-payload-file", "Not allowed.", name)
+    if bag.has_file("fetch.txt") and not profile.allow_fetch:
+        findings.add("profile-fetch", "fetch.txt is not allowed.", "fetch.txt")
+    if profile.fetch_required and not bag.has_file("fetch.txt"):
+        findings.add("profile-fetch", "fetch.txt is required and missing.", "fetch.txt")
+    if profile.data_empty and (bag.payload_files > 1 or bag.payload_bytes):
+        findings.add("profile-payload-not-empty", f"{bag.payload_files} files, {bag.payload_bytes} bytes.")
+
+
+def _check_tag(label: str, rule: TagRule, tags: Tags, bag: BagFacts, path: str, findings: Findings) -> None:
+    severity = Severity(rule.severity.value) if rule.severity in (Ruling.ERROR, Ruling.WARNING) else None
+    if rule.severity is Ruling.IGNORE:
+        return
+    values = tags.values(label)
+    if rule.required and not values:
+        other_case = " (there is one in other letters)" if tags.values(label, any_case=True) else ""
+        findings.add("profile-tag-missing", f"{label} is missing{other_case}.", path, severity)
+    if not rule.repeatable and len(values) > 1:
+        findings.add("profile-tag-repeated", f"{label} stands {len(values)} times.", path, severity)
+    for value in values:
+        if not value:
+            if not rule.empty:
+                findings.add("profile-tag-empty", f"{label} is empty.", path, severity)
+        elif (wanted := _wanted(rule, value, bag)) is not None:
+            findings.add("profile-tag-value", f"{label} is {value[:100]!r}, not {wanted}.", path, severity)
+
+
+def _wanted(rule: TagRule, value: str, bag: BagFacts) -> str | None:
+    """What the value should have been; None if it is good."""
+    values = [allowed.lower() for allowed in rule.values] if rule.ignore_case else rule.values
+    if values and (value.lower() if rule.ignore_case else value) not in values:
+        return f"one of {', '.join(rule.values)}"
+    if rule.pattern is not None and not rule.pattern.fullmatch(value):
+        return f"of the form {rule.pattern.pattern}"
+    if rule.equals_bag_name and value != bag.name:
+        return f"the bag's name {bag.name[:100]!r}"
+    return None
+
+
+def _any_of(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Asterisks match anything, also across folders, as the standard's own validator has it."""
+    expression = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")
+    return lambda name: expression.match(name) is not None
+
+
+def _always_allowed(name: str) -> bool:
+    return name in (DECLARATION.decode(), BAG_INFO, "package-info.txt", "fetch.txt") or bool(
+        _MANIFEST_NAME.match(name)
+    )

@@ -1,0 +1,222 @@
+"""Validates a bag: reads it once, then holds what it found against BagIt and a profile. Unpacks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from dpn.bags.contents import Contents
+from dpn.bags.digests import ALGORITHMS
+from dpn.bags.findings import Findings
+from dpn.bags.folder_contents import FolderContents
+from dpn.bags.hash_threads import Progress, default_threads
+from dpn.bags.index import DEFAULT_MAX_ENTRIES, PAYLOAD_DIRECTORY
+from dpn.bags.names import manifest_algorithm
+from dpn.bags.report import Report
+from dpn.bags.tar.contents import TarContents
+from dpn.bags.tar.file import TarFile
+from dpn.bags.validation.bag_info import check_bag_info
+from dpn.bags.validation.fetch_txt import FETCH_FILE, check_fetch
+from dpn.bags.validation.manifests import (
+    Manifest,
+    ManifestCheck,
+    proves_payload,
+    report_unlisted_payload,
+    report_unlisted_tags,
+)
+from dpn.bags.validation.profile_check import BagFacts, check_profile
+from dpn.bags.validation.profiles import BAG_INFO, Profile
+from dpn.bags.validation.tags import (
+    DECLARATION,
+    MAX_TAG_FILE_BYTES,
+    Declaration,
+    Tags,
+    read_declaration,
+    read_tags,
+)
+from dpn.cancellation import Cancellation
+
+TAG_MANIFEST = b"tagmanifest-sha256.txt"
+
+
+def validate(
+    path: Path,
+    *,
+    profile: Profile | None,
+    strict: bool = False,
+    whole_file_sha256: bool = False,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    cancellation: Cancellation | None = None,
+    max_entries: int = DEFAULT_MAX_ENTRIES,
+) -> Report:
+    """Judge the bag in a folder or an uncompressed tar: complete and valid by RFC 8493 §3, and by the profile.
+
+    `strict` makes an error of every warning. `threads` 0: one a core. `progress` is told bytes and files read so
+    far, every few megabytes and at the end. Raises OSError if the bag cannot be read, NotABag if it is neither
+    folder nor tar, BagChanged if it was written to meanwhile, and what `cancellation` was given, within a second.
+    """
+    findings = Findings(profile.rulings if profile else None, strict=strict)
+    state = Progress(progress, cancellation)
+    threads = threads or default_threads()
+    if path.is_dir():
+        folder = FolderContents(path, findings, max_entries=max_entries, threads=threads, progress=state)
+        folder.read()
+        report = _Validation(path, folder, profile, findings).report()
+        state.tell()
+        return report
+    with TarFile(path) as file:
+        tar = TarContents(file, findings, max_entries=max_entries, threads=threads, progress=state)
+        tar.read(whole_file_sha256=whole_file_sha256)
+        report = _Validation(path, tar, profile, findings).report()
+        state.tell()
+        return report
+
+
+def judge(path: Path, contents: Contents, profile: Profile | None, findings: Findings) -> Report:
+    """Judge a bag that was read. Raises OSError, BagChanged."""
+    return _Validation(path, contents, profile, findings).report()
+
+
+class _Validation:
+    """One bag that was read, and its judgement."""
+
+    def __init__(self, path: Path, contents: Contents, profile: Profile | None, findings: Findings) -> None:
+        self._path = path
+        self._contents = contents
+        self._index = contents.index
+        self._profile = profile
+        self._findings = findings
+        self._payload_proven = False
+
+    def report(self) -> Report:
+        if self._contents.complete:
+            self._judge()
+        number = self._index.find(TAG_MANIFEST)
+        tag_manifest = self._sha256(number) if number is not None else None
+        self._contents.check_unchanged()
+        return Report(
+            path=self._path,
+            valid=self._findings.errors == 0 and self._contents.complete,
+            profile=self._profile.name if self._profile else None,
+            files=len(self._index),
+            bytes=self._index.payload_bytes,
+            tag_manifest_sha256=tag_manifest,
+            payload_proven=self._payload_proven,
+            sha256=self._contents.sha256,
+            findings=self._findings.kept(),
+            errors=self._findings.errors,
+            warnings=self._findings.warnings,
+        )
+
+    def _judge(self) -> None:
+        self._judge_names()
+        declaration = self._declaration()
+        manifests = self._manifests()
+        self._judge_manifests(manifests, declaration)
+        info = self._tags(declaration.info_file, declaration)
+        if info is not None:
+            check_bag_info(info, self._index, declaration, self._findings)
+        fetch = self._index.find(FETCH_FILE)
+        if fetch is not None:
+            check_fetch(self._contents.chunks(fetch), declaration.encoding, self._index, self._findings)
+        if self._profile is not None:
+            self._judge_profile(self._profile, declaration, info)
+
+    def _judge_names(self) -> None:
+        contents, findings = self._contents, self._findings
+        self._index.report_conflicts(contents.name_of)
+        if contents.name != contents.expected_name:
+            message = f"The folder is {contents.name[:100]!r}, the file {contents.expected_name[:100]!r}."
+            findings.add("bag-name-mismatch", message)
+        if not self._index.has_folder(PAYLOAD_DIRECTORY):
+            findings.add("payload-directory-missing", "There is no data folder.", PAYLOAD_DIRECTORY)
+
+    def _declaration(self) -> Declaration:
+        number = self._index.find(DECLARATION)
+        if number is None:
+            self._findings.add("declaration-missing", "There is no bagit.txt.", DECLARATION)
+            return Declaration()
+        content = self._bounded(number, DECLARATION)
+        return Declaration() if content is None else read_declaration(content, self._findings)
+
+    def _manifests(self) -> list[Manifest]:
+        """The manifests that can be verified, payload first. Others are findings."""
+        manifests = []
+        for name, number in self._index.manifests.items():
+            algorithm, of_tags = manifest_algorithm(name)
+            if algorithm in ALGORITHMS:
+                manifests.append(Manifest(name, number, self._index.digests.column(algorithm), of_tags))
+            else:
+                self._findings.add("manifest-algorithm-unknown", f"No such algorithm here: {algorithm}.", name)
+        if not any(not manifest.of_tags for manifest in manifests):
+            self._findings.add("manifest-missing", "There is no payload manifest that can be verified.")
+        return sorted(manifests, key=lambda manifest: (manifest.of_tags, manifest.name))
+
+    def _judge_manifests(self, manifests: list[Manifest], declaration: Declaration) -> None:
+        contents, findings = self._contents, self._findings
+        listed = {manifest: self._judge_manifest(manifest, declaration) for manifest in manifests}
+        payload = {manifest: files for manifest, files in listed.items() if not manifest.of_tags}
+        tags = {manifest: files for manifest, files in listed.items() if manifest.of_tags}
+        report_unlisted_payload(contents, payload, declaration, findings)
+        report_unlisted_tags(contents, list(tags.values()), findings)
+        for manifest, files in tags.items():
+            if manifest.name == TAG_MANIFEST:
+                self._payload_proven = proves_payload(contents, files, payload)
+            for omitted in (other for other in payload if not files[other.number]):
+                message = f"{manifest.name.decode()} does not list {omitted.name.decode()}."
+                findings.add("tag-manifest-incomplete", message, manifest.name, declaration.severity)
+
+    def _judge_manifest(self, manifest: Manifest, declaration: Declaration) -> bytearray:
+        missing = manifest.column.missing(self._index.is_payload, 0 if manifest.of_tags else 1)
+        if missing:
+            self._contents.compute(manifest.column, missing)
+        return ManifestCheck(manifest, self._contents, declaration, self._findings).run()
+
+    def _judge_profile(self, profile: Profile, declaration: Declaration, info: Tags | None) -> None:
+        tags: dict[str, Tags | None] = {BAG_INFO: info}
+        for path in profile.tag_rules:
+            if path != BAG_INFO:
+                tags[path] = self._tags(path.encode(), declaration)
+        index = self._index
+        manifests = [manifest_algorithm(name) for name in index.manifests]
+        facts = BagFacts(
+            name=self._contents.expected_name,
+            version=declaration.version,
+            serialized=self._contents.serialized,
+            tags=tags,
+            manifests=frozenset(name for name, of_tags in manifests if name and not of_tags),
+            tag_manifests=frozenset(name for name, of_tags in manifests if name and of_tags),
+            has_file=lambda path: index.find(path.encode()) is not None,
+            tag_names=lambda: self._names(index.tag_numbers()),
+            payload_names=lambda: self._names(index.payload_numbers()),
+            payload_files=sum(index.is_payload),
+            payload_bytes=index.payload_bytes,
+        )
+        check_profile(profile, facts, self._findings)
+
+    def _tags(self, path: bytes, declaration: Declaration) -> Tags | None:
+        """A tag file's tags; None if it is not there."""
+        number = self._index.find(path)
+        if number is None:
+            return None
+        content = self._bounded(number, path)
+        return Tags() if content is None else read_tags([content], path, declaration, self._findings)
+
+    def _bounded(self, number: int, path: bytes) -> bytes | None:
+        """A small file's content; a finding and None if it is not small."""
+        size = self._index.sizes[number]
+        if size > MAX_TAG_FILE_BYTES:
+            self._findings.add("tag-file-too-large", f"The file has {size:,} bytes.", path)
+            return None
+        return b"".join(self._contents.chunks(number))
+
+    def _sha256(self, number: int) -> str:
+        hasher = sha256()
+        for chunk in self._contents.chunks(number):
+            hasher.update(chunk)
+        return hasher.hexdigest()
+
+    def _names(self, numbers: Iterator[int]) -> Iterator[str]:
+        return (self._contents.name_of(number).decode("utf-8", "backslashreplace") for number in numbers)

@@ -1,0 +1,1 @@
+"""Deposits: accepted, made known, placed at other nodes."""

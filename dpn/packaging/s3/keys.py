@@ -1,0 +1,45 @@
+"""Which keys of objects can become names of files in a bag. Pure."""
+
+from __future__ import annotations
+
+from dpn.bags import SourceRefused, refuse_unfit_name
+from dpn.bags.findings import shown
+from dpn.bags.names import faults
+from dpn.packaging.s3.connection import Listed
+
+LONGEST_TOLD = 120
+
+
+def is_folder_marker(listed: Listed) -> bool:
+    """Whether the object only stands for a folder, as consoles make them: a key that ends in '/', no content."""
+    return listed.size == 0 and (not listed.key or listed.key.endswith("/")) and _is_fit(listed.key.rstrip("/"))
+
+
+def check_key(listed: Listed) -> str | None:
+    """What is wrong with the key, none if it can be a file's name."""
+    try:
+        name = listed.key.encode()
+    except UnicodeEncodeError:
+        return refusal(listed.key.encode("utf-8", "surrogatepass"), "it is not UTF-8")
+    if listed.key.endswith("/") or not listed.key:
+        return refusal(name, f"it is called like a folder, and has {listed.size:,} bytes")
+    for _, message in faults(name):
+        return refusal(name, message[0].lower() + message[1:].rstrip("."))
+    if not _is_fit(listed.key):
+        return refusal(name, "it ends with white space, or has what others read as an encoded line break")
+    return None
+
+
+def refusal(name: bytes, why: str) -> str:
+    text = shown(name) or ""
+    return f"{text[:LONGEST_TOLD]!r}: {why}"
+
+
+def _is_fit(key: str) -> bool:
+    if not key:
+        return True
+    try:
+        refuse_unfit_name(key.encode(), key)
+    except (SourceRefused, UnicodeEncodeError):
+        return False
+    return True

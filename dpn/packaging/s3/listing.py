@@ -1,0 +1,181 @@
+"""What lies under a prefix, as it was listed: kept in a file, so that a fetch goes on where it was killed.
+
+Memory does not grow with the number of objects: what must be asked of all of them is asked in SQL.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from dpn.bags import SourceRefused
+from dpn.bags.findings import shown
+from dpn.bags.index import DEFAULT_MAX_ENTRIES
+from dpn.bags.names import folded
+from dpn.packaging.errors import SourceChanged
+from dpn.packaging.s3.connection import Listed
+from dpn.packaging.s3.keys import check_key, is_folder_marker, refusal
+
+BATCH = 1000
+PROBLEMS_TOLD = 10
+
+_SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE objects (
+    name BLOB PRIMARY KEY, size INTEGER NOT NULL, etag TEXT NOT NULL, folded BLOB NOT NULL, checksums TEXT
+) WITHOUT ROWID;
+CREATE TABLE folders (name BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE INDEX objects_folded ON objects (folded);
+"""
+_CLASHES = """
+SELECT name FROM objects WHERE folded IN (SELECT folded FROM objects GROUP BY folded HAVING count(*) > 1)
+ORDER BY folded, name LIMIT ?
+"""
+_FILE_AND_FOLDER = """
+SELECT name FROM objects AS one WHERE EXISTS (
+    SELECT 1 FROM objects AS other
+    WHERE other.name > CAST(one.name || '/' AS BLOB) AND other.name < CAST(one.name || '0' AS BLOB)
+) OR EXISTS (SELECT 1 FROM folders WHERE folders.name = one.name) LIMIT ?
+"""
+
+
+class Object(NamedTuple):
+    """A listed object. `checksums` are, by algorithm, of the bytes that were fetched and are what the server says
+    of them; None: it was not fetched yet."""
+
+    name: bytes
+    size: int
+    etag: str
+    checksums: Mapping[str, str] | None
+
+
+class Listing:
+    """A complete listing in a file. For one thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @property
+    def complete(self) -> bool:
+        return self._connection.execute("SELECT 1 FROM facts WHERE name = 'complete'").fetchone() is not None
+
+    def fill(self, listed: Iterable[Listed], where: str) -> None:
+        """Takes a whole listing in. Raises SourceRefused for keys that no bag can hold, and if there are none."""
+        rows, problems, files = [], [], 0
+        for one in listed:
+            if is_folder_marker(one):
+                self._add_folder(one.key)
+                continue
+            if complaint := check_key(one):
+                problems.append(complaint)
+                if len(problems) >= PROBLEMS_TOLD:
+                    break
+                continue
+            name = one.key.encode()
+            rows.append((name, one.size, one.etag, folded(name)))
+            files += 1
+            if files > DEFAULT_MAX_ENTRIES:
+                raise SourceRefused(
+                    f"{where} has more than {DEFAULT_MAX_ENTRIES:,} objects: deposit it in several bags"
+                )
+            if len(rows) >= BATCH:
+                rows = self._add(rows)
+        self._add(rows)
+        self._refuse(problems or self._conflicts(), where)
+        if not files:
+            raise SourceRefused(f"there is no object under {where}: correct the prefix, or put the content there")
+        self._connection.execute("INSERT INTO facts VALUES ('complete', 'yes')")
+        self._connection.commit()
+
+    def compare(self, listed: Iterable[Listed], where: str) -> None:
+        """Raises SourceChanged unless the source still shows what this listing has."""
+        seen = 0
+        for one in listed:
+            if is_folder_marker(one):
+                continue
+            seen += 1
+            name = one.key.encode("utf-8", "surrogatepass")
+            row = self._connection.execute("SELECT size, etag FROM objects WHERE name = ?", (name,)).fetchone()
+            if row != (one.size, one.etag):
+                raise SourceChanged(
+                    f"{where}{shown(name)} {'changed' if row else 'came'} meanwhile: it is fetched anew"
+                )
+        if seen != self.count():
+            raise SourceChanged(
+                f"{self.count() - seen:,} objects under {where} went meanwhile: it is fetched anew"
+            )
+
+    def objects(self) -> Iterator[Object]:
+        """In the order of their names. The listing may be changed between."""
+        last = b""
+        while rows := self._connection.execute(
+            "SELECT name, size, etag, checksums FROM objects WHERE name > ? ORDER BY name LIMIT ?", (last, BATCH)
+        ).fetchall():
+            yield from (_object(row) for row in rows)
+            last = rows[-1][0]
+
+    def folders(self) -> Iterator[bytes]:
+        """Names of the folders that markers stand for."""
+        yield from (name for (name,) in self._connection.execute("SELECT name FROM folders ORDER BY name"))
+
+    def find(self, name: bytes) -> Object | None:
+        row = self._connection.execute(
+            "SELECT name, size, etag, checksums FROM objects WHERE name = ?", (name,)
+        ).fetchone()
+        return None if row is None else _object(row)
+
+    def count(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM objects").fetchone()[0])
+
+    def note_checksums(self, found: Iterable[tuple[bytes, Mapping[str, str]]]) -> None:
+        """What these objects turned out to be when they were fetched; survives a kill."""
+        self._connection.executemany(
+            "UPDATE objects SET checksums = ? WHERE name = ?",
+            [(json.dumps(dict(checksums)), name) for name, checksums in found],
+        )
+        self._connection.commit()
+
+    def _add(self, rows: list[tuple[bytes, int, str, bytes]]) -> list[tuple[bytes, int, str, bytes]]:
+        # A key that is listed twice changed meanwhile: what is fetched is held against the later one.
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO objects (name, size, etag, folded) VALUES (?, ?, ?, ?)", rows
+        )
+        return []
+
+    def _add_folder(self, key: str) -> None:
+        if name := key.rstrip("/").encode():
+            self._connection.execute("INSERT OR IGNORE INTO folders VALUES (?)", (name,))
+
+    def _conflicts(self) -> list[str]:
+        clashes = self._connection.execute(_CLASHES, (PROBLEMS_TOLD,)).fetchall()
+        both = self._connection.execute(_FILE_AND_FOLDER, (PROBLEMS_TOLD,)).fetchall()
+        return [
+            *(refusal(name, "another key differs from it only in case or Unicode form") for (name,) in clashes),
+            *(refusal(name, "it is a file and a folder at once") for (name,) in both),
+        ]
+
+    def _refuse(self, problems: list[str], where: str) -> None:
+        if problems:
+            told = "; ".join(problems[:PROBLEMS_TOLD])
+            raise SourceRefused(f"{where} cannot be bagged: {told}. Rename these objects and deposit it again.")
+
+
+@contextmanager
+def open_listing(path: Path) -> Iterator[Listing]:
+    """The listing in a file, empty if there is none. Nothing of it counts until it is complete."""
+    connection = sqlite3.connect(path)
+    try:
+        if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            connection.executescript(_SCHEMA)
+        yield Listing(connection)
+    finally:
+        connection.close()
+
+
+def _object(row: tuple[bytes, int, str, str | None]) -> Object:
+    name, size, etag, checksums = row
+    return Object(name, size, etag, None if checksums is None else json.loads(checksums))

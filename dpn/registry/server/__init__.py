@@ -1,5 +1,0 @@
-"""The REST server: DPN REST API v2 over the catalogue."""
-
-from dpn.registry.server.app import create_app
-
-__all__ = ["create_app"]

@@ -1,0 +1,17 @@
+"""North with a copy in a folder, and two nodes that keep the same bag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Services
+from tests.services.workers.recovery.repairing import Mender, mending
+
+
+@pytest.fixture
+def north(tmp_path: Path, sqlite_url: str, services: Services) -> Iterator[Mender]:
+    with mending(tmp_path, services.up("rsyncd"), database_url=sqlite_url) as north:
+        yield north

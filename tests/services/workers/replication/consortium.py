@@ -1,0 +1,363 @@
+"""Two nodes for tests of stages: north owns bags (a real registry server, a real rsync daemon), south is us.
+
+South's stages run in the test's own process, one claim after the other, with a clock that the test moves: so every
+way a replication can go is a short story, on real servers, without waiting.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from dpn.bags import load_profile, read_identity, tag_manifest_sha256
+from dpn.broker.embedded import EmbeddedBroker
+from dpn.cancellation import Cancellation
+from dpn.clock import Clock, ManualClock, SystemClock
+from dpn.database import Sessions, open_engine, open_sessions, reading, upgrade
+from dpn.fixity.copies import Copies
+from dpn.registry import tokens
+from dpn.registry.catalogue import BAGS, TRANSFERS, add_bag, add_digest, add_transfer, ensure_nodes, find
+from dpn.registry.client import RegistryClient
+from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord
+from dpn.registry.rules import Accepted, Caller
+from dpn.server import create_app
+from dpn.settings import Settings
+from dpn.staging import Staging
+from dpn.storage import Store, open_store
+from dpn.telemetry.metrics import WorkerMetrics
+from dpn.work import leases
+from dpn.work.breakers import BreakerPolicy, Breakers
+from dpn.work.items import new_item
+from dpn.work.lifecycle import Policy
+from models.manifests import ReplicationManifest, read_manifest
+from models.work import Task, WorkItem
+from workers.notice.tell import TellStage
+from workers.peers import OwnerClient, Owners
+from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE
+from workers.queue import Queue
+from workers.replication.copy import CopyStage
+from workers.replication.store import StoreStage
+from workers.replication.validate import ValidateStage
+from workers.runner.stage_runner import StageRunner
+from workers.runner.staged_bytes import StagedBytes
+from workers.sync.sync import Sync
+
+MEMBER = "ae7e2c33-9e0a-4d0e-8b5c-0e2a5f1c7d11"
+LEASE_SECONDS = 60.0
+
+
+class RegistryServer:
+    """A node's registry on a free port of the loopback address, stopped by `stop`."""
+
+    def __init__(self, app: Any) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+
+
+@dataclass
+class North:
+    """The owner: its registry's database and server, and the folder that its rsync daemon shows."""
+
+    sessions: Sessions
+    settings: Settings
+    server: RegistryServer
+    outbound: Path
+    daemon: dict[str, Any]
+    clock: Clock = field(default_factory=SystemClock)
+
+    def deposit(self, tar: Path, *, to: str = "south", link: str | None = None, **facts: Any) -> ReplicationRecord:
+        """Registers the bag with its digest and asks `to` to copy it. `facts` overrides the bag's record."""
+        bag = tar.stem
+        if not (self.outbound / tar.name).exists():
+            shutil.copyfile(tar, self.outbound / tar.name)
+        now = self.clock.now()
+        caller = Caller("north", "north")
+        with self.sessions.begin() as session:
+            if find(session, BAGS, bag) is None:
+                _accepted(add_bag(session, _bag_record(tar, now, facts), caller=caller, copies=3))
+                digest = DigestRecord(
+                    bag=bag, algorithm="sha256", node="north", value=tag_manifest_sha256(tar, bag), created_at=now
+                )
+                _accepted(add_digest(session, bag, digest, caller=caller, now=now))
+            transfer = ReplicationRecord(
+                replication_id=str(uuid.uuid4()),
+                bag=bag,
+                from_node="north",
+                to_node=to,
+                fixity_algorithm="sha256",
+                protocol="rsync",
+                link=link or self.link(tar.name),
+                created_at=now,
+                updated_at=now,
+            )
+            _accepted(add_transfer(session, transfer, caller=caller))
+        return transfer
+
+    def link(self, name: str) -> str:
+        return f"rsync://{self.daemon['host']}:{self.daemon['port']}/outbound/{name}"
+
+    def transfer(self, replication_id: str) -> ReplicationRecord:
+        """The transfer as north has it now."""
+        with reading(self.sessions) as session:
+            record = find(session, TRANSFERS, replication_id)
+        assert record is not None
+        return record
+
+
+@dataclass
+class South:
+    """Us. Parts may be replaced by a test (`clients`, `store`) before the first run."""
+
+    settings: Settings
+    sessions: Sessions
+    clock: ManualClock
+    staging: Staging
+    store: Store
+    clients: dict[str, OwnerClient]
+
+    def sync_and_queue(self) -> None:
+        """What cron does."""
+        log = structlog.stdlib.get_logger()
+        clients = {name: client for name, client in self.clients.items() if isinstance(client, RegistryClient)}
+        results = Sync(clients, self.sessions, self.clock, log).run()
+        assert all(result.ok for result in results), results
+        assert self._queue().run().ok
+
+    def request(self, transfer: ReplicationRecord) -> int:
+        """Makes the item of a transfer without a sync; answers its id."""
+        row = new_item(
+            task=Task.REPLICATION,
+            identifier=transfer.replication_id,
+            remote_node=transfer.from_node,
+            note="requested",
+            manifest=ReplicationManifest().model_dump(mode="json"),
+            pipelines=PIPELINES,
+            clock=self.clock,
+        )
+        with self.sessions.begin() as session:
+            item = WorkItem(
+                **{
+                    **row,
+                    "run_after": self.clock.now(),
+                    "created_at": self.clock.now(),
+                    "updated_at": self.clock.now(),
+                }
+            )
+            session.add(item)
+        return item.id
+
+    def run_due(self, cancellation: Cancellation | None = None) -> list[int]:
+        """Runs each item that is due now once; answers their ids."""
+        runner = self.runner()
+        with reading(self.sessions) as session:
+            due = leases.due_items(
+                session,
+                stages=PIPELINES.all_specs(),
+                volumes=tuple(self.settings.staging.volumes),
+                limit=50,
+                clock=self.clock,
+            )
+        for item_id in due:
+            with self.sessions.begin() as session:
+                claim = leases.claim(
+                    session,
+                    item_id,
+                    worker="test",
+                    stages=PIPELINES.all_specs(),
+                    volumes=tuple(self.settings.staging.volumes),
+                    lease_seconds=LEASE_SECONDS,
+                    clock=self.clock,
+                )
+            assert claim is not None
+            runner.run(claim, cancellation or Cancellation())
+        return due
+
+    def settle(
+        self, item_id: int, *, rounds: int = 40, until: Callable[[WorkItem], bool] | None = None
+    ) -> WorkItem:
+        """Runs what is due, moving the clock to the next item whenever nothing is, until `item_id` has ended."""
+        for _ in range(rounds):
+            item = self.item(item_id)
+            if until(item) if until else item.completed_at is not None:
+                return item
+            if not self.run_due():
+                self.clock.advance(max(1.0, (self._next_due() - self.clock.now()).total_seconds()))
+        raise AssertionError(
+            f"not settled after {rounds} rounds: {self.item(item_id).status} {self.item(item_id).note}"
+        )
+
+    def settle_all(self) -> None:
+        """Runs until no item is pending any more, notices included."""
+        for _ in range(60):
+            if not self.run_due():
+                with reading(self.sessions) as session:
+                    if not session.query(WorkItem).filter(WorkItem.status.in_(("pending", "running"))).count():
+                        return
+                self.clock.advance(max(1.0, (self._next_due() - self.clock.now()).total_seconds()))
+        raise AssertionError("items still pending")
+
+    def item(self, item_id: int) -> WorkItem:
+        with reading(self.sessions) as session:
+            return session.get_one(WorkItem, item_id)
+
+    def manifest(self, item_id: int) -> ReplicationManifest:
+        manifest = read_manifest("replication", self.item(item_id).manifest)
+        assert isinstance(manifest, ReplicationManifest)
+        return manifest
+
+    def breakers(self) -> Breakers:
+        policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
+        return Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5)
+
+    def runner(self) -> StageRunner:
+        breakers = self.breakers()
+        owners = Owners(self.clients, breakers)
+        work = self.settings.work
+        stages = {
+            COPY: CopyStage(
+                node="south",
+                owners=owners,
+                peers=self.settings.peers,
+                staging=self.staging,
+                settings=self.settings.transfer,
+                breakers=breakers,
+                clock=self.clock,
+                verdict_poll_seconds=work.verdict_poll_seconds,
+            ),
+            VALIDATE: ValidateStage(self.staging, load_profile("dpn"), self.settings.validation),
+            STORE: StoreStage(
+                owners,
+                self.staging,
+                self.store,
+                breakers,
+                self.clock,
+                work.verdict_poll_seconds,
+                Copies(self.sessions, self.settings.fixity.every_days),
+            ),
+            TELL: TellStage(owners),
+        }
+        log = structlog.stdlib.get_logger()
+        return StageRunner(
+            stages=stages,
+            sessions=self.sessions,
+            broker=self._broker(),
+            pipelines=PIPELINES,
+            policy=Policy(
+                work.attempts, work.backoff_first_seconds, work.backoff_max_seconds, work.attention_after_seconds
+            ),
+            clock=self.clock,
+            jitter=lambda: 0.5,
+            worker_id="test",
+            log=log,
+            metrics=WorkerMetrics(),
+            ended=StagedBytes(self.staging, log).leave,
+        )
+
+    def _next_due(self) -> Any:
+        with reading(self.sessions) as session:
+            return (
+                session.query(WorkItem.run_after)
+                .filter_by(status="pending")
+                .order_by(WorkItem.run_after)
+                .first()[0]
+            )
+
+    def _broker(self) -> EmbeddedBroker:
+        return EmbeddedBroker(self.sessions.kw["bind"], poll_seconds=1)
+
+    def _queue(self) -> Queue:
+        log = structlog.stdlib.get_logger()
+        return Queue("south", frozenset({"north"}), self.sessions, self._broker(), PIPELINES, self.clock, log)
+
+
+def make_north(folder: Path, daemon: dict[str, Any]) -> North:
+    settings = _settings("north", folder, {"south": _peer("http://127.0.0.1:9", "unused", daemon)})
+    sessions = _database(settings)
+    server = RegistryServer(create_app(sessions, settings, SystemClock()))
+    return North(sessions, settings, server, Path(daemon["modules"]["outbound"]), daemon)
+
+
+def make_south(folder: Path, north: North, clock: ManualClock, **sections: dict[str, Any]) -> South:
+    with north.sessions.begin() as session:
+        token = tokens.issue(session, "south", now=north.clock.now())
+    settings = _settings("south", folder, {"north": _peer(north.server.address, token, north.daemon)}, **sections)
+    sessions = _database(settings)
+    staging = Staging(sessions, settings.staging, clock=clock)
+    staging.mount()
+    clients: dict[str, OwnerClient] = {"north": RegistryClient("north", settings.peers["north"])}
+    return South(settings, sessions, clock, staging, open_store(settings.store, clock=clock), clients)
+
+
+def _settings(namespace: str, folder: Path, peers: dict[str, Any], **sections: dict[str, Any]) -> Settings:
+    volume = folder / "staging"
+    store = folder / "store"
+    for path in (volume, store):
+        path.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = {
+        "node": {"namespace": namespace, "api_root": f"https://{namespace}.example.org"},
+        "database": {"url": f"sqlite:///{folder / 'node.sqlite'}"},
+        "staging": {"volumes": {"main": str(volume)}, "floor_bytes": 0},
+        "store": {"url": f"file://{store}"},
+        "peers": peers,
+    }
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return Settings.model_validate(values)
+
+
+def _peer(api_root: str, token: str, daemon: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "api_root": api_root,
+        "token": token,
+        "rsync": {"mode": "daemon", "hosts": [daemon["host"]], "port": daemon["port"]},
+    }
+
+
+def _database(settings: Settings) -> Sessions:
+    engine = open_engine(settings.database.address())
+    upgrade(engine)
+    sessions = open_sessions(engine)
+    with sessions.begin() as session:
+        ensure_nodes(session, settings, now=SystemClock().now())
+    return sessions
+
+
+def _bag_record(tar: Path, now: Any, facts: dict[str, Any]) -> BagRecord:
+    identity = read_identity(tar)
+    fields: dict[str, Any] = {
+        "uuid": tar.stem,
+        "local_id": identity.local_id,
+        "member": MEMBER,
+        "size": tar.stat().st_size,
+        "first_version_uuid": tar.stem,
+        "version": 1,
+        "bag_type": "D",
+        "ingest_node": "north",
+        "admin_node": "north",
+        "replicating_nodes": ("north",),
+        "created_at": now,
+        "updated_at": now,
+    }
+    return BagRecord(**{**fields, **facts})
+
+
+def _accepted(decision: Any) -> None:
+    assert isinstance(decision, Accepted), decision

@@ -1,0 +1,99 @@
+"""`dpn fixity`: what it prints is true, and its exit status is for cron."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from typer.testing import CliRunner
+
+from dpn.cli.main import app
+from dpn.database import Sessions, open_engine, open_sessions, upgrade
+from dpn.fixity.begin import copy_facts
+from dpn.fixity.copies import checked, remember
+from models.manifests import Receipt
+from models.preservation import StoredCopy
+
+BAG = "00000000-0000-4000-a000-000000000001"
+DIGEST = "ab" * 32
+EVERY_DAYS = 730.0
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Sessions:
+    engine = open_engine(f"sqlite:///{tmp_path / 'node.db'}")
+    upgrade(engine)
+    return open_sessions(engine)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        f"""
+        [node]
+        namespace = "south"
+        api_root = "https://dpn.south.example.org"
+        [database]
+        url = "sqlite:///{tmp_path / "node.db"}"
+        [staging.volumes]
+        main = "{tmp_path}"
+        [store]
+        url = "file://{tmp_path}"
+        [fixity]
+        max_bytes_per_day = 1000
+        """
+    )
+    return file
+
+
+def store(sessions: Sessions, at: datetime, size: int) -> None:
+    receipt = Receipt(
+        store="main", url="file:///store/1", key="1.tar", size=size, sha256=DIGEST, part_size=size,
+        part_sha256=[DIGEST], confirmed_at=at, confirmed_by="read-back",
+    )  # fmt: skip
+    with sessions.begin() as session:
+        remember(session, receipt, bag=BAG, tag_manifest_sha256=DIGEST, item_id=1, every_days=EVERY_DAYS)
+
+
+def fixity(config: Path, *words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["--config", str(config), "fixity", *words])
+    return result.exit_code, result.stdout
+
+
+def test_what_is_proven_ends_with_0_and_what_is_overdue_or_failed_with_1(sessions: Sessions, config: Path) -> None:
+    now = datetime.now(UTC)
+    store(sessions, now - timedelta(days=5), 500)
+    assert fixity(config, "report")[0] == 0
+    assert fixity(config, "plan")[0] == 0
+    with sessions.begin() as session:
+        read = copy_facts(session.get_one(StoredCopy, BAG))
+        checked(session, read, good=False, at=now, every_days=EVERY_DAYS)
+    code, printed = fixity(config, "report", "--json")
+    (ours,) = json.loads(printed)["ours"]
+    assert (code, ours["failed"], ours["overdue"]) == (1, 1, 0)
+    with sessions.begin() as session:
+        session.execute(update(StoredCopy).values(checked_at=None))
+        checked(session, read, good=True, at=now - timedelta(days=EVERY_DAYS + 2), every_days=EVERY_DAYS)
+    code, printed = fixity(config, "report", "--json")
+    (ours,) = json.loads(printed)["ours"]
+    assert (code, ours["failed"], ours["overdue"], ours["checked"]) == (1, 0, 1, 0)
+    assert json.loads(fixity(config, "plan", "--json")[1])["overdue"]["checks"] == 1
+
+
+def test_a_copy_beyond_a_limit_breaks_the_promise_in_words(sessions: Sessions, config: Path) -> None:
+    store(sessions, datetime.now(UTC), 5000)
+    code, printed = fixity(config, "plan", "--days", "2")
+    assert code == 1
+    assert "5000 bytes, is beyond a limit" in printed
+    assert "The promise cannot be kept." in printed
+
+
+def test_the_levels_are_said_in_words(sessions: Sessions, config: Path) -> None:
+    store(sessions, datetime.now(UTC), 500)
+    printed = " ".join(fixity(config, "report")[1].split())
+    assert "level 1 of 4" in printed
+    assert "For level 2: checksums are kept in another place, too: not so" in printed

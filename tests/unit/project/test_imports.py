@@ -1,0 +1,176 @@
+"""Imports point one way: bin → workers → dpn → models (ARCHITECTURE.md, the house)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+HOUSE = ("models", "dpn", "workers")
+"""The floors of the house, from the ground up; bin/ holds no Python that could be imported."""
+
+FOR_ALL = {
+    "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.process",
+    "dpn.setting_types", "dpn.settings",
+}  # fmt: skip
+"""Single modules that every capability may use."""
+
+FOR_THE_COMMAND_LINE = {"dpn.settings_file"}
+"""Who reads a file hands the settings on; no capability reads it for itself."""
+
+CAPABILITIES: dict[str, set[str]] = {
+    "dpn.audit": set(),
+    "dpn.bags": set(),
+    "dpn.broker": set(),
+    "dpn.fixity": {"dpn.audit", "dpn.registry", "dpn.work"},
+    "dpn.ingest": {"dpn.audit", "dpn.bags", "dpn.packaging", "dpn.registry", "dpn.work"},
+    "dpn.outbound": {"dpn.audit", "dpn.registry", "dpn.telemetry"},
+    "dpn.packaging": {"dpn.bags"},
+    "dpn.recovery": {"dpn.audit", "dpn.bags", "dpn.fixity", "dpn.registry", "dpn.transfer", "dpn.work"},
+    "dpn.registry": set(),
+    "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.work"},
+    "dpn.staging": set(),
+    "dpn.storage": set(),
+    "dpn.telemetry": set(),
+    "dpn.transfer": set(),
+    "dpn.work": {"dpn.audit", "dpn.broker"},
+}
+"""What each folder of dpn may use of the others. dpn.cli, where all is put together, may use everything."""
+
+FOUNDATIONS: dict[str, set[str]] = {
+    "dpn.cancellation": {"dpn.errors"},
+    "dpn.clock": set(),
+    "dpn.database": {"dpn.errors"},
+    "dpn.errors": set(),
+    "dpn.files": set(),
+    "dpn.process": set(),
+    "dpn.setting_types": {"dpn.errors"},
+    "dpn.settings": {"dpn.errors", "dpn.setting_types"},
+    "dpn.settings_file": {"dpn.settings"},
+}
+"""What the single modules may use of each other: they know of no capability."""
+
+STAGES = {
+    "workers.replication.copy", "workers.replication.validate", "workers.replication.store",
+    "workers.ingest.package", "workers.ingest.store", "workers.ingest.record",
+    "workers.fixity.thaw", "workers.fixity.retrieve", "workers.fixity.check", "workers.restore.deliver",
+    "workers.recovery.ask", "workers.recovery.fetch", "workers.recovery.judge", "workers.recovery.replace",
+    "workers.notice.tell",
+}  # fmt: skip
+SHARED_BY_STAGES = {
+    "workers.stage", "workers.peers", "workers.storing", "workers.judging", "workers.own_copy",
+    "workers.recovery.requests", "workers.ingest.register",
+}  # fmt: skip
+"""The contract that stages fulfil, how they speak with other nodes, how they store, read, judge or enter a bag."""
+
+Import = tuple[str, str]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the house by its dotted name."""
+    files = [path for floor in HOUSE for path in (ROOT / floor).rglob("*.py")]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files
+    }
+
+
+def imports_of(module: str, path: Path) -> Iterator[str]:
+    """What the module imports, anywhere in its text, with the names it takes from packages."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import in line {node.lineno}: write the whole name"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.fixture(scope="module")
+def arrows() -> set[Import]:
+    """Every (importing module, imported module) within the house, and to what lies beside it."""
+    known = modules()
+    packages = {"bin", "tools", "tests", "benchmarks", *HOUSE}
+    return {
+        (module, imported)
+        for module, path in known.items()
+        for imported in imports_of(module, path)
+        if imported.partition(".")[0] in packages
+        and (imported in known or imported.partition(".")[0] not in HOUSE)
+    }
+
+
+def part(module: str) -> str:
+    """The folder or single module of dpn that a module belongs to."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_each_floor_uses_only_those_below(arrows: set[Import]) -> None:
+    allowed = {"models": {"models"}, "dpn": {"dpn", "models"}, "workers": {"workers", "dpn", "models"}}
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if imported.partition(".")[0] not in allowed[module.partition(".")[0]] and part(module) != "dpn.cli"
+    ]
+    assert wrong == []
+
+
+def test_nothing_that_runs_in_production_uses_what_is_made_for_development(arrows: set[Import]) -> None:
+    development = {"tests", "benchmarks", "tools", "bin"}
+    assert [arrow for arrow in sorted(arrows) if arrow[1].partition(".")[0] in development] == []
+
+
+def test_capabilities_use_each_other_only_as_the_picture_shows(arrows: set[Import]) -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if part(module) in CAPABILITIES
+        and imported.startswith("dpn.")
+        and part(imported) not in {part(module), *FOR_ALL, *CAPABILITIES[part(module)]}
+    ]
+    assert wrong == []
+
+
+def test_the_foundations_know_of_no_capability(arrows: set[Import]) -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if module in FOUNDATIONS and imported.startswith("dpn.") and part(imported) not in FOUNDATIONS[module]
+    ]
+    assert wrong == []
+
+
+def test_every_part_of_dpn_has_its_place_in_the_picture() -> None:
+    found = {part(module) for module in modules() if module.startswith("dpn.")}
+    assert found <= {*CAPABILITIES, *FOUNDATIONS, "dpn.cli"}
+    assert set(FOUNDATIONS) == FOR_ALL | FOR_THE_COMMAND_LINE
+
+
+def test_nothing_but_the_command_line_uses_the_command_line(arrows: set[Import]) -> None:
+    assert [a for a in sorted(arrows) if part(a[1]) == "dpn.cli" and part(a[0]) != "dpn.cli"] == []
+
+
+def test_a_stage_uses_no_other_stage_and_nothing_that_runs_stages(arrows: set[Import]) -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if module in STAGES and imported.startswith("workers.") and imported not in SHARED_BY_STAGES
+    ]
+    assert wrong == []
+    assert set(modules()) >= STAGES
+
+
+def test_what_stages_share_and_what_runs_them_names_no_stage(arrows: set[Import]) -> None:
+    running = {module for module in modules() if module.startswith("workers.")} - STAGES
+    assert [(a, b) for a, b in sorted(arrows) if a in running and b in STAGES] == []
+
+
+def test_the_walk_sees_what_is_there(arrows: set[Import]) -> None:
+    """Else the other tests would hold nothing."""
+    assert ("workers.runner.worker", "workers.runner.stage_runner") in arrows
+    assert ("dpn.work.leases", "models.work") in arrows
+    assert ("dpn.cli.worker", "workers.runner.worker") in arrows, "imports inside functions count"
+    assert len(arrows) > 200

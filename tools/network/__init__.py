@@ -1,0 +1,1 @@
+"""A consortium of real processes on this machine."""

@@ -1,0 +1,1 @@
+"""The fixity pipeline: restore-init, retrieve, check."""

@@ -1,0 +1,1 @@
+"""The notice pipeline: a peer is told what we owe it."""

@@ -1,0 +1,1 @@
+"""Open items and what their transfers have come to, brought together."""

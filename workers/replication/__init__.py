@@ -1,0 +1,1 @@
+"""The replication pipeline: copy, validate, store."""

@@ -1,0 +1,1 @@
+"""The restore pipeline: our copy handed to the node that asks for it."""

@@ -1,0 +1,1 @@
+"""The cron job that pulls the other nodes' records."""

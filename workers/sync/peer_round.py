@@ -1,0 +1,248 @@
+"""One peer's part of a round of dpn_sync: what is read from it, list by list, and how far that has come.
+
+A mark moves only when its walk has come to its end and all of it is either in the registry or set aside: whatever
+dies, the next round repeats work and misses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from dpn.clock import Clock
+from dpn.database import DATABASE_AWAY, Sessions, insert_missing, reading
+from dpn.errors import DpnError, Misconfigured
+from dpn.registry.catalogue import (
+    KINDS,
+    NODES,
+    Applied,
+    Kind,
+    UnreadableRow,
+    apply_from_peer,
+    count_set_aside,
+    expire,
+    set_aside,
+    settle,
+    take_up,
+)
+from dpn.registry.client import IncompleteList, NoAnswer, RegistryClient, RejectedRecord
+from dpn.registry.records import Record
+from dpn.telemetry.logs import Log
+from models.registry import SyncMark
+from workers.sync.handovers import ask_former_admins
+from workers.sync.lists import Rows, Walk, records_of, unusable_of, walks
+from workers.sync.results import SET_ASIDE, PeerResult, TypeResult
+
+OVERLAP = timedelta(minutes=10)
+"""How far before its mark a walk begins: stamps have whole seconds, and what is stamped first may be seen last."""
+
+
+class OutOfTime(DpnError):
+    """Reading the peer takes longer than a round over all may: sync it by itself, with --node."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a list has been read."""
+
+    high_water: datetime | None = None
+    list_state: str | None = None
+
+    @property
+    def start(self) -> datetime | None:
+        """Where the next walk begins; none for the beginning."""
+        try:
+            return None if self.high_water is None else self.high_water - OVERLAP
+        except OverflowError:
+            return None
+
+
+class PeerRound:
+    """See the module's docstring; `run` in a thread of its own, nothing else beside it."""
+
+    def __init__(
+        self,
+        peer: str,
+        client: RegistryClient,
+        sessions: Sessions,
+        clock: Clock,
+        log: Log,
+        full: bool,
+        until: float | None,
+    ) -> None:
+        self.result = PeerResult(peer)
+        self._peer = peer
+        self._client = client
+        self._sessions = sessions
+        self._clock = clock
+        self._log = log
+        self._full = full
+        self._until = until
+        self._marks: dict[str, Mark] = {}
+        self._has_overflowed = False
+
+    def run(self) -> PeerResult:
+        started = self._clock.monotonic()
+        steps: list[tuple[str, Callable[[], None]]] = [("node", self._begin)]
+        steps += [(walk.name, partial(self._read, walk)) for walk in walks(self._peer, self._client)]
+        all(self.step(name, work) for name, work in steps)
+        self.step(SET_ASIDE, self.take_up_again)
+        self.result.seconds = round(self._clock.monotonic() - started, 3)
+        return self.result
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether some of what is set aside speaks of bags that are not here."""
+        return SET_ASIDE in self.result.types and "404" in self.result.of(SET_ASIDE).refused_by
+
+    def step(self, name: str, work: Callable[[], None]) -> bool:
+        """Does one step; its failure is told and stops no other. False: the others would fare no better."""
+        try:
+            work()
+        except (NoAnswer, Misconfigured, OutOfTime, *DATABASE_AWAY) as error:
+            self.result.error = str(error)
+            return False
+        except (DpnError, SQLAlchemyError) as error:
+            self.result.of(name).error = str(error)
+        except Exception as error:  # noqa: BLE001  (what one peer makes us stumble over is its own affair)
+            self.result.of(name).error = repr(error)
+            self._log.error("sync of a node broke off", peer=self._peer, type=name, exc_info=error)
+        return True
+
+    def take_up_again(self) -> None:
+        """Tries again what was set aside, earlier or just now: what it refers to may have come meanwhile."""
+        with reading(self._sessions) as session:
+            if not count_set_aside(session).get(self._peer):
+                self.result.set_aside = 0
+                return
+        before = self.result.of(SET_ASIDE)
+        self.result.types[SET_ASIDE] = again = TypeResult(added=before.added, updated=before.updated)
+        for kind in KINDS:
+            with self._sessions() as session:
+                for records in take_up(session, self._peer, kind):
+                    again.count(self._apply(session, kind, records, (), seen=False))
+                    again.fetched += len(records)
+                    session.commit()
+        with self._sessions.begin() as session:
+            expired = expire(session, self._peer, self._clock.now())
+            self.result.set_aside = count_set_aside(session).get(self._peer, 0)
+        if expired:
+            self._log.warning("set aside for too long: forgotten", peer=self._peer, records=expired)
+
+    def take_over_bags(self, clients: Mapping[str, RegistryClient]) -> None:
+        """Bags that others administered until now, and that they say are this peer's, too."""
+        applied = ask_former_admins(self._peer, clients, self._sessions)
+        if applied.updated:
+            self.result.of(SET_ASIDE).count(applied)
+            self.take_up_again()
+
+    def _begin(self) -> None:
+        """The marks; then the peer's own record: the rules take of it what it may say about itself."""
+        columns = (SyncMark.record_type, SyncMark.high_water, SyncMark.list_state)
+        with reading(self._sessions) as session:
+            rows = session.execute(select(*columns).where(SyncMark.peer == self._peer))
+            self._marks = {name: Mark(high_water, state) for name, high_water, state in rows}
+        self._take(NODES, [self._client.get_node(self._peer)], self.result.of("node"))
+
+    def _read(self, walk: Walk) -> None:
+        """Walks one list to its end, batch by batch, each in a transaction, then moves the mark."""
+        result = self.result.of(walk.name)
+        if missing := [name for name in walk.needs if name not in self._marks]:
+            result.error = f"not read before {', '.join(missing)} could be"
+            return
+        mark, now = self._marks.get(walk.name, Mark()), self._clock.now()
+        state = self._client.list_state(walk.kind.name, **walk.filters)
+        if state is not None and state == mark.list_state and not self._full:
+            result.nothing_new = True
+            self._move(walk, mark)
+            return
+        # By its own stamps, but never ahead of us or of its own clock: one record stamped in 2199, or before its
+        # clock was put right, must not hide what follows.
+        now = min(now, self._client.time_there or now)
+        start = None if self._full or walk.is_read_whole else mark.start
+        try:
+            newest = self._walk(walk, start, mark.high_water, now)
+            # Some may have been entered late, with stamps of long before. Servers that do not vouch for their
+            # lists are not asked: they count what was not asked for, too.
+            if start is not None and state is not None and self._lacks_some(walk):
+                newest = self._walk(walk, None, newest, now)
+        except IncompleteList:  # all that shows has been read: what needs it need not wait for a right count
+            self._marks.setdefault(walk.name, mark)
+            raise
+        self._move(walk, Mark(newest, state))
+
+    def _walk(self, walk: Walk, start: datetime | None, newest: datetime | None, now: datetime) -> datetime | None:
+        """Takes what has changed since `start`; answers the newest stamp, of these and `newest`, until `now`."""
+        result = self.result.of(walk.name)
+        for rows in walk.batches(start):
+            self._take(walk.kind, rows, result)
+            stamps = [min(record.stamp, now) for record in records_of(rows)]
+            newest = max([*stamps, *([newest] if newest else [])], default=None)
+            self._require_time()
+        return newest
+
+    def _lacks_some(self, walk: Walk) -> bool:
+        if not walk.filters:
+            return False
+        theirs = self._client.list_count(walk.kind.name, **walk.filters)
+        with reading(self._sessions) as session:
+            return walk.known_of(session, self._peer) < theirs
+
+    def _take(self, kind: Kind[Any], rows: Rows, result: TypeResult) -> None:
+        records, unusable = records_of(rows), unusable_of(rows)
+        with self._sessions.begin() as session:
+            applied = self._apply(session, kind, records, unusable)
+        result.fetched += len(rows)
+        result.count(applied)
+        result.count_unusable(unusable)
+
+    def _apply(
+        self,
+        session: Session,
+        kind: Kind[Any],
+        records: Sequence[Record],
+        unusable: Sequence[RejectedRecord],
+        *,
+        seen: bool = True,
+    ) -> Applied:
+        """Adopts what can be, sets the others aside, forgets what had been set aside of those adopted."""
+        # In one order for all: two peers that show the same members must not wait for each other.
+        applied = apply_from_peer(session, self._peer, sorted(records, key=lambda record: record.key))
+        unreadable = [UnreadableRow(kind.name, row.reason, row.raw) for row in unusable if not row.unasked]
+        dropped = set_aside(session, self._peer, [*applied.refused, *unreadable], self._clock.now(), seen=seen)
+        refused = {one.key for one in applied.refused}
+        settle(session, self._peer, kind, [record.key for record in records if record.key not in refused])
+        if dropped:
+            self._forget_marks(session, dropped)
+        return applied
+
+    def _forget_marks(self, session: Session, dropped: int) -> None:
+        """Some of what is set aside had to go for newer: the next round reads all again, and loses nothing."""
+        self._has_overflowed = True
+        session.execute(delete(SyncMark).where(SyncMark.peer == self._peer))
+        self._log.warning("too much is set aside: read anew in the next round", peer=self._peer, dropped=dropped)
+
+    def _move(self, walk: Walk, mark: Mark) -> None:
+        self._marks[walk.name] = mark
+        if self._has_overflowed:
+            return
+        key = {"peer": self._peer, "record_type": walk.name}
+        with self._sessions.begin() as session:
+            insert_missing(session, SyncMark, [key])
+            row = session.get_one(SyncMark, tuple(key.values()), with_for_update=True)
+            row.high_water, row.list_state = mark.high_water, mark.list_state
+            row.succeeded_at = self._clock.now()
+
+    def _require_time(self) -> None:
+        if self._until is not None and self._clock.monotonic() > self._until:
+            raise OutOfTime(
+                f"reading {self._peer} takes longer than a round over all nodes may: "
+                f"read it once by itself, with `dpn sync --node {self._peer}`"
+            )
