@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from dpn.cli.node import ConfigOption, Node, open_broker, open_node
+from dpn.cli.node import ConfigOption, open_node
 from dpn.cli.tables import reconciliation_table, sync_table
 from dpn.errors import Misconfigured
+from dpn.node import Node, open_broker
 from workers.pipelines import PIPELINES
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from uuid import uuid4
 
 import typer
 
-from dpn.cli.node import ConfigOption, Node, open_broker, open_node, operator
+from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.errors import Misconfigured
+from dpn.node import Node, open_broker
 
 if TYPE_CHECKING:
     from dpn.recovery.drills import Begun, Drilled

@@ -14,13 +14,14 @@ from rich.table import Table
 from sqlalchemy import func, select
 
 from dpn.cli.fixity_copies import JsonOption, check, history, repair
-from dpn.cli.node import ConfigOption, Node, open_node
+from dpn.cli.node import ConfigOption, open_node
 from dpn.database import reading
 from dpn.fixity.begin import demand, limits_of
 from dpn.fixity.coverage import Coverage, not_known_here, of_others, of_ours
 from dpn.fixity.forecast import Plan
 from dpn.fixity.forecast import plan as forecast
 from dpn.fixity.levels import Facts, Levels, levels
+from dpn.node import Node
 from models.preservation import StoredCopy
 from models.work import Task
 from workers.pipelines import PIPELINES

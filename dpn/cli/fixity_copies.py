@@ -13,11 +13,12 @@ from rich.table import Table
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import events_of_object
-from dpn.cli.node import ConfigOption, Node, open_broker, open_node, operator
+from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.database import reading
 from dpn.errors import PermanentError
 from dpn.fixity.begin import begin_check, copy_facts, repair_under_way, running_check
 from dpn.fixity.repairs import find_repair, open_repair
+from dpn.node import Node, open_broker
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import find_item
 from models.manifests import CheckManifest, RecoveryManifest, read_manifest

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpn.broker import BrokerUnavailable
-from dpn.cli.node import ConfigOption, open_broker, open_node, operator
+from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.errors import Misconfigured
+from dpn.node import open_broker
 
 if TYPE_CHECKING:
     from dpn.ingest.submission import Submitted

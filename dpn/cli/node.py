@@ -6,19 +6,17 @@ import getpass
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
 
-from dpn.broker import Broker
-from dpn.clock import Clock, SystemClock
-from dpn.database import Sessions, check_schema, open_engine, open_sessions
+from dpn.clock import SystemClock
+from dpn.database import check_schema, open_engine, open_sessions
+from dpn.node import Node
 from dpn.settings import Settings, SettingsError
 from dpn.settings_file import load_settings
-from dpn.telemetry.logs import Log, configure_logs
+from dpn.telemetry.logs import configure_logs
 
 LARGEST_ROW_ID = 2**63 - 1
 """What a database takes as the id of a row."""
@@ -27,22 +25,6 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="The node's settings file; DPN_CONFIG may name it.", envvar="DPN_CONFIG"),
 ]
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node's settings, its open database, its log and its clock."""
-
-    settings: Settings
-    config: Path
-    engine: Engine
-    sessions: Sessions
-    clock: Clock
-    log: Log
-
-    @property
-    def namespace(self) -> str:
-        return self.settings.node.namespace
 
 
 @contextmanager
@@ -64,17 +46,6 @@ def settings_of(context: typer.Context, config: Path | None) -> tuple[Settings, 
     if path is None:
         raise SettingsError("no settings: give --config FILE or set DPN_CONFIG")
     return load_settings(path), path
-
-
-def open_broker(node: Node) -> Broker:
-    """The broker that the settings name."""
-    if node.settings.broker.kind == "nsq":
-        from dpn.broker.nsq import NsqBroker
-
-        return NsqBroker(node.settings.broker, client_name=f"dpn/{node.namespace}")
-    from dpn.broker.embedded import EmbeddedBroker
-
-    return EmbeddedBroker(node.engine, poll_seconds=node.settings.broker.poll_seconds)
 
 
 def operator() -> str:

@@ -8,7 +8,7 @@ from dpn.fixity.repairs import Repairs
 from workers.pipelines import ASK, FETCH, JUDGE, PIPELINES
 
 if TYPE_CHECKING:
-    from dpn.cli.node import Node
+    from dpn.node import Node
     from dpn.staging import Staging
     from dpn.storage import Store
     from dpn.work.breakers import Breakers

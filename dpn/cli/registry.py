@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dpn.cli.node import ConfigOption, Node, open_node
+from dpn.cli.node import ConfigOption, open_node
 from dpn.database import reading
 from dpn.errors import Misconfigured
 from dpn.files import replace_file
+from dpn.node import Node
 from dpn.registry.wire import format_instant
 
 if TYPE_CHECKING:

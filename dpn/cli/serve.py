@@ -12,8 +12,9 @@ import typer
 import uvicorn
 
 from dpn.broker import BrokerUnavailable
-from dpn.cli.node import ConfigOption, Node, open_broker, open_node
+from dpn.cli.node import ConfigOption, open_node
 from dpn.errors import Misconfigured
+from dpn.node import Node, open_broker
 from dpn.registry.catalogue import ensure_nodes
 from dpn.server import create_app
 from dpn.server.deposits import serve_deposits

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpn.cli.node import ConfigOption, Node, open_broker, open_node
+from dpn.cli.node import ConfigOption, open_node
 from dpn.errors import Misconfigured, StoreUnavailable
+from dpn.node import Node, open_broker
 from dpn.settings import WorkSettings
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.breakers import BreakerPolicy, Breakers

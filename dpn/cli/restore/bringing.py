@@ -16,9 +16,10 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.bags import load_profile, unpack
 from dpn.cancellation import Cancellation
 from dpn.cli.bag import progress_bar
-from dpn.cli.node import Node, operator
+from dpn.cli.node import operator
 from dpn.database import reading
 from dpn.errors import DpnError, Misconfigured
+from dpn.node import Node
 from dpn.recovery import Judged, Landing, Occupied, judge_received, receive
 from dpn.recovery.receiving import UNPROVEN
 from dpn.registry.catalogue import BAGS, DIGESTS, find

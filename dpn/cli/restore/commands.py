@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import typer
 
-from dpn.cli.node import ConfigOption, Node, open_node, operator
+from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.cli.restore.fetching import fetch
 from dpn.errors import Misconfigured
+from dpn.node import Node
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

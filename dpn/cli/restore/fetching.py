@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from dpn.cli.node import ConfigOption, Node, open_node
+from dpn.cli.node import ConfigOption, open_node
+from dpn.node import Node
 
 if TYPE_CHECKING:
     from dpn.cli.restore.bringing import Bringing, Brought

@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 from sqlalchemy.orm import Session
 
-from dpn.cli.node import Node
 from dpn.database import reading
 from dpn.errors import Misconfigured
+from dpn.node import Node
 from dpn.recovery import items_asking, open_requests, state, why_cancelled
 from dpn.registry.catalogue import RESTORES, find
 from dpn.registry.records import RestoreRecord

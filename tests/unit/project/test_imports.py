@@ -18,8 +18,8 @@ FOR_ALL = {
 }  # fmt: skip
 """Single modules that every capability may use."""
 
-FOR_THE_COMMAND_LINE = {"dpn.settings_file"}
-"""Who reads a file hands the settings on; no capability reads it for itself."""
+FOR_THE_COMMAND_LINE = {"dpn.settings_file", "dpn.node"}
+"""Who reads a file, or opens a node, hands on what it has; no capability does so for itself."""
 
 CAPABILITIES: dict[str, set[str]] = {
     "dpn.audit": set(),
@@ -46,6 +46,7 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.database": {"dpn.errors"},
     "dpn.errors": set(),
     "dpn.files": set(),
+    "dpn.node": {"dpn.broker", "dpn.clock", "dpn.database", "dpn.settings", "dpn.telemetry"},
     "dpn.process": set(),
     "dpn.setting_types": {"dpn.errors"},
     "dpn.settings": {"dpn.errors", "dpn.setting_types"},
