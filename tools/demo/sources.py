@@ -28,8 +28,8 @@ from dpn.cancellation import Cancellation
 from dpn.errors import TransientError
 from dpn.ingest.submission import DepositRequest
 from dpn.packaging import locate
+from dpn.packaging.estimate import folder_sizes
 from dpn.packaging.location import FolderLocation
-from dpn.packaging.walk import folder_sizes
 from tools.demo.s3_sources import size_of_prefix
 from tools.network.errors import Unusable
 from tools.network.toml_text import Table
