@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.bags import Profile, read_identity
-from dpn.bags.validation.verdict import verdict
+from dpn.bags.validation.verdict import judge
 from dpn.cancellation import Cancellation
 from dpn.errors import LinkRefused, NotABag
 from dpn.recovery.errors import NotOffered
@@ -95,7 +95,7 @@ def judge_received(
     who gave it may have changed payload and payload manifest. `accept_unproven`: not even that.
     Raises OSError, BagChanged, and what `cancellation` was given: an I/O error is never a verdict.
     """
-    judged = verdict(path, profile, validation, cancellation)
+    judged = judge(path, profile, validation, cancellation)
     known = known_sha256 is not None and judged.sha256 == known_sha256
     judged = judged.model_copy(update={"payload_proven": bool(judged.payload_proven) or known})
     problems = [] if judged.valid else [f"the bag is invalid: {judged.first_error}"]

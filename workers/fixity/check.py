@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from dpn.audit.trail import EventType
 from dpn.bags import Profile
+from dpn.bags.validation.verdict import judge
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import TransientError
@@ -34,7 +35,6 @@ from dpn.staging import Staging
 from dpn.storage import StoreMissing
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver
 from models.manifests import CheckManifest, CopyFacts, ValidationResult
-from workers.judging import judge
 from workers.own_copy import OurCopies
 from workers.stage import Job
 

@@ -16,7 +16,7 @@ from dpn.settings import ValidationSettings
 from models.manifests import ValidationResult
 
 
-def verdict(
+def judge(
     path: Path, profile: Profile | None, settings: ValidationSettings, cancellation: Cancellation
 ) -> ValidationResult:
     """The verdict on the bag at `path`, with the whole file's SHA-256 where it could be read to its end.

@@ -62,10 +62,10 @@ STAGES = {
     "workers.notice.tell",
 }  # fmt: skip
 SHARED_BY_STAGES = {
-    "workers.stage", "workers.peers", "workers.storing", "workers.judging", "workers.own_copy",
+    "workers.stage", "workers.peers", "workers.storing", "workers.own_copy",
     "workers.recovery.requests", "workers.ingest.register",
 }  # fmt: skip
-"""The contract that stages fulfil, how they speak with other nodes, how they store, read, judge or enter a bag."""
+"""The contract that stages fulfil, how they speak with other nodes, how they store, read or enter a bag."""
 
 Import = tuple[str, str]
 
