@@ -20,10 +20,12 @@ from models.manifests.base import (
     UploadState,
     ValidationResult,
 )
+from models.manifests.fixity import CheckManifest, CopyFacts, RestoreRequest
 from models.manifests.ingest import DepositFacts, IngestContact, IngestManifest, PlannedTransfer
-from models.manifests.reading import CheckManifest, CopyFacts, RestoreFacts, RestoreManifest, RestoreRequest
+from models.manifests.notice import NoticeManifest
 from models.manifests.recovery import AskedNode, RecoveryManifest
-from models.manifests.replication import NoticeManifest, ReplicationManifest, TransferFacts
+from models.manifests.replication import ReplicationManifest, TransferFacts
+from models.manifests.restore import RestoreFacts, RestoreManifest
 
 __all__ = [
     "MANIFEST_VERSION",

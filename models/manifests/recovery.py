@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from models.manifests.base import BagManifest, Manifest
-from models.manifests.reading import CopyFacts
+from models.manifests.fixity import CopyFacts
 
 
 class AskedNode(Manifest):

@@ -1,12 +1,8 @@
-"""What a replication carries, and the telling of its owner that it was given up."""
+"""What a replication carries."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field
-
-from models.manifests.base import MANIFEST_VERSION, BagManifest, Manifest, StageSummary
+from models.manifests.base import BagManifest, Manifest
 
 
 class TransferFacts(Manifest):
@@ -36,18 +32,3 @@ class ReplicationManifest(BagManifest):
     fixity_sent: str | None = None
     """The tag manifest digest that the owner has acknowledged."""
     stored_acknowledged: bool = False
-
-
-class NoticeManifest(Manifest):
-    """A cancellation that we owe the owner of a transfer: of a replication to us, or of a restore from us."""
-
-    manifest_version: int = MANIFEST_VERSION
-    summaries: dict[str, StageSummary] = Field(default_factory=dict)
-    restarts: int = 0
-    kind: Literal["replication", "restore"] = "replication"
-    replication_id: str
-    """The transfer's id, whichever kind it is."""
-    cancel_reason: Literal["reject", "bag_invalid", "fixity_reject", "other"]
-    cancel_reason_detail: str = Field(max_length=255)
-    caused_by_item: int | None
-    """None for what was declined before there was an item."""

@@ -1,4 +1,4 @@
-"""What carries our own copy of a bag back from its store: to check it, or to give it to another node."""
+"""What carries our own copy of a bag back from its store, to prove it."""
 
 from __future__ import annotations
 
@@ -61,48 +61,3 @@ class CheckManifest(BagManifest):
         self.staged = None
         if not self.judged:
             self.validation = None
-
-
-class RestoreFacts(Manifest):
-    """What we accepted of a restore transfer; a later change of any of these stops the item."""
-
-    restore_id: str
-    from_node: str
-    to_node: str
-    bag: str
-    protocol: str
-
-
-class RestoreManifest(CheckManifest):
-    """A bag for a node that asked for it: our copy, read and judged as in a check, then delivered."""
-
-    transfer: RestoreFacts
-    accepted: bool = False
-    """Whether the requester has been told that it will get the bag."""
-    link: str | None = None
-    """Where the bag lies for the requester; noted before it lies there."""
-    delivered: bool = False
-    """Whether the requester has the link."""
-    delivered_at: datetime | None = None
-    """When it first had it."""
-
-    @property
-    def needs_no_staging(self) -> bool:
-        """Whether the requester fetches what is offered, or there is nothing to offer."""
-        return self.delivered or (self.judged and self.found is not None)
-
-    @property
-    def is_evidence(self) -> bool:
-        """A good copy that nobody fetched is none: it is in the store."""
-        return self.found is not None
-
-    def forget_staged(self) -> None:
-        """What was staged is gone, and is not offered: a good copy has to be read and judged again."""
-        self.staged = None
-        if self.found is None and not self.delivered:
-            self.read_again()
-
-    def read_again(self) -> None:
-        """Forgets a verdict that was good: the next one is another check, with an id of its own."""
-        self.staged = self.validation = self.check_id = None
-        self.judged = self.recorded = self.delivered = False
