@@ -16,11 +16,11 @@ from dpn.database import Sessions, reading
 from dpn.errors import DpnError, PeerRefused
 from dpn.registry.catalogue import RefusedRecord, set_aside
 from dpn.registry.client import RegistryClient
+from dpn.registry.client.batches import PAGES_AHEAD, ahead, in_batches, unusable_of
 from dpn.work.pipeline import Pipelines
 from models.work import WorkItem
 from workers.reconcile.results import Reconciled
 from workers.reconcile.rules import Here
-from workers.sync.lists import PAGES_AHEAD, ahead, in_batches, unusable_of
 
 BATCH = 500
 SECONDS_A_PEER = 1800.0

@@ -18,6 +18,7 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.database import reading
 from dpn.registry.catalogue import TRANSFERS, apply_from_peer, find_many
 from dpn.registry.catalogue.saving import save
+from dpn.registry.client.batches import records_of
 from dpn.registry.records import ReplicationRecord
 from dpn.registry.rules.decisions import read_only_changes
 from dpn.registry.rules.transfers import COURSE
@@ -30,7 +31,6 @@ from workers.ended import ending, receipt_of
 from workers.reconcile.peer_walk import Walk, here
 from workers.reconcile.restores import RestoresWithPeer
 from workers.reconcile.rules import AtOwner, Situation, Step, decide
-from workers.sync.lists import records_of
 
 STORE_STAGE = "store"
 """Where an item goes that has its receipt and must tell of it."""

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, record
 from dpn.database import reading
 from dpn.registry.catalogue import RESTORES, apply_from_peer, find_many
+from dpn.registry.client.batches import records_of
 from dpn.registry.records import RestoreRecord
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.reconciling import close, lock_free
@@ -22,7 +23,6 @@ from models.work import Status, Task, WorkItem
 from workers.ended import ending_restore
 from workers.reconcile.peer_walk import Walk, here
 from workers.reconcile.rules import AtOwner, Step, decide_restore
-from workers.sync.lists import records_of
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,12 @@ from dpn.registry.catalogue import (
     take_up,
 )
 from dpn.registry.client import IncompleteList, NoAnswer, RegistryClient, RejectedRecord
+from dpn.registry.client.batches import Rows, records_of, unusable_of
 from dpn.registry.records import Record
 from dpn.telemetry.logs import Log
 from models.registry import SyncMark
 from workers.sync.handovers import ask_former_admins
-from workers.sync.lists import Rows, Walk, records_of, unusable_of, walks
+from workers.sync.lists import PeerList, lists_of
 from workers.sync.results import SET_ASIDE, PeerResult, TypeResult
 
 OVERLAP = timedelta(minutes=10)
@@ -91,7 +92,7 @@ class PeerRound:
     def run(self) -> PeerResult:
         started = self._clock.monotonic()
         steps: list[tuple[str, Callable[[], None]]] = [("node", self._begin)]
-        steps += [(walk.name, partial(self._read, walk)) for walk in walks(self._peer, self._client)]
+        steps += [(each.name, partial(self._read, each)) for each in lists_of(self._peer, self._client)]
         all(self.step(name, work) for name, work in steps)
         self.step(SET_ASIDE, self.take_up_again)
         self.result.seconds = round(self._clock.monotonic() - started, 3)
@@ -151,49 +152,51 @@ class PeerRound:
             self._marks = {name: Mark(high_water, state) for name, high_water, state in rows}
         self._take(NODES, [self._client.get_node(self._peer)], self.result.of("node"))
 
-    def _read(self, walk: Walk) -> None:
+    def _read(self, peer_list: PeerList) -> None:
         """Walks one list to its end, batch by batch, each in a transaction, then moves the mark."""
-        result = self.result.of(walk.name)
-        if missing := [name for name in walk.needs if name not in self._marks]:
+        result = self.result.of(peer_list.name)
+        if missing := [name for name in peer_list.needs if name not in self._marks]:
             result.error = f"not read before {', '.join(missing)} could be"
             return
-        mark, now = self._marks.get(walk.name, Mark()), self._clock.now()
-        state = self._client.list_state(walk.kind.name, **walk.filters)
+        mark, now = self._marks.get(peer_list.name, Mark()), self._clock.now()
+        state = self._client.list_state(peer_list.kind.name, **peer_list.filters)
         if state is not None and state == mark.list_state and not self._full:
             result.nothing_new = True
-            self._move(walk, mark)
+            self._move(peer_list, mark)
             return
         # By its own stamps, but never ahead of us or of its own clock: one record stamped in 2199, or before its
         # clock was put right, must not hide what follows.
         now = min(now, self._client.time_there or now)
-        start = None if self._full or walk.is_read_whole else mark.start
+        start = None if self._full or peer_list.is_read_whole else mark.start
         try:
-            newest = self._walk(walk, start, mark.high_water, now)
+            newest = self._walk(peer_list, start, mark.high_water, now)
             # Some may have been entered late, with stamps of long before. Servers that do not vouch for their
             # lists are not asked: they count what was not asked for, too.
-            if start is not None and state is not None and self._lacks_some(walk):
-                newest = self._walk(walk, None, newest, now)
+            if start is not None and state is not None and self._lacks_some(peer_list):
+                newest = self._walk(peer_list, None, newest, now)
         except IncompleteList:  # all that shows has been read: what needs it need not wait for a right count
-            self._marks.setdefault(walk.name, mark)
+            self._marks.setdefault(peer_list.name, mark)
             raise
-        self._move(walk, Mark(newest, state))
+        self._move(peer_list, Mark(newest, state))
 
-    def _walk(self, walk: Walk, start: datetime | None, newest: datetime | None, now: datetime) -> datetime | None:
-        """Takes what has changed since `start`; answers the newest stamp, of these and `newest`, until `now`."""
-        result = self.result.of(walk.name)
-        for rows in walk.batches(start):
-            self._take(walk.kind, rows, result)
+    def _walk(
+        self, peer_list: PeerList, start: datetime | None, newest: datetime | None, now: datetime
+    ) -> datetime | None:
+        """Takes what has changed since `start`; returns the newest stamp, of these and `newest`, until `now`."""
+        result = self.result.of(peer_list.name)
+        for rows in peer_list.batches(start):
+            self._take(peer_list.kind, rows, result)
             stamps = [min(record.stamp, now) for record in records_of(rows)]
             newest = max([*stamps, *([newest] if newest else [])], default=None)
             self._require_time()
         return newest
 
-    def _lacks_some(self, walk: Walk) -> bool:
-        if not walk.filters:
+    def _lacks_some(self, peer_list: PeerList) -> bool:
+        if not peer_list.filters:
             return False
-        theirs = self._client.list_count(walk.kind.name, **walk.filters)
+        theirs = self._client.list_count(peer_list.kind.name, **peer_list.filters)
         with reading(self._sessions) as session:
-            return walk.known_of(session, self._peer) < theirs
+            return peer_list.known_of(session, self._peer) < theirs
 
     def _take(self, kind: Kind[Any], rows: Rows, result: TypeResult) -> None:
         records, unusable = records_of(rows), unusable_of(rows)
@@ -229,11 +232,11 @@ class PeerRound:
         session.execute(delete(SyncMark).where(SyncMark.peer == self._peer))
         self._log.warning("too much is set aside: read anew in the next round", peer=self._peer, dropped=dropped)
 
-    def _move(self, walk: Walk, mark: Mark) -> None:
-        self._marks[walk.name] = mark
+    def _move(self, peer_list: PeerList, mark: Mark) -> None:
+        self._marks[peer_list.name] = mark
         if self._has_overflowed:
             return
-        key = {"peer": self._peer, "record_type": walk.name}
+        key = {"peer": self._peer, "record_type": peer_list.name}
         with self._sessions.begin() as session:
             insert_missing(session, SyncMark, [key])
             row = session.get_one(SyncMark, tuple(key.values()), with_for_update=True)
