@@ -1,10 +1,10 @@
 """The registry in a file: all its records as JSON lines, to rebuild a node from a backup or from its peers."""
 
-from dpn.registry.archive.exporting import DamagedRegistry, export
-from dpn.registry.archive.importing import Import, KindResult, Problem
+from dpn.registry.archive.exporter import DamagedRegistry, export
+from dpn.registry.archive.importer import Import, KindResult, Problem
 from dpn.registry.archive.lines import FORMAT, VERSION, BrokenArchive, Header
 from dpn.registry.archive.peers import PeerExport, export_from_peer
-from dpn.registry.archive.reading import ArchiveReader, Contents, check
+from dpn.registry.archive.reader import ArchiveReader, Contents, check
 
 __all__ = [
     "FORMAT",

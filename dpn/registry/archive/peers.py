@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from dpn.errors import PeerRefused
 from dpn.registry.archive.lines import KIND_NAMES, Header, record_line
-from dpn.registry.archive.writing import ArchiveWriter
+from dpn.registry.archive.writer import ArchiveWriter
 from dpn.registry.records import Record
 
 if TYPE_CHECKING:

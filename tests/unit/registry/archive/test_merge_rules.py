@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpn.registry.archive.merging import Origin, different, merge
+from dpn.registry.archive.merge_rules import Origin, different, merge
 from dpn.registry.records import Record
 from dpn.registry.rules import Accepted, Refused
 from tests.fixtures.archives import LATER, a_fixity_check, a_member, a_restore, an_ingest

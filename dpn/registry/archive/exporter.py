@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from dpn.database import Sessions
 from dpn.errors import PermanentError
 from dpn.registry.archive.lines import Header
-from dpn.registry.archive.writing import ArchiveWriter
+from dpn.registry.archive.writer import ArchiveWriter
 from dpn.registry.catalogue import KINDS, MEMBERS, NODES, Kind, batches
 from dpn.registry.catalogue.members import sources_of
 from dpn.registry.records import MemberRecord, Record

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from dpn.database import Sessions, insert_missing, reading
 from dpn.registry.archive.foreseen import FamilyPlace, ForeseenBags, family_place
 from dpn.registry.archive.lines import Entry
-from dpn.registry.archive.merging import Origin, different, merge
-from dpn.registry.archive.reading import ArchiveReader
+from dpn.registry.archive.merge_rules import Origin, different, merge
+from dpn.registry.archive.reader import ArchiveReader
 from dpn.registry.catalogue import BAGS, KINDS, Kind, find_many
 from dpn.registry.catalogue.known import known_bags
 from dpn.registry.catalogue.saving import save
