@@ -38,7 +38,7 @@ from benchmarks.registry_nodes import (
 )
 from dpn.database import open_engine, open_sessions
 from dpn.registry.catalogue import TRANSFERS
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import ReplicationRecord
 
 PAGE = 100

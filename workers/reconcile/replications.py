@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.database import reading
 from dpn.registry.catalogue import TRANSFERS, apply_from_peer, find_many
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.client.batches import records_of
 from dpn.registry.records import ReplicationRecord
 from dpn.registry.rules.decisions import read_only_changes

@@ -22,7 +22,7 @@ from dpn.registry.archive.merge_rules import Origin, different, merge
 from dpn.registry.archive.reader import ArchiveReader
 from dpn.registry.catalogue import BAGS, KINDS, Kind, find_many
 from dpn.registry.catalogue.known import known_bags
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import BagRecord, Record
 from dpn.registry.rules import Refused
 from models.registry import MemberSource

@@ -3,7 +3,7 @@
 Every function takes a session and leaves the commit to its caller. None does a query a record.
 """
 
-from dpn.registry.catalogue.adopting import apply_from_peer
+from dpn.registry.catalogue.adoption import apply_from_peer
 from dpn.registry.catalogue.applied import Applied, RefusedRecord
 from dpn.registry.catalogue.aside import (
     SetAside,
@@ -30,11 +30,11 @@ from dpn.registry.catalogue.kinds import (
 from dpn.registry.catalogue.members import add_member, put_member
 from dpn.registry.catalogue.page_memory import PageMemory
 from dpn.registry.catalogue.paging import Reader, list_page
-from dpn.registry.catalogue.reading import Listing, Query, batches, find, find_many
+from dpn.registry.catalogue.query import Listing, Query, batches, find, find_many
 from dpn.registry.catalogue.restores import add_restore, put_restore
 from dpn.registry.catalogue.statements import add_fixity_check, add_ingest
 from dpn.registry.catalogue.states import state_of
-from dpn.registry.catalogue.writing import (
+from dpn.registry.catalogue.writes import (
     add_bag,
     add_digest,
     add_node,

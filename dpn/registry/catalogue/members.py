@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from dpn.database import insert_missing
 from dpn.registry.catalogue.kinds import MEMBERS, NODES
 from dpn.registry.catalogue.known import ALREADY_THERE, NOT_FOUND
-from dpn.registry.catalogue.reading import find
-from dpn.registry.catalogue.saving import insert_new, save
+from dpn.registry.catalogue.query import find
+from dpn.registry.catalogue.rows import insert_new, save
 from dpn.registry.records import MemberRecord
 from dpn.registry.rules import Accepted, Caller, Decision
 from dpn.registry.rules import members as rules

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import Kind
 from dpn.registry.catalogue.page_memory import Counted, PageMemory, Trail
-from dpn.registry.catalogue.reading import Listing, Query, conditions_of, order_of, records_of
+from dpn.registry.catalogue.query import Listing, Query, conditions_of, order_of, records_of
 from dpn.registry.catalogue.totals import size_of, size_sums, total, whole_size
 from dpn.registry.records import Record
 

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import RESTORES
 from dpn.registry.catalogue.known import ALREADY_THERE, NOT_FOUND, known_bags, known_nodes
-from dpn.registry.catalogue.reading import find
-from dpn.registry.catalogue.saving import insert_new, save
+from dpn.registry.catalogue.query import find
+from dpn.registry.catalogue.rows import insert_new, save
 from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Accepted, Caller, Decision, restores
 from dpn.registry.wire import utc_second

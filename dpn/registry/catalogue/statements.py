@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import BAGS, FIXITY_CHECKS, INGESTS
 from dpn.registry.catalogue.known import ALREADY_THERE, NewId, known_bags, known_nodes
-from dpn.registry.catalogue.reading import find
-from dpn.registry.catalogue.saving import insert_new
+from dpn.registry.catalogue.query import find
+from dpn.registry.catalogue.rows import insert_new
 from dpn.registry.records import BagRecord, FixityCheckRecord, IngestRecord
 from dpn.registry.rules import Accepted, Caller, Decision, statements
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from dpn.database import reading
 from dpn.registry.catalogue import Reader, find, list_page, state_of
-from dpn.registry.catalogue.reading import Listing
+from dpn.registry.catalogue.query import Listing
 from dpn.registry.rules import Caller
 from dpn.server.access import CallerDep, LocalCallerDep, Registry, RegistryDep
 from dpn.server.bodies import BodyDep, OurBodyDep, with_missing_times, with_our_times

@@ -19,7 +19,7 @@ from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, upgrade
 from dpn.ingest.submission import DepositRefused, DepositRequest, Submitted, submit, submitted
 from dpn.registry.catalogue import BAGS, MEMBERS
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import MemberRecord
 from dpn.work.items import NotAllowed, cancel_item, retry_item
 from dpn.work.pipeline import Pipelines

@@ -26,7 +26,7 @@ from dpn.errors import DpnError
 from dpn.fixity.copies import remember
 from dpn.recovery import request_of
 from dpn.registry.catalogue import BAGS, DIGESTS
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import DigestRecord, RestoreRecord
 from dpn.settings_file import load_settings
 from dpn.storage import open_store

@@ -20,7 +20,7 @@ from dpn.database import reading
 from dpn.recovery import state
 from dpn.recovery.drills import Drilling, begin_drill
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, RESTORES, batches
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from models.manifests import read_manifest
 from models.preservation import DrilledBag, FixityHour, StoredCopy
 from models.work import Status, WorkItem

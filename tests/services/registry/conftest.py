@@ -10,7 +10,7 @@ import pytest
 
 from dpn.clock import ManualClock
 from dpn.registry.catalogue import Kind
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import Record
 from tests.fixtures.records import a_bag, a_digest, a_transfer
 from tests.fixtures.registry import RunningRegistry, running_registry

@@ -13,7 +13,7 @@ import requests
 from sqlalchemy import func, select
 
 from dpn.registry.catalogue import MEMBERS
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import MemberRecord
 from dpn.server.deposits import serve_deposits
 from models.work import WorkItem

@@ -14,7 +14,7 @@ from dpn.database import Sessions, reading
 from dpn.recovery import candidates
 from dpn.recovery.choosing import ranked
 from dpn.registry.catalogue import BAGS, FIXITY_CHECKS
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import FixityCheckRecord
 from tests.fixtures.catalogue import catalogue_of_north
 from tests.fixtures.records import LONG_AGO, a_bag, uuid

@@ -10,7 +10,7 @@ import pytest
 from dpn.database import Sessions
 from dpn.recovery import RequestRefused, finish, give_up, open_request, open_requests, request_of
 from dpn.registry.catalogue import BAGS, RESTORES, put_restore
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Accepted
 from tests.fixtures.catalogue import NOW, SOUTH, catalogue_of_north

@@ -32,7 +32,7 @@ from dpn.registry.catalogue import (
     find,
     set_aside,
 )
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from models.registry import MemberSource
 from tests.fixtures.archives import (
     LATER,

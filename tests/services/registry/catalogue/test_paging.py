@@ -31,7 +31,7 @@ from dpn.registry.catalogue import (
     state_of,
     totals,
 )
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import BagRecord, ReplicationRecord
 from dpn.registry.rules import Accepted, Caller
 from models.base import Base

@@ -28,7 +28,7 @@ from dpn.registry.catalogue import (
     list_page,
     totals,
 )
-from dpn.registry.catalogue.saving import save, save_new
+from dpn.registry.catalogue.rows import save, save_new
 from dpn.registry.records import BagRecord, ReplicationRecord
 from models.base import Base
 from models.registry import ListTotal

@@ -20,7 +20,7 @@ from dpn.clock import ManualClock
 from dpn.database import open_engine, open_sessions, reading
 from dpn.errors import Misconfigured, PeerRefused, PeerUnavailable
 from dpn.registry.catalogue import KINDS, NODES, batches, ensure_nodes
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.client import IncompleteList, RegistryClient, RejectedRecord
 from dpn.registry.records import Record
 from models.base import Base

@@ -16,7 +16,7 @@ import yaml
 from dpn.clock import ManualClock
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, DIGESTS, MEMBERS, NODES, TRANSFERS, apply_from_peer, batches
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.client.pages import read_page
 from dpn.registry.client.rows import RejectedRecord, Wanted, read_rows

@@ -24,7 +24,7 @@ from dpn.fixity.copies import remember
 from dpn.fixity.repairs import Repairs
 from dpn.fixity.thaw_budget import ColdBudget
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, batches, ensure_nodes
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import DigestRecord, FixityCheckRecord
 from dpn.settings import Settings
 from dpn.staging import Staging

@@ -19,7 +19,7 @@ from dpn.outbound.folder import Outbound
 from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.registry.catalogue import BAGS, DIGESTS, MEMBERS, NODES, TRANSFERS, batches, ensure_nodes, find
 from dpn.registry.catalogue import put_transfer as put
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import BagRecord, MemberRecord, ReplicationRecord, StorageRecord
 from dpn.registry.rules import Accepted, Caller
 from dpn.settings import Settings

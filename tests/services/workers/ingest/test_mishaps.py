@@ -17,7 +17,7 @@ from dpn.ingest.submission import DepositRefused
 from dpn.outbound.folder import Entry, Outbound
 from dpn.packaging import Packaged, package
 from dpn.registry.catalogue import BAGS, INGESTS, put_transfer
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.rules import Accepted, Caller
 from dpn.work.items import NotAllowed, cancel_item, retry_item
 from models.work import DiskReservation, WorkItem

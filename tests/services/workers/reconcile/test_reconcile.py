@@ -125,7 +125,7 @@ def at_north(node: Us, **fields: Any) -> None:
 
 def here(node: Us, **fields: Any) -> None:
     """Our copy of the record is so now."""
-    from dpn.registry.catalogue.saving import save
+    from dpn.registry.catalogue.rows import save
 
     with node.sessions.begin() as session:
         save(session, TRANSFERS, [a_transfer(**fields)])
@@ -367,7 +367,7 @@ def test_restores_asked_of_us_are_brought_up_to_date(quick: Node) -> None:
 
 def test_transfers_of_ours_that_are_open_at_the_other_side_are_only_reported(quick: Node) -> None:
     from dpn.registry.catalogue import BAGS
-    from dpn.registry.catalogue.saving import save
+    from dpn.registry.catalogue.rows import save
 
     with quick.sessions.begin() as session:
         save(session, BAGS, [a_bag(8, admin_node="south")])

@@ -21,7 +21,7 @@ from dpn.fixity.repairs import Repairs
 from dpn.recovery import open_request
 from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, RESTORES, batches, put_restore
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Accepted, Caller

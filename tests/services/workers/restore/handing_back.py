@@ -22,7 +22,7 @@ from dpn.outbound.folder import Outbound
 from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.recovery import finish, give_up, open_request
 from dpn.registry.catalogue import BAGS, DIGESTS, RESTORES, ensure_nodes, find
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import DigestRecord, RestoreRecord
 from dpn.settings import Settings

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from dpn.database import reading
 from dpn.errors import PeerUnavailable
 from dpn.registry.catalogue import BAGS, NODES, find
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.transitions import owe_notice
 from models.preservation import StoredCopy

@@ -12,7 +12,7 @@ import pytest
 from dpn.errors import PeerUnavailable
 from dpn.outbound.folder import Outbound
 from dpn.registry.catalogue import TRANSFERS
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.work.items import cancel_item, retry_item
 from dpn.work.sweep import abandon_lost_volumes
 from models.work import StagingVolume, Status, Task, WorkItem

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete
 
 from dpn.registry.catalogue import BAGS
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from models.registry import RestoreTransfer
 from models.work import Status, Task
 from tests.fixtures.records import a_bag, uuid

@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from dpn.database import insert_missing, reading
 from dpn.registry.catalogue import RESTORES
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.work.items import new_item
 from models.manifests import ReplicationManifest
 from models.registry import RestoreTransfer

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue import totals
 from dpn.registry.catalogue.kinds import BAGS, REPLICAS, Kind
-from dpn.registry.catalogue.reading import replicas_of
+from dpn.registry.catalogue.query import replicas_of
 from dpn.registry.catalogue.states import note_change
 from dpn.registry.records import BagRecord, Record
 

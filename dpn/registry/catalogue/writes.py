@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import BAGS, DIGESTS, NODES, TRANSFERS
 from dpn.registry.catalogue.known import ALREADY_THERE, NOT_FOUND, NewId, known_bags, known_nodes, random_id
-from dpn.registry.catalogue.reading import find, find_many
-from dpn.registry.catalogue.saving import insert_new, save
+from dpn.registry.catalogue.query import find, find_many
+from dpn.registry.catalogue.rows import insert_new, save
 from dpn.registry.catalogue.statements import note_copies
 from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, ReplicationRecord, StorageRecord
 from dpn.registry.rules import Accepted, Caller, Decision, bags, transfers

@@ -28,7 +28,7 @@ from dpn.registry.catalogue import (
     put_transfer,
     state_of,
 )
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import BagRecord, IngestRecord, ReplicationRecord
 from dpn.registry.rules import Accepted, Caller, Refused
 from tests.fixtures.archives import a_fixity_check, a_member, a_restore, an_ingest

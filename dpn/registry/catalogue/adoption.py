@@ -28,8 +28,8 @@ from dpn.registry.catalogue.kinds import (
 )
 from dpn.registry.catalogue.known import known_bags
 from dpn.registry.catalogue.members import remember_source, sources_of
-from dpn.registry.catalogue.reading import find_many
-from dpn.registry.catalogue.saving import save, save_new
+from dpn.registry.catalogue.query import find_many
+from dpn.registry.catalogue.rows import save, save_new
 from dpn.registry.records import (
     BagRecord,
     DigestRecord,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dpn.database import Sessions, reading
 from dpn.registry.catalogue import BAGS, KINDS, MEMBERS, Applied, find_many, set_aside_of
 from dpn.registry.catalogue.members import sources_of
-from dpn.registry.catalogue.saving import save
+from dpn.registry.catalogue.rows import save
 from dpn.registry.records import (
     BagRecord,
     DigestRecord,
