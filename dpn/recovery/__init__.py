@@ -4,10 +4,10 @@ A request is a restore transfer of ours: we own it, the node that holds the bag 
 fetch from there and say that we have it (see dpn.registry.rules.restores).
 """
 
-from dpn.recovery.choosing import candidates
+from dpn.recovery.arrival import Judged, judge_received, receive
+from dpn.recovery.destination import Busy, Destination, Occupied
 from dpn.recovery.errors import NotOffered, RequestRefused
-from dpn.recovery.landing import Busy, Landing, Occupied
-from dpn.recovery.receiving import Judged, judge_received, receive
+from dpn.recovery.holders import candidates
 from dpn.recovery.requests import (
     count_open_requests,
     finish,
@@ -23,8 +23,8 @@ from dpn.recovery.requests import (
 
 __all__ = [
     "Busy",
+    "Destination",
     "Judged",
-    "Landing",
     "NotOffered",
     "Occupied",
     "RequestRefused",

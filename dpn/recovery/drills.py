@@ -21,7 +21,7 @@ from dpn.clock import Clock
 from dpn.database import inserted_missing
 from dpn.fixity.begin import begin_check
 from dpn.fixity.copies import lock_pace
-from dpn.recovery.sampling import Page, draw
+from dpn.recovery.sample import Page, draw
 from dpn.registry.catalogue import BAGS, DIGESTS, find_many
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines

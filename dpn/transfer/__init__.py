@@ -4,7 +4,7 @@
 """
 
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
-from dpn.transfer.fetching import FetchResult, fetch
 from dpn.transfer.link import RemoteFile, parse_link
+from dpn.transfer.rsync import FetchResult, fetch
 
 __all__ = ["FetchResult", "RemoteFile", "SourceMissing", "SourceTooLarge", "fetch", "parse_link"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dpn.audit.trail import EventType
 from dpn.errors import LinkRefused, ServiceUnavailable, TransientError
 from dpn.recovery import receive
-from dpn.recovery.receiving import SIZE_SLACK_BYTES
+from dpn.recovery.arrival import SIZE_SLACK_BYTES
 from dpn.registry.records import RestoreRecord
 from dpn.settings import PeerSettings, TransferSettings
 from dpn.staging import Staging

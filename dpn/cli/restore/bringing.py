@@ -20,8 +20,8 @@ from dpn.cli.node import operator
 from dpn.database import reading
 from dpn.errors import DpnError, Misconfigured
 from dpn.node import Node
-from dpn.recovery import Judged, Landing, Occupied, judge_received, receive
-from dpn.recovery.receiving import UNPROVEN
+from dpn.recovery import Destination, Judged, Occupied, judge_received, receive
+from dpn.recovery.arrival import UNPROVEN
 from dpn.registry.catalogue import BAGS, DIGESTS, find
 from dpn.registry.records import BagRecord, RestoreRecord
 from models.manifests import ValidationResult
@@ -54,7 +54,7 @@ class Bringing:
     node: Node
     bag: BagRecord
     digest: str | None
-    landing: Landing
+    destination: Destination
     cancellation: Cancellation
     shown: bool
     unproven: bool = False
@@ -62,18 +62,18 @@ class Bringing:
 
     def already_there(self) -> Brought | None:
         """The bag, if it lies there from an earlier time. Raises Occupied if something else does."""
-        if not self.landing.is_taken():
+        if not self.destination.is_taken():
             return None
-        judged = self._judge(self.landing.target, accept_unproven=self.unproven)
+        judged = self._judge(self.destination.target, accept_unproven=self.unproven)
         if judged.problems:
             raise Occupied(
-                f"{self.landing.target} is there, and it is not bag {self.bag.uuid} as it is registered: "
+                f"{self.destination.target} is there, and it is not bag {self.bag.uuid} as it is registered: "
                 f"{'; '.join(judged.problems)}. Move it away or choose another folder; nothing was overwritten"
             )
-        if self.landing.scratch.exists():
-            with self.landing.held():
-                self.landing.discard()
-        return Brought(self.landing.target, judged.validation, was_there=True)
+        if self.destination.scratch.exists():
+            with self.destination.held():
+                self.destination.discard()
+        return Brought(self.destination.target, judged.validation, was_there=True)
 
     def bring(self, source: str, get: Callable[[Path, int, Callable[[int], None]], dict[str, Any]]) -> Brought:
         """Has `get` write the bag's tar to a path (with the descriptor that keeps others out, and who hears how
@@ -81,7 +81,7 @@ class Bringing:
 
         Raises NotBrought, Occupied, Busy, NoSpace and what `get` does.
         """
-        place = self.landing
+        place = self.destination
         with place.held() as lock:
             place.require_room(self.bag.size)
             with self._bar("fetching") as progress:
@@ -103,7 +103,7 @@ class Bringing:
 
     def _unpack(self) -> None:
         """Unpacks what was judged, and judges what lies there then."""
-        place = self.landing
+        place = self.destination
         place.discard_unpacked()
         with self._bar("unpacking") as progress:
             folder = unpack(place.tar, place.scratch, cancellation=self.cancellation, progress=progress)
@@ -146,7 +146,7 @@ class Bringing:
     def note(self, event_type: EventType, outcome: str, **detail: Any) -> None:
         """Adds to the audit trail of the bag."""
         with self.node.sessions.begin() as session:
-            event = Event(event_type, self.bag.uuid, outcome, {"into": str(self.landing.folder), **detail})
+            event = Event(event_type, self.bag.uuid, outcome, {"into": str(self.destination.folder), **detail})
             record(session, [event], agent=operator(), at=self.node.clock.now())
 
     @contextmanager

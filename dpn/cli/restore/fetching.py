@@ -56,13 +56,13 @@ def fetch(
     from dpn.cli.restore.finding import request_or_bag, uuid_of
     from dpn.cli.restore.stopping import stopping
     from dpn.errors import Interrupted, LinkRefused, Misconfigured, ServiceUnavailable, TransientError
-    from dpn.recovery import Landing
+    from dpn.recovery import Destination
 
     with open_node(context, config, "dpn-restore") as node, stopping() as cancellation:
         found, uuid = (None, uuid_of(which)) if own else request_or_bag(node, uuid_of(which))
         bag, digest = registered(node, uuid)
-        landing = Landing(out, bag=uuid, name=found.restore_id if found else uuid, unpacked=unpacked)
-        bringing = Bringing(node, bag, digest, landing, cancellation, shown=not as_json, unproven=unproven)
+        destination = Destination(out, bag=uuid, name=found.restore_id if found else uuid, unpacked=unpacked)
+        bringing = Bringing(node, bag, digest, destination, cancellation, shown=not as_json, unproven=unproven)
         try:
             brought = bringing.already_there()
             if brought is None:
@@ -70,7 +70,9 @@ def fetch(
         except (NotBrought, LinkRefused, ServiceUnavailable, TransientError, Interrupted) as error:
             _end_without(error, found, as_json)
         except OSError as error:
-            raise Misconfigured(f"{error}: see to {landing.folder}, then give the same command again") from error
+            raise Misconfigured(
+                f"{error}: see to {destination.folder}, then give the same command again"
+            ) from error
         finished = None if found is None else _finish(node, found)
     _say(brought, finished, as_json)
 

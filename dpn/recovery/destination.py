@@ -33,7 +33,7 @@ class Busy(TransientError):
     """Another process brings the same bag here right now."""
 
 
-class Landing:
+class Destination:
     """A place for one bag in a folder of somebody's; `name` is what tells one way of getting it from another."""
 
     def __init__(self, folder: Path, *, bag: str, name: str, unpacked: bool = False) -> None:

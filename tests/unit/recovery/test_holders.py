@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dpn.database import Sessions, reading
 from dpn.recovery import candidates
-from dpn.recovery.choosing import ranked
+from dpn.recovery.holders import ranked
 from dpn.registry.catalogue import BAGS, FIXITY_CHECKS
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import FixityCheckRecord

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpn.recovery.sampling import WINDOW, draw
+from dpn.recovery.sample import WINDOW, draw
 
 
 class Ids:

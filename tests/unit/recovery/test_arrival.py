@@ -12,7 +12,7 @@ from dpn.bags import load_profile, tag_manifest_sha256
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
 from dpn.recovery import Judged, judge_received
-from dpn.recovery.receiving import UNPROVEN
+from dpn.recovery.arrival import UNPROVEN
 from dpn.settings import ValidationSettings
 from tests.fixtures.made_bags import UUID, bag_files, checksums, tar_bag, write_tar
 
