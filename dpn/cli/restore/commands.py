@@ -10,7 +10,7 @@ from uuid import uuid4
 import typer
 
 from dpn.cli.node import ConfigOption, open_node, operator
-from dpn.cli.restore.fetching import fetch
+from dpn.cli.restore.fetch_command import fetch
 from dpn.errors import Misconfigured
 from dpn.node import Node
 
@@ -42,7 +42,7 @@ def request_bag(
 ) -> None:
     """Ask another node for its copy of a bag; prints the request's id. That node may take days to offer it."""
     from dpn.audit.trail import Event, EventType, record
-    from dpn.cli.restore.finding import uuid_of
+    from dpn.cli.restore.requests import uuid_of
     from dpn.recovery import open_request
 
     with open_node(context, config, "dpn-restore") as node:
@@ -71,7 +71,7 @@ def list_all(context: typer.Context, config: ConfigOption = None, as_json: JsonO
     from rich.markup import escape
     from rich.table import Table
 
-    from dpn.cli.restore import finding
+    from dpn.cli.restore import requests
     from dpn.database import reading
     from dpn.recovery import items_asking, our_requests
 
@@ -80,7 +80,7 @@ def list_all(context: typer.Context, config: ConfigOption = None, as_json: JsonO
         items = items_asking(session, [one.restore_id for one in found if not one.is_final])
     if as_json:
         for one in found:
-            print(json.dumps(finding.as_json(one, items.get(one.restore_id))))
+            print(json.dumps(requests.as_json(one, items.get(one.restore_id))))
         return
     table = Table(box=None)
     for heading in ("id", "bag", "from", "state", "asked", "changed", "item", "note"):
@@ -95,22 +95,22 @@ def show(
     context: typer.Context, restore_id: RequestId, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Show one request: how it stands, and what to do next."""
-    from dpn.cli.restore import finding
+    from dpn.cli.restore import requests
     from dpn.database import reading
     from dpn.recovery import items_asking
     from dpn.work.notes import printable
 
     with open_node(context, config, "dpn-restore") as node, reading(node.sessions) as session:
-        found = finding.our_request(session, node, finding.uuid_of(restore_id))
+        found = requests.our_request(session, node, requests.uuid_of(restore_id))
         item = None if found.is_final else items_asking(session, [found.restore_id]).get(found.restore_id)
-    shown = finding.as_json(found, item)
+    shown = requests.as_json(found, item)
     if as_json:
         print(json.dumps(shown))
         return
     for name, value in shown.items():
         if value is not None:
             print(f"{name:{SHOWN_FIELDS_WIDTH}}{printable(str(value))}")
-    print(printable(finding.standing(found)))
+    print(printable(requests.standing(found)))
 
 
 app.command()(fetch)
@@ -125,12 +125,12 @@ def cancel(
 ) -> None:
     """Cancel a request of ours: the node that was asked stops when it next looks."""
     from dpn.audit.trail import Event, EventType, record
-    from dpn.cli.restore import finding
+    from dpn.cli.restore import requests
     from dpn.recovery import give_up
 
     with open_node(context, config, "dpn-restore") as node, node.sessions.begin() as session:
-        found = finding.our_request(session, node, finding.uuid_of(restore_id))
-        finding.refuse_an_items(session, found)
+        found = requests.our_request(session, node, requests.uuid_of(restore_id))
+        requests.refuse_an_items(session, found)
         now = node.clock.now()
         ended = give_up(session, found.restore_id, us=node.namespace, reason_detail=reason, now=now)
         detail = {"restore_id": ended.restore_id, "from_node": ended.from_node, "reason": reason}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpn.audit.trail import EventType
-from dpn.cli.restore.bringing import Bringing, Brought, NotBrought
+from dpn.cli.restore.fetch import BagFetch, FetchedBag, NotFetched
 from dpn.cli.worker import breaker_policy
 from dpn.database import reading
 from dpn.errors import Misconfigured, StoreMismatch
@@ -24,13 +24,13 @@ TAKES = {"Bulk": "up to 48 hours", "Standard": "up to 12 hours", "Expedited": "a
 """How long a cold store takes for a restore by each tier (Amazon S3 User Guide, "Archive retrieval options")."""
 
 
-def from_store(bringing: Bringing, *, wait_seconds: float) -> Brought:
+def from_store(bag_fetch: BagFetch, *, wait_seconds: float) -> FetchedBag:
     """The bag from our own store. A cold one is asked to make it readable.
 
-    Raises NotBrought if it cannot be read within `wait_seconds`, or is bad or missing; Misconfigured if we keep
-    none; what `Bringing.bring` does.
+    Raises NotFetched if it cannot be read within `wait_seconds`, or is bad or missing; Misconfigured if we keep
+    none; what `BagFetch.run` does.
     """
-    node, settings, copied = bringing.node, bringing.node.settings, _copy_of(bringing)
+    node, settings, copied = bag_fetch.node, bag_fetch.node.settings, _copy_of(bag_fetch)
     jitter = random.SystemRandom().random
     breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
     copies = OurCopies(open_store(settings.store, clock=node.clock), settings.store, breakers)
@@ -41,68 +41,68 @@ def from_store(bringing: Bringing, *, wait_seconds: float) -> Brought:
                 copied.key,
                 tar,
                 receipt=copied.receipt,
-                cancellation=bringing.cancellation,
+                cancellation=bag_fetch.cancellation,
                 progress=lambda done, _: progress(done),
             )
         return {"url": copied.receipt.url, "bytes": got.size}
 
     try:
         with copies.reach(copied) as store:
-            _until_readable(bringing, copied, store, wait_seconds)
-        return bringing.bring(f"our store {copied.store}", get)
+            _until_readable(bag_fetch, copied, store, wait_seconds)
+        return bag_fetch.run(f"our store {copied.store}", get)
     except StoreMissing as error:
         copies.require_mounted()
-        raise NotBrought("missing", f"our copy is not there: {error}. {_elsewhere(copied.bag)}") from error
+        raise NotFetched("missing", f"our copy is not there: {error}. {_elsewhere(copied.bag)}") from error
     except (StoreMismatch, ObjectReplaced) as error:
-        raise NotBrought("bad", f"our copy is bad: {error}. {_elsewhere(copied.bag)}") from error
+        raise NotFetched("bad", f"our copy is bad: {error}. {_elsewhere(copied.bag)}") from error
 
 
-def _copy_of(bringing: Bringing) -> CopyFacts:
-    with reading(bringing.node.sessions) as session:
-        copy = session.get(StoredCopy, bringing.bag.uuid)
+def _copy_of(bag_fetch: BagFetch) -> CopyFacts:
+    with reading(bag_fetch.node.sessions) as session:
+        copy = session.get(StoredCopy, bag_fetch.bag.uuid)
         if copy is None:
             raise Misconfigured(
-                f"we keep no copy of bag {bringing.bag.uuid}: dpn restore request {bringing.bag.uuid}"
+                f"we keep no copy of bag {bag_fetch.bag.uuid}: dpn restore request {bag_fetch.bag.uuid}"
             )
         return copy_facts(copy)
 
 
-def _until_readable(bringing: Bringing, copied: CopyFacts, store: Store, wait_seconds: float) -> None:
-    """Returns once the copy can be read; asks for that, if need be. Raises NotBrought after `wait_seconds`."""
-    clock, settings = bringing.node.clock, bringing.node.settings.fixity
+def _until_readable(bag_fetch: BagFetch, copied: CopyFacts, store: Store, wait_seconds: float) -> None:
+    """Returns once the copy can be read; asks for that, if need be. Raises NotFetched after `wait_seconds`."""
+    clock, settings = bag_fetch.node.clock, bag_fetch.node.settings.fixity
     until = clock.monotonic() + wait_seconds
     while (found := store.availability(copied.key, version_id=copied.receipt.version_id)).state != "available":
         if found.state == "missing":
             raise StoreMissing(found.why)
-        asked = _ask(bringing, copied, store) if found.state == "cold" else None
+        asked = _ask(bag_fetch, copied, store) if found.state == "cold" else None
         if asked is not None and asked.outcome == "already-available":
             return  # where our clock says that this is over, the store is right
         why = found.why if asked is None else asked.why
         left = until - clock.monotonic()
         if left <= 0:
             takes = TAKES[settings.retrieval_tier]
-            raise NotBrought(
+            raise NotFetched(
                 "cold",
                 f"our copy is on its way from cold storage ({why}): a {settings.retrieval_tier} restore takes "
                 f"{takes}. Give the same command again then; it stays readable for "
                 f"{settings.keep_restored_days} days",
             )
-        bringing.cancellation.wait(min(left, settings.look_again_seconds))
-        bringing.cancellation.check()
+        bag_fetch.cancellation.wait(min(left, settings.look_again_seconds))
+        bag_fetch.cancellation.check()
 
 
-def _ask(bringing: Bringing, copied: CopyFacts, store: Store) -> RestoreRequested:
-    """Has the copy made readable. Raises NotBrought if it refuses."""
-    settings = bringing.node.settings.fixity
+def _ask(bag_fetch: BagFetch, copied: CopyFacts, store: Store) -> RestoreRequested:
+    """Has the copy made readable. Raises NotFetched if it refuses."""
+    settings = bag_fetch.node.settings.fixity
     asked = store.request_restore(
         copied.key,
         tier=settings.retrieval_tier,
         days=settings.keep_restored_days,
         version_id=copied.receipt.version_id,
-        cancellation=bringing.cancellation,
+        cancellation=bag_fetch.cancellation,
     )
     if asked.asked:
-        bringing.note(
+        bag_fetch.note(
             EventType.RESTORE_REQUESTED,
             asked.outcome,
             url=copied.receipt.url,
@@ -112,11 +112,11 @@ def _ask(bringing: Bringing, copied: CopyFacts, store: Store) -> RestoreRequeste
             days=settings.keep_restored_days,
         )
     if asked.outcome in ("accepted", "faster"):
-        node = bringing.node
+        node = bag_fetch.node
         budget = ColdBudget(node.sessions, settings.max_cold_bytes_per_month, node.clock)
         budget.note(bag=copied.bag, size=copied.size, tier=settings.retrieval_tier)
     if asked.outcome in ("refused", "no-capacity"):
-        raise NotBrought(
+        raise NotFetched(
             "refused",
             f"the store gives no {settings.retrieval_tier} restore of {copied.receipt.url}: {asked.why}. Try "
             "again later, or set another fixity.retrieval_tier",

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from dpn.bags import load_profile, unpacking, validate
-from dpn.cli.restore import bringing
+from dpn.cli.restore import fetch
 from dpn.database import insert_missing
 from dpn.recovery import arrival, destination, open_request, open_requests, requests
 from models.manifests import AskedNode, RecoveryManifest
@@ -351,9 +351,9 @@ def test_a_command_that_died_before_it_told_the_holder_tells_it_the_next_time(as
 def test_wherever_it_dies_the_same_command_ends_in_the_same_state(asking, monkeypatch, words) -> None:
     bag = asking.a_bag()
     steps = [
-        (arrival, "fetch"), (bringing, "judge_received"), (bringing, "unpack"), (unpacking, "sync_folder"),
+        (arrival, "fetch"), (fetch, "judge_received"), (fetch, "unpack"), (unpacking, "sync_folder"),
         (destination, "publish_new"), (destination, "sync_folder"), (destination.shutil, "rmtree"),
-        (bringing, "record"), (requests, "put_restore"),
+        (fetch, "record"), (requests, "put_restore"),
     ]  # fmt: skip
     for number in range(1, 100):
         restore_id = asking.request(bag)

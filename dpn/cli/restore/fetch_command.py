@@ -13,7 +13,7 @@ from dpn.cli.node import ConfigOption, open_node
 from dpn.node import Node
 
 if TYPE_CHECKING:
-    from dpn.cli.restore.bringing import Bringing, Brought
+    from dpn.cli.restore.fetch import BagFetch, FetchedBag
     from dpn.registry.records import RestoreRecord
 
 EXIT_FAILED = 1
@@ -52,58 +52,58 @@ def fetch(
 
     Exit 1: it cannot be had yet, or what came is bad. The same command goes on where it stopped.
     """
-    from dpn.cli.restore.bringing import Bringing, NotBrought, registered
-    from dpn.cli.restore.finding import request_or_bag, uuid_of
-    from dpn.cli.restore.stopping import stopping
+    from dpn.cli.restore.fetch import BagFetch, NotFetched, registered
+    from dpn.cli.restore.interrupt import interruptible
+    from dpn.cli.restore.requests import request_or_bag, uuid_of
     from dpn.errors import Interrupted, LinkRefused, Misconfigured, ServiceUnavailable, TransientError
     from dpn.recovery import Destination
 
-    with open_node(context, config, "dpn-restore") as node, stopping() as cancellation:
+    with open_node(context, config, "dpn-restore") as node, interruptible() as cancellation:
         found, uuid = (None, uuid_of(which)) if own else request_or_bag(node, uuid_of(which))
         bag, digest = registered(node, uuid)
         destination = Destination(out, bag=uuid, name=found.restore_id if found else uuid, unpacked=unpacked)
-        bringing = Bringing(node, bag, digest, destination, cancellation, shown=not as_json, unproven=unproven)
+        bag_fetch = BagFetch(node, bag, digest, destination, cancellation, shown=not as_json, unproven=unproven)
         try:
-            brought = bringing.already_there()
-            if brought is None:
-                brought = _own_copy(bringing, wait) if own else _theirs(bringing, found, wait)
-        except (NotBrought, LinkRefused, ServiceUnavailable, TransientError, Interrupted) as error:
+            fetched = bag_fetch.already_there()
+            if fetched is None:
+                fetched = _own_copy(bag_fetch, wait) if own else _theirs(bag_fetch, found, wait)
+        except (NotFetched, LinkRefused, ServiceUnavailable, TransientError, Interrupted) as error:
             _end_without(error, found, as_json)
         except OSError as error:
             raise Misconfigured(
                 f"{error}: see to {destination.folder}, then give the same command again"
             ) from error
         finished = None if found is None else _finish(node, found)
-    _say(brought, finished, as_json)
+    _say(fetched, finished, as_json)
 
 
-def _own_copy(bringing: Bringing, wait_seconds: float) -> Brought:
+def _own_copy(bag_fetch: BagFetch, wait_seconds: float) -> FetchedBag:
     from dpn.cli.restore.own_store import from_store
 
-    return from_store(bringing, wait_seconds=wait_seconds)
+    return from_store(bag_fetch, wait_seconds=wait_seconds)
 
 
-def _theirs(bringing: Bringing, found: RestoreRecord | None, wait_seconds: float) -> Brought:
-    from dpn.cli.restore.bringing import from_node
+def _theirs(bag_fetch: BagFetch, found: RestoreRecord | None, wait_seconds: float) -> FetchedBag:
+    from dpn.cli.restore.fetch import from_node
     from dpn.errors import Misconfigured
 
-    uuid = bringing.bag.uuid
+    uuid = bag_fetch.bag.uuid
     if found is None:
         raise Misconfigured(
             f"no node was asked for bag {uuid}, or that is over: dpn restore request {uuid}. Our own copy: "
             "--from-store"
         )
-    return from_node(bringing, _until_offered(bringing, found, wait_seconds))
+    return from_node(bag_fetch, _until_offered(bag_fetch, found, wait_seconds))
 
 
-def _until_offered(bringing: Bringing, found: RestoreRecord, wait_seconds: float) -> RestoreRecord:
-    """The request once the bag is offered. Raises NotBrought if that is not within `wait_seconds`, or over."""
-    from dpn.cli.restore.bringing import NotBrought
-    from dpn.cli.restore.finding import our_request, standing
+def _until_offered(bag_fetch: BagFetch, found: RestoreRecord, wait_seconds: float) -> RestoreRecord:
+    """The request once the bag is offered. Raises NotFetched if that is not within `wait_seconds`, or over."""
+    from dpn.cli.restore.fetch import NotFetched
+    from dpn.cli.restore.requests import our_request, standing
     from dpn.database import reading
     from dpn.recovery import state
 
-    node, clock = bringing.node, bringing.node.clock
+    node, clock = bag_fetch.node, bag_fetch.node.clock
     until = clock.monotonic() + wait_seconds
     while True:
         with reading(node.sessions) as session:
@@ -113,9 +113,9 @@ def _until_offered(bringing: Bringing, found: RestoreRecord, wait_seconds: float
         left = until - clock.monotonic()
         if found.is_final or left <= 0:
             remedy = f". Ask again: dpn restore request {found.bag}" if found.is_final else ""
-            raise NotBrought(now, f"request {found.restore_id}: {standing(found)}{remedy}")
-        bringing.cancellation.wait(min(left, LOOK_AGAIN_SECONDS))
-        bringing.cancellation.check()
+            raise NotFetched(now, f"request {found.restore_id}: {standing(found)}{remedy}")
+        bag_fetch.cancellation.wait(min(left, LOOK_AGAIN_SECONDS))
+        bag_fetch.cancellation.check()
 
 
 def _finish(node: Node, found: RestoreRecord) -> bool:
@@ -145,18 +145,18 @@ def _end_without(error: Exception, found: RestoreRecord | None, as_json: bool) -
     raise typer.Exit(EXIT_FAILED) from error
 
 
-def _say(brought: Brought, finished: bool | None, as_json: bool) -> None:
-    judged = brought.validation
+def _say(fetched: FetchedBag, finished: bool | None, as_json: bool) -> None:
+    judged = fetched.validation
     if judged.payload_proven is False:
         print(
             "dpn: only the bag's own manifest proves its payload: the registered digest does not", file=sys.stderr
         )
     if as_json:
-        said = {"brought": True, "path": str(brought.path), "was_there": brought.was_there, "finished": finished}
+        said = {"brought": True, "path": str(fetched.path), "was_there": fetched.was_there, "finished": finished}
         print(json.dumps(said | {"validation": judged.model_dump(mode="json")}))
         return
-    before = "was there already: " if brought.was_there else ""
-    print(f"{before}{brought.path}")
+    before = "was there already: " if fetched.was_there else ""
+    print(f"{before}{fetched.path}")
     print(
         f"  valid by profile {judged.profile}, {judged.files} files, {judged.bytes} bytes of payload; tag "
         f"manifest SHA-256 {judged.tag_manifest_sha256}, as registered",

@@ -30,7 +30,7 @@ from models.preservation import StoredCopy
 ALGORITHM = "sha256"
 
 
-class NotBrought(DpnError):
+class NotFetched(DpnError):
     """The bag is not here, and the text says why and what to do; `state` is one word for it."""
 
     def __init__(self, state: str, why: str) -> None:
@@ -39,7 +39,7 @@ class NotBrought(DpnError):
 
 
 @dataclass(frozen=True)
-class Brought:
+class FetchedBag:
     """A bag that lies where it was asked for, read as a whole and found to be the registered one."""
 
     path: Path
@@ -48,7 +48,7 @@ class Brought:
 
 
 @dataclass(frozen=True)
-class Bringing:
+class BagFetch:
     """What is the same wherever the bag comes from. `shown`: whether a terminal shows how far it is."""
 
     node: Node
@@ -60,7 +60,7 @@ class Bringing:
     unproven: bool = False
     """Whether a bag is taken whose payload the registered digest does not prove."""
 
-    def already_there(self) -> Brought | None:
+    def already_there(self) -> FetchedBag | None:
         """The bag, if it lies there from an earlier time. Raises Occupied if something else does."""
         if not self.destination.is_taken():
             return None
@@ -73,13 +73,13 @@ class Bringing:
         if self.destination.scratch.exists():
             with self.destination.held():
                 self.destination.discard()
-        return Brought(self.destination.target, judged.validation, was_there=True)
+        return FetchedBag(self.destination.target, judged.validation, was_there=True)
 
-    def bring(self, source: str, get: Callable[[Path, int, Callable[[int], None]], dict[str, Any]]) -> Brought:
+    def run(self, source: str, get: Callable[[Path, int, Callable[[int], None]], dict[str, Any]]) -> FetchedBag:
         """Has `get` write the bag's tar to a path (with the descriptor that keeps others out, and who hears how
         far it is), judges it and gives it its name. What `get` answers goes into the audit trail.
 
-        Raises NotBrought, Occupied, Busy, NoSpace and what `get` does.
+        Raises NotFetched, Occupied, Busy, NoSpace and what `get` does.
         """
         place = self.destination
         with place.held() as lock:
@@ -96,10 +96,10 @@ class Bringing:
                 validation=judged.validation.model_dump(mode="json"),
             )
             if judged.problems:
-                raise NotBrought("bad", self._bad(source, place.tar, judged))
+                raise NotFetched("bad", self._bad(source, place.tar, judged))
             if place.unpacked:
                 self._unpack()
-            return Brought(place.publish(), judged.validation, was_there=False)
+            return FetchedBag(place.publish(), judged.validation, was_there=False)
 
     def _unpack(self) -> None:
         """Unpacks what was judged, and judges what lies there then."""
@@ -109,7 +109,7 @@ class Bringing:
             folder = unpack(place.tar, place.scratch, cancellation=self.cancellation, progress=progress)
         judged = self._judge(folder, accept_unproven=True)  # as the tar, which was judged
         if judged.problems:
-            raise NotBrought(
+            raise NotFetched(
                 "bad",
                 f"the bag was unpacked into {folder} and is not whole there: {'; '.join(judged.problems)}. Look "
                 "at that disk; the same command begins the unpacking anew",
@@ -164,12 +164,12 @@ def registered(node: Node, bag: str) -> tuple[BagRecord, str | None]:
     return known, None if digest is None else digest.value
 
 
-def from_node(bringing: Bringing, request: RestoreRecord) -> Brought:
-    """The bag from where the node that was asked offers it. Raises what `Bringing.bring` and `receive` do."""
-    settings = bringing.node.settings
+def from_node(bag_fetch: BagFetch, request: RestoreRecord) -> FetchedBag:
+    """The bag from where the node that was asked offers it. Raises what `BagFetch.run` and `receive` do."""
+    settings = bag_fetch.node.settings
     peer = settings.peers.get(request.from_node)
     if peer is None:
-        raise Misconfigured(f"no [peers.{request.from_node}] in {bringing.node.config}: add it")
+        raise Misconfigured(f"no [peers.{request.from_node}] in {bag_fetch.node.config}: add it")
 
     def get(tar: Path, lock: int, progress: Callable[[int], None]) -> dict[str, Any]:
         got = receive(
@@ -177,11 +177,11 @@ def from_node(bringing: Bringing, request: RestoreRecord) -> Brought:
             tar,
             peer=peer,
             transfer=settings.transfer,
-            size=bringing.bag.size,
-            cancellation=bringing.cancellation,
+            size=bag_fetch.bag.size,
+            cancellation=bag_fetch.cancellation,
             progress=progress,
             keep_open=(lock,),
         )
         return {"restore_id": request.restore_id, "bytes": got.bytes, "sent_bytes": got.sent_bytes}
 
-    return bringing.bring(request.from_node, get)
+    return bag_fetch.run(request.from_node, get)

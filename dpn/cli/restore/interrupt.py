@@ -14,7 +14,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def stopping() -> Iterator[Cancellation]:
+def interruptible() -> Iterator[Cancellation]:
     """What Ctrl-C and the like cancel: what came is kept."""
     cancellation = Cancellation()
 
