@@ -32,7 +32,7 @@ class NoAnswer(PeerUnavailable):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Received:
     """What came back, whole."""
 
     status: int
@@ -45,7 +45,7 @@ def nonsense(peer: str, reason: str) -> PeerUnavailable:
     return PeerUnavailable(f"peer:{peer}", reason)
 
 
-def value_of(peer: str, answer: Answer, clock: Clock) -> Any:
+def value_of(peer: str, answer: Received, clock: Clock) -> Any:
     """The JSON in a good answer. A 401 is for the caller, who knows what was sent."""
     if answer.status >= 500 or answer.status in ASK_AGAIN:
         seconds = _retry_after(answer.headers.get("retry-after"), clock)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -18,11 +17,10 @@ from urllib3.exceptions import HTTPError
 
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, PeerUnavailable
-from dpn.registry.client.answers import Answer, NoAnswer, excerpt, http_date, nonsense, value_of
-from dpn.registry.client.bounds import AnswerTooLarge, BoundedAdapter, Bounds, CallTooLong, bounded
+from dpn.registry.client.answers import NoAnswer, Received, excerpt, http_date, nonsense, value_of
+from dpn.registry.client.bounds import AnswerTooLarge, Bounds, CallTooLong, bounded
 from dpn.settings import PeerSettings
 
-USER_AGENT = "dpn-registry-client"
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A page of 100 bags that each list a thousand nodes and rights would be smaller."""
 
@@ -42,6 +40,17 @@ MOVED = frozenset({301, 302, 303, 307, 308})
 MOVED_WITH_ITS_BODY = frozenset({307, 308})
 
 
+class PeerAnswer(NamedTuple):
+    """The JSON in a good answer, and its headers (found by name whatever their case)."""
+
+    value: Any
+    headers: Mapping[str, str]
+
+
+class _Unreached(NoAnswer):
+    """Nothing came back: where nothing was asked to change, it may be asked again."""
+
+
 class PeerCalls:
     """Calls to one peer over one session. Any number of threads may use it at once."""
 
@@ -51,41 +60,39 @@ class PeerCalls:
         settings: PeerSettings,
         *,
         clock: Clock,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
-        pause: Callable[[float], None] = time.sleep,
+        session: requests.Session,
+        pause: Callable[[float], None],
+        max_answer_bytes: int,
     ) -> None:
         self.peer = peer
+        self._service = f"peer:{peer}"
         self._settings = settings
         self._clock = clock
+        self._session = session
         self._max_answer_bytes = max_answer_bytes
         self._pause = pause
-        self._session = _session(settings)
         self.time_there: datetime | None = None
-        """What the peer's clock showed when it last answered a GET; none where it does not tell."""
+        """What the peer's clock showed when it last answered a GET; None where it does not tell."""
 
-    def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
-        """The JSON that the peer answers with."""
-        value, _ = self.get_with_headers(path, parameters)
-        return value
-
-    def get_with_headers(
-        self, path: str, parameters: Mapping[str, str] | None = None
-    ) -> tuple[Any, Mapping[str, str]]:
-        """The JSON that the peer answers with, and the headers (found by name whatever their case)."""
-        answer = self._call("GET", path, parameters or {}, None)
+    def get(self, path: str, parameters: Mapping[str, str] | None = None) -> PeerAnswer:
+        """What the peer answers with."""
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        answer = self._exchange("GET", path + query, None)
         self.time_there = http_date(answer.headers.get("date"))
-        return self._value_of(answer), answer.headers
+        return PeerAnswer(self._value_of(answer), answer.headers)
 
     def put(self, path: str, value: Mapping[str, Any]) -> Any:
         """The JSON that the peer answers with. Sent once: whether it arrived is for the caller to find out."""
-        answer = self._call("PUT", path, {}, json.dumps(value).encode())
-        return self._value_of(answer)
+        return self._value_of(self._exchange("PUT", path, json.dumps(value).encode()))
 
     def nonsense(self, reason: str) -> PeerUnavailable:
         """What to raise for an answer that the peer's registry would not give."""
         return nonsense(self.peer, reason)
 
-    def _value_of(self, answer: Answer) -> Any:
+    def close(self) -> None:
+        self._session.close()
+
+    def _value_of(self, answer: Received) -> Any:
         if answer.status == 401:
             here = f"peers.{self.peer}"
             raise Misconfigured(
@@ -94,59 +101,43 @@ class PeerCalls:
             )
         return value_of(self.peer, answer, self._clock)
 
-    def close(self) -> None:
-        self._session.close()
+    def _exchange(self, method: str, address: str, body: bytes | None) -> Received:
+        """The answer, after redirects and, where it only reads, another try."""
+        url = f"{self._settings.api_root}/api-v2/{address}"
+        redirects = tries = 0
+        with self._in_bounds() as bounds:
+            while True:
+                try:
+                    answer = self._send(method, url, body, bounds)
+                except _Unreached:
+                    tries += 1
+                    if method != "GET" or tries == TRIES:
+                        raise
+                    self._pause(PAUSE_SECONDS)
+                    continue
+                if answer.status not in (MOVED if method == "GET" else MOVED_WITH_ITS_BODY):
+                    return answer
+                url, tries = self._target(url, answer.headers.get("location", "")), 0
+                redirects += 1
+                if redirects > MAX_REDIRECTS:
+                    raise self.nonsense(f"more than {MAX_REDIRECTS} redirects")
 
-    def _no_answer(self, reason: str) -> NoAnswer:
-        return NoAnswer(f"peer:{self.peer}", reason)
-
-    def _call(self, method: str, path: str, parameters: Mapping[str, str], body: bytes | None) -> Answer:
-        settings = self._settings
-        until = self._clock.monotonic() + settings.total_timeout_seconds
-        limits = Bounds(self._clock.monotonic, until, self._max_answer_bytes)
-        query = f"?{urlencode(parameters)}" if parameters else ""
-        url = f"{settings.api_root}/api-v2/{path}{query}"
+    @contextmanager
+    def _in_bounds(self) -> Iterator[Bounds]:
+        """What one call may use, all its tries and redirects together."""
+        seconds = self._settings.total_timeout_seconds
+        bounds = Bounds(self._clock.monotonic, self._clock.monotonic() + seconds, self._max_answer_bytes)
         try:
-            with bounded(limits):
-                return self._follow(method, url, body, limits)
+            with bounded(bounds):
+                yield bounds
         except CallTooLong as error:
-            raise self._no_answer(f"no whole answer in {settings.total_timeout_seconds:g} seconds") from error
+            raise NoAnswer(self._service, f"no whole answer in {seconds:g} seconds") from error
         except AnswerTooLarge as error:
             raise self.nonsense(f"an answer of more than {self._max_answer_bytes} bytes") from error
 
-    def _follow(self, method: str, url: str, body: bytes | None, limits: Bounds) -> Answer:
-        """The answer, after redirects. None leads elsewhere: a peer does not choose whom we call."""
-        for _ in range(MAX_REDIRECTS + 1):
-            answer = self._try(method, url, body, limits)
-            allowed = MOVED if method == "GET" else MOVED_WITH_ITS_BODY
-            if answer.status not in allowed:
-                return answer
-            target = _target(url, answer.headers.get("location", ""))
-            if _origin(target) != _origin(url):
-                raise self.nonsense(
-                    f"it redirects to {excerpt(target)}: if it has moved there, change peers.{self.peer}.api_root"
-                )
-            url = target
-        raise self.nonsense(f"more than {MAX_REDIRECTS} redirects")
-
-    def _try(self, method: str, url: str, body: bytes | None, limits: Bounds) -> Answer:
-        tries = TRIES if method == "GET" else 1
-        for number in range(1, tries + 1):
-            try:
-                return self._send(method, url, body, limits)
-            except requests.Timeout as error:
-                raise self._no_answer("it does not answer in time") from error
-            except requests.exceptions.SSLError as error:
-                raise self.nonsense(f"its certificate or TLS is not right: {_cause(error)}") from error
-            except RequestException as error:
-                if number == tries:
-                    raise self._no_answer(f"it cannot be reached: {_cause(error)}") from error
-            self._pause(PAUSE_SECONDS)
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _send(self, method: str, url: str, body: bytes | None, limits: Bounds) -> Answer:
+    def _send(self, method: str, url: str, body: bytes | None, bounds: Bounds) -> Received:
         settings = self._settings
-        timeouts = (min(settings.connect_timeout_seconds, limits.seconds_left()), settings.read_timeout_seconds)
+        timeouts = (min(settings.connect_timeout_seconds, bounds.seconds_left()), settings.read_timeout_seconds)
         try:
             response = self._session.request(
                 method,
@@ -157,16 +148,29 @@ class PeerCalls:
                 stream=True,
                 allow_redirects=False,
             )
+        except requests.Timeout as error:
+            raise NoAnswer(self._service, "it does not answer in time") from error
+        except requests.exceptions.SSLError as error:
+            raise self.nonsense(f"its certificate or TLS is not right: {_cause(error)}") from error
+        except RequestException as error:
+            raise _Unreached(self._service, f"it cannot be reached: {_cause(error)}") from error
         except OSError as error:
-            if isinstance(error, RequestException):
-                raise
             raise Misconfigured(f"peers.{self.peer}.ca_file cannot be used: {error}") from error
         with response:
             try:
                 parts = [*response.raw.stream(READ_BYTES, decode_content=False)]
             except (HTTPError, HTTPException, ValueError) as error:  # ValueError: chunks of less than nothing
                 raise self.nonsense(f"its answer breaks off: {_cause(error)}") from error
-            return Answer(response.status_code, response.headers, b"".join(parts))
+            return Received(response.status_code, response.headers, b"".join(parts))
+
+    def _target(self, url: str, location: str) -> str:
+        """Where a redirect leads: nowhere else. A peer does not choose whom we call."""
+        target = _joined(url, location)
+        if _origin(target) != _origin(url):
+            raise self.nonsense(
+                f"it redirects to {excerpt(target)}: if it has moved there, change peers.{self.peer}.api_root"
+            )
+        return target
 
     def _headers(self, body: bytes | None) -> dict[str, str]:
         headers = {"Authorization": SCHEMES[self._settings.authorization] + self._token()}
@@ -180,28 +184,7 @@ class PeerCalls:
         return token
 
 
-class _Session(requests.Session):
-    """Leaves redirects to us altogether: requests would read and interpret them even when told not to follow."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-def _session(settings: PeerSettings) -> requests.Session:
-    """Nothing from the environment: no proxy, no netrc, no other CA bundle; no cookies."""
-    session = _Session()
-    session.trust_env = False
-    session.verify = str(settings.ca_file) if settings.ca_file else True
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers.clear()
-    session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"})
-    adapter = BoundedAdapter()
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def _target(url: str, location: str) -> str:
+def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:  # an address that is none: it has no origin, and is shown as it came
@@ -209,7 +192,7 @@ def _target(url: str, location: str) -> str:
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
-    """Whom an address calls; none where it cannot be called, or would bring a name and password of its own."""
+    """Whom an address calls; None where it cannot be called, or would bring a name and password of its own."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
+
+import requests
 
 from dpn.clock import Clock, SystemClock
 from dpn.errors import PeerRefused
@@ -12,6 +15,7 @@ from dpn.registry import strict_json
 from dpn.registry.client.calls import MAX_ANSWER_BYTES, PeerCalls
 from dpn.registry.client.lists import PeerLists
 from dpn.registry.client.rows import RejectedRecord
+from dpn.registry.client.session import peer_session
 from dpn.registry.records import (
     BagRecord,
     DigestRecord,
@@ -28,7 +32,6 @@ from dpn.registry.wire import parse_namespace, parse_short_name, parse_uuid
 from dpn.settings import PeerSettings
 
 R = TypeVar("R", bound=Record)
-T = TypeVar("T", ReplicationRecord, RestoreRecord)
 
 HTTP_NOT_FOUND = 404
 FIXED_BY_ITS_OWNER = ("from_node", "to_node", "bag")
@@ -39,6 +42,9 @@ class RegistryClient:
 
     Every call may raise PeerUnavailable (service `peer:<name>`: down, slow, or talking nonsense), PeerRefused (its
     registry says no, 404 included) and Misconfigured (our token or CA file is not right).
+
+    Calls go over `session`, by default over one whose sockets keep them within the time that `settings` give and
+    within `max_answer_bytes`; `pause` waits so many seconds before what only reads is asked once more.
     """
 
     def __init__(
@@ -47,35 +53,44 @@ class RegistryClient:
         settings: PeerSettings,
         *,
         clock: Clock | None = None,
+        session: requests.Session | None = None,
+        pause: Callable[[float], None] = time.sleep,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self.peer = peer
-        self._calls = PeerCalls(peer, settings, clock=clock or SystemClock(), max_answer_bytes=max_answer_bytes)
+        self._calls = PeerCalls(
+            peer,
+            settings,
+            clock=clock or SystemClock(),
+            session=session or peer_session(settings),
+            pause=pause,
+            max_answer_bytes=max_answer_bytes,
+        )
         self._lists = PeerLists(self._calls)
 
     @property
     def time_there(self) -> datetime | None:
-        """What the peer's clock showed when it last answered a GET; none where it does not tell."""
+        """What the peer's clock showed when it last answered a GET; None where it does not tell."""
         return self._calls.time_there
 
     def get_node(self, namespace: str) -> NodeRecord:
         """A node as the peer knows it."""
         key = parse_namespace(namespace)
-        return self._record(self._calls.get(f"node/{key}/"), NodeRecord, {"namespace": key})
+        return self._record(self._calls.get(f"node/{key}/").value, NodeRecord, {"namespace": key})
 
     def get_member(self, member_id: str) -> MemberRecord:
         key = parse_uuid(member_id)
-        return self._record(self._calls.get(f"member/{key}/"), MemberRecord, {"member_id": key})
+        return self._record(self._calls.get(f"member/{key}/").value, MemberRecord, {"member_id": key})
 
     def get_bag(self, uuid: str) -> BagRecord:
         key = parse_uuid(uuid)
-        return self._record(self._calls.get(f"bag/{key}/"), BagRecord, {"uuid": key})
+        return self._record(self._calls.get(f"bag/{key}/").value, BagRecord, {"uuid": key})
 
     def get_digest(self, bag: str, algorithm: str) -> DigestRecord | None:
-        """The digest of the bag's tag manifest; none if the peer has none."""
+        """The digest of the bag's tag manifest, or None if the peer has none."""
         key, algorithm = parse_uuid(bag), parse_short_name(algorithm)
         try:
-            value = self._calls.get(f"bag/{key}/digest/{algorithm}/")
+            value = self._calls.get(f"bag/{key}/digest/{algorithm}/").value
         except PeerRefused as error:
             if error.status == HTTP_NOT_FOUND:
                 return None
@@ -84,25 +99,27 @@ class RegistryClient:
 
     def get_transfer(self, replication_id: str) -> ReplicationRecord:
         key = parse_uuid(replication_id)
-        return self._record(self._calls.get(f"replicate/{key}/"), ReplicationRecord, {"replication_id": key})
+        return self._record(self._calls.get(f"replicate/{key}/").value, ReplicationRecord, {"replication_id": key})
 
     def put_transfer(self, record: ReplicationRecord) -> ReplicationRecord:
-        """Sends the whole record; answers it as it is at the peer now, verdict included.
+        """Sends the whole record; returns it as it is at the peer now, verdict included.
 
         Sent once. After PeerUnavailable it may have arrived or not: get the transfer before sending again.
         """
-        return self._put(f"replicate/{record.replication_id}/", record)
+        taken = self._calls.put(f"replicate/{record.replication_id}/", record.to_wire())
+        return self._record(taken, ReplicationRecord, _fixed(record))
 
     def get_restore(self, restore_id: str) -> RestoreRecord:
         key = parse_uuid(restore_id)
-        return self._record(self._calls.get(f"restore/{key}/"), RestoreRecord, {"restore_id": key})
+        return self._record(self._calls.get(f"restore/{key}/").value, RestoreRecord, {"restore_id": key})
 
     def put_restore(self, record: RestoreRecord) -> RestoreRecord:
-        """Sends the whole record; answers it as it is at the peer now.
+        """Sends the whole record; returns it as it is at the peer now.
 
         Sent once. After PeerUnavailable it may have arrived or not: get the transfer before sending again.
         """
-        return self._put(f"restore/{record.restore_id}/", record)
+        taken = self._calls.put(f"restore/{record.restore_id}/", record.to_wire())
+        return self._record(taken, RestoreRecord, _fixed(record))
 
     def list_nodes(self) -> Iterator[list[NodeRecord | RejectedRecord]]:
         """Page by page, every node that the peer knows, in its words. PeerRefused where it has no such list."""
@@ -224,10 +241,6 @@ class RegistryClient:
         """Closes the connections. The client may be used again."""
         self._calls.close()
 
-    def _put(self, path: str, record: T) -> T:
-        same = {name: getattr(record, name) for name in (*record.KEY, *FIXED_BY_ITS_OWNER)}
-        return self._record(self._calls.put(path, record.to_wire()), type(record), same)
-
     def _record(self, value: Any, record_type: type[R], expected: dict[str, Any]) -> R:
         """The record in an answer, if it is the one that was asked for."""
         if flaw := strict_json.flaw_of(value):
@@ -240,3 +253,8 @@ class RegistryClient:
             if getattr(record, name) != wanted:
                 raise self._calls.nonsense(f"another record than was asked for: {name} is not {wanted}")
         return record
+
+
+def _fixed(transfer: ReplicationRecord | RestoreRecord) -> dict[str, Any]:
+    """What an answer must repeat: who the transfer is between, and of what."""
+    return {name: getattr(transfer, name) for name in (*transfer.KEY, *FIXED_BY_ITS_OWNER)}

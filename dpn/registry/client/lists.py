@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from dpn.errors import PeerUnavailable
 from dpn.registry.client.calls import PeerCalls
 from dpn.registry.client.pages import PAGE_SIZE, RowsOfAPage, read_page
-from dpn.registry.client.rows import RejectedRecord, Wanted, read_rows
+from dpn.registry.client.rows import RejectedRecord, RowFilter, read_rows
 from dpn.registry.client.walk import EndlessList, ListWalk, Reading, ShortList
 from dpn.registry.records import Record
 from dpn.registry.wire import format_instant, parse_instant
@@ -39,18 +40,14 @@ class PeerLists:
         self, path: str, record_type: type[R], filters: Filters, after: datetime | None, before: datetime | None
     ) -> Iterator[list[R | RejectedRecord]]:
         """See RegistryClient."""
-        wanted: Wanted[R] = Wanted(
+        wanted: RowFilter[R] = RowFilter(
             _given(filters),
             parse_instant(after) if after else None,
             parse_instant(before) if before else None,
             OFTEN_UNKNOWN.get(path, frozenset()),
         )
         parameters = _parameters(wanted) | {"order_by": record_type.STAMP, "page_size": str(PAGE_SIZE)}
-
-        def fetch(number: int, until: str | None) -> RowsOfAPage:
-            window = {} if until is None else {"before": until}
-            return self._page(path, parameters | window | {"page": str(number)})
-
+        fetch = partial(self._page, path, parameters)
         walk = ListWalk(fetch, Reading(record_type.KEY, record_type.STAMP), parameters.get("before"))
         try:
             for rows in walk.pages():
@@ -64,21 +61,21 @@ class PeerLists:
 
     def state(self, path: str, filters: Filters) -> str | None:
         """See RegistryClient.list_state."""
-        parameters = {name: _text(value) for name, value in _given(filters).items()}
-        _, headers = self._calls.get_with_headers(f"{path}/", parameters | {"page": "1", "page_size": "1"})
-        state = headers.get(STATE_HEADER)
+        answer = self._calls.get(f"{path}/", _texts(filters) | {"page": "1", "page_size": "1"})
+        state = answer.headers.get(STATE_HEADER)
         plausible = state and len(state) <= MAX_STATE_LENGTH and state.isascii() and state.isprintable()
         return state if plausible else None
 
     def count(self, path: str, filters: Filters) -> int:
         """See RegistryClient.list_count."""
-        parameters = {name: _text(value) for name, value in _given(filters).items()}
-        return self._page(path, parameters | {"page": "1", "page_size": "1"}).count
+        return self._page(path, _texts(filters) | {"page_size": "1"}, 1, None).count
 
-    def _page(self, path: str, parameters: Mapping[str, str]) -> RowsOfAPage:
-        value = self._calls.get(f"{path}/", parameters)
+    def _page(self, path: str, parameters: Mapping[str, str], number: int, until: str | None) -> RowsOfAPage:
+        """Page `number` of the records up to `until`."""
+        window = {} if until is None else {"before": until}
+        answer = self._calls.get(f"{path}/", {**parameters, **window, "page": str(number)})
         try:
-            return read_page(value)
+            return read_page(answer.value)
         except ValueError as error:
             raise self._calls.nonsense(str(error)) from error
 
@@ -87,13 +84,15 @@ def _given(filters: Filters) -> dict[str, str | bool]:
     return {name: value for name, value in filters.items() if value is not None}
 
 
-def _parameters(wanted: Wanted[Any]) -> dict[str, str]:
-    parameters = {name: _text(value) for name, value in wanted.values.items()}
+def _parameters(wanted: RowFilter[Any]) -> dict[str, str]:
+    parameters = _texts(wanted.values)
     for name, instant in (("after", wanted.after), ("before", wanted.before)):
         if instant is not None:
             parameters[name] = format_instant(instant)
     return parameters
 
 
-def _text(value: str | bool) -> str:
-    return value if isinstance(value, str) else str(value).lower()
+def _texts(filters: Filters) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else str(value).lower() for name, value in _given(filters).items()
+    }

@@ -31,7 +31,7 @@ class RejectedRecord:
 
 
 @dataclass(frozen=True)
-class Wanted(Generic[R]):
+class RowFilter(Generic[R]):
     """What a list was asked for, to hold each row against: peers drop filters that they do not understand."""
 
     values: dict[str, Any]
@@ -69,7 +69,7 @@ class Wanted(Generic[R]):
 
 
 def read_rows(
-    rows: Sequence[Any], record_type: type[R], wanted: Wanted[R], *, peer: str, kind: str
+    rows: Sequence[Any], record_type: type[R], wanted: RowFilter[R], *, peer: str, kind: str
 ) -> list[R | RejectedRecord]:
     """What the rows of a page come to."""
     read = (_read_row(row, record_type, wanted, peer, kind) for row in rows)
@@ -77,7 +77,7 @@ def read_rows(
 
 
 def _read_row(
-    row: Any, record_type: type[R], wanted: Wanted[R], peer: str, kind: str
+    row: Any, record_type: type[R], wanted: RowFilter[R], peer: str, kind: str
 ) -> R | RejectedRecord | None:
     if flaw := strict_json.flaw_of(row):
         return RejectedRecord(peer, kind, flaw, _excerpt(row))

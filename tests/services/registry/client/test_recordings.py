@@ -19,7 +19,7 @@ from dpn.registry.catalogue import BAGS, DIGESTS, MEMBERS, NODES, TRANSFERS, app
 from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.client.pages import read_page
-from dpn.registry.client.rows import RejectedRecord, Wanted, read_rows
+from dpn.registry.client.rows import RejectedRecord, RowFilter, read_rows
 from dpn.registry.records import BagRecord, MemberRecord, Record, ReplicationRecord
 from tests.fixtures import seed as five_nodes
 from tests.fixtures.nasty_peer import NastyPeer
@@ -54,7 +54,7 @@ def test_every_recorded_record_is_understood_and_would_be_sent_alike(shared_data
         for value in (json.loads(body) for body in bodies if body not in ("", "null")):
             record_type = TYPES[kind_of(exchange)]
             rows = read_page(value).rows if "results" in value else [value]
-            records = read_rows(rows, record_type, Wanted({}), peer="aptrust", kind=kind_of(exchange))
+            records = read_rows(rows, record_type, RowFilter({}), peer="aptrust", kind=kind_of(exchange))
             assert len(records) == len(rows)
             for row, record in zip(rows, records, strict=True):
                 assert not isinstance(record, RejectedRecord), record

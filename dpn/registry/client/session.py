@@ -1,0 +1,34 @@
+"""The HTTP session that calls to a peer go over unless they are given another."""
+
+from __future__ import annotations
+
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+
+from dpn.registry.client.bounds import BoundedAdapter
+from dpn.settings import PeerSettings
+
+USER_AGENT = "dpn-registry-client"
+
+
+def peer_session(settings: PeerSettings) -> requests.Session:
+    """Nothing from the environment: no proxy, no netrc, no other CA bundle; no cookies; sockets that keep to the
+    bounds of the running call."""
+    session = _Session()
+    session.trust_env = False
+    session.verify = str(settings.ca_file) if settings.ca_file else True
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.clear()
+    session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"})
+    adapter = BoundedAdapter()
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+class _Session(requests.Session):
+    """Leaves redirects to us altogether: requests would read and interpret them even when told not to follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
