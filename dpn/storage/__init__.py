@@ -27,7 +27,8 @@ from dpn.storage.errors import (
     UploadLost,
 )
 from dpn.storage.retrieval import Retrieved, discard_partial
-from dpn.storage.store import Capabilities, Replaced, Store, StoredObject
+from dpn.storage.store import Replaced, Store
+from dpn.storage.stored_object import Capabilities, StoredObject
 
 __all__ = [
     "Availability",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from dpn.storage.store import StoredObject
+from dpn.storage.stored_object import StoredObject
 
 Tier = Literal["Expedited", "Standard", "Bulk"]
 """How fast, and how dearly, an archive is read: minutes, hours, or up to two days."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dpn.storage.digests import Digests, base64_of, composite_sha256
 from dpn.storage.plan import PartPlan
-from dpn.storage.store import Capabilities, Proof, StoredObject
+from dpn.storage.stored_object import Capabilities, Proof, StoredObject
 from models.manifests import Receipt, StoreChecksum
 
 

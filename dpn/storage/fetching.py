@@ -17,7 +17,7 @@ from dpn.errors import Interrupted, StoreMismatch, StoreUnavailable
 from dpn.storage.digests import Crc, Digests, base64_of
 from dpn.storage.journal import Journal
 from dpn.storage.plan import Part, PartPlan
-from dpn.storage.store import READ_BYTES, Progress, StoredObject
+from dpn.storage.stored_object import READ_BYTES, Progress, StoredObject
 from models.manifests import Receipt
 
 ReadRange = Callable[[Part, int, Cancellation], Iterator[bytes | memoryview]]

@@ -31,15 +31,8 @@ from dpn.storage.plan import Part, PartPlan, plan_parts
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
 from dpn.storage.sidecar import write_sidecar
 from dpn.storage.source import open_source
-from dpn.storage.store import (
-    READ_BYTES,
-    Capabilities,
-    Checkpoint,
-    Fence,
-    Progress,
-    Replaced,
-    StoredObject,
-)
+from dpn.storage.store import Checkpoint, Fence, Replaced
+from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt, UploadState
 
 READ_ONLY = 0o444

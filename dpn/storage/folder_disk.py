@@ -16,7 +16,8 @@ from dpn.files import is_temporary
 from dpn.storage.errors import SourceUnreadable
 from dpn.storage.folder_files import is_bad_left_over
 from dpn.storage.sidecar import SIDECAR_SUFFIX, read_sidecar
-from dpn.storage.store import StoredObject, check_key
+from dpn.storage.store import check_key
+from dpn.storage.stored_object import StoredObject
 
 PROBE_PREFIX = ".dpn-probe-"
 FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -18,7 +18,7 @@ from dpn.storage.digests import Digester, Digests
 from dpn.storage.errors import SourceChanged
 from dpn.storage.plan import PartPlan, plan_parts
 from dpn.storage.source import Source, open_source
-from dpn.storage.store import Progress
+from dpn.storage.stored_object import Progress
 
 BAD_INFIX = ".bad-"
 """`<key>.bad-<hex>`: what lay under the key until a repair; gone once the good copy has the name for good."""

@@ -25,7 +25,7 @@ from dpn.storage.evidence import Differs, Proven, judge
 from dpn.storage.fetching import Fetching, ReadRange, Wanted
 from dpn.storage.journal import open_journal
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
-from dpn.storage.store import READ_BYTES, Capabilities, Progress, StoredObject
+from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt
 
 FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dpn.files import replace_file
 from dpn.storage.digests import Digests
-from dpn.storage.store import CLAIMED_PART_SIZE, CLAIMED_SHA256
+from dpn.storage.stored_object import CLAIMED_PART_SIZE, CLAIMED_SHA256
 
 SIDECAR_SUFFIX = ".json"
 MAX_BYTES = 8 * 1024 * 1024

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dpn.storage.errors import SourceChanged, SourceUnreadable
 from dpn.storage.plan import Part
-from dpn.storage.store import READ_BYTES
+from dpn.storage.stored_object import READ_BYTES
 
 SEND_BYTES = 256 * 1024
 """How much goes to the socket at a time: HTTP clients ask for 16 KiB, which costs more in calls than in copies."""

@@ -9,7 +9,7 @@ from dpn.settings import StoreSettings
 from dpn.storage.digests import Digests
 from dpn.storage.evidence import Proven
 from dpn.storage.s3.connection import Connection
-from dpn.storage.store import Capabilities, StoredObject
+from dpn.storage.stored_object import Capabilities, StoredObject
 from models.manifests import Receipt
 
 

@@ -13,7 +13,7 @@ from dpn.storage.evidence import Differs, Proven
 from dpn.storage.metadata import decode_metadata
 from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.ranges import read_range
-from dpn.storage.store import READ_BYTES, StoredObject
+from dpn.storage.stored_object import READ_BYTES, StoredObject
 from models.manifests import StoreChecksum
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dpn.storage.s3 import objects
 from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.crc import crc64nvme
 from dpn.storage.s3.refusals import AlreadyThere
-from dpn.storage.store import Capabilities, StoredObject
+from dpn.storage.stored_object import Capabilities, StoredObject
 
 PROBE_PREFIX = ".dpn-probe/"
 CONTENT = b"A probe of what this store checks. It may be removed at any time.\n"

@@ -20,15 +20,8 @@ from dpn.storage.s3.bucket import Bucket
 from dpn.storage.s3.refusals import AlreadyThere
 from dpn.storage.s3.upload import MultipartUpload, Written, body_checksum, digester_for, send_body
 from dpn.storage.source import Source
-from dpn.storage.store import (
-    CLAIMED_PART_SIZE,
-    CLAIMED_SHA256,
-    CONTENT_TYPE,
-    Checkpoint,
-    Fence,
-    Progress,
-    StoredObject,
-)
+from dpn.storage.store import Checkpoint, Fence
+from dpn.storage.stored_object import CLAIMED_PART_SIZE, CLAIMED_SHA256, CONTENT_TYPE, Progress, StoredObject
 from models.manifests import Receipt, UploadState
 
 MAX_OBJECT_BYTES = 5 * 1024**4

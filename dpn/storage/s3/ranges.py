@@ -12,7 +12,7 @@ from dpn.errors import StoreMismatch, StoreUnavailable
 from dpn.storage.errors import ObjectReplaced
 from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.refusals import AlreadyThere, translate
-from dpn.storage.store import StoredObject
+from dpn.storage.stored_object import StoredObject
 
 RECEIVE_BYTES = 256 * 1024
 """How much is taken from the socket at a time: larger buffers come fresh from the kernel each, zeroed."""

@@ -11,7 +11,8 @@ from dpn.storage.evidence import Proven, judge
 from dpn.storage.plan import plan_parts, same_plan
 from dpn.storage.s3.put import Put
 from dpn.storage.s3.upload import Written
-from dpn.storage.store import Replaced, StoredObject
+from dpn.storage.store import Replaced
+from dpn.storage.stored_object import StoredObject
 from models.manifests import Receipt
 
 _log = logging.getLogger(__name__)

@@ -28,16 +28,8 @@ from dpn.storage.s3.put import Put
 from dpn.storage.s3.ranges import read_range
 from dpn.storage.s3.replace import Replacement
 from dpn.storage.source import open_source
-from dpn.storage.store import (
-    READ_BYTES,
-    Capabilities,
-    Checkpoint,
-    Fence,
-    Progress,
-    Replaced,
-    StoredObject,
-    check_key,
-)
+from dpn.storage.store import Checkpoint, Fence, Replaced, check_key
+from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt, UploadState
 
 

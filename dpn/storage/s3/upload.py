@@ -16,7 +16,8 @@ from dpn.storage.s3.connection import BOTO_ERRORS, Connection
 from dpn.storage.s3.crc import crc64nvme
 from dpn.storage.s3.objects import named_version
 from dpn.storage.source import SliceBody, Source
-from dpn.storage.store import Capabilities, Fence
+from dpn.storage.store import Fence
+from dpn.storage.stored_object import Capabilities
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef

@@ -13,7 +13,7 @@ from dpn.storage.digests import Digester, Digests, base64_of, composite_sha256
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
 from dpn.storage.plan import PartPlan
 from dpn.storage.s3.crc import crc64nvme
-from dpn.storage.store import Capabilities, StoredObject
+from dpn.storage.stored_object import Capabilities, StoredObject
 from models.manifests import Receipt, StoreChecksum
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)

@@ -13,7 +13,7 @@ from dpn.clock import ManualClock
 from dpn.errors import LeaseLost, Misconfigured
 from dpn.storage import StoreCold, StoreConflict
 from dpn.storage.s3.store import S3Store
-from dpn.storage.store import Capabilities
+from dpn.storage.stored_object import Capabilities
 from models.manifests import UploadState
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag, s3_settings, s3_store
 
