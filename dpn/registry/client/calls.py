@@ -17,8 +17,8 @@ from urllib3.exceptions import HTTPError
 
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, PeerUnavailable
+from dpn.http_bounds import AnswerTooLarge, Bounds, CallTooLong, bounded
 from dpn.registry.client.answers import NoAnswer, Received, excerpt, http_date, nonsense, value_of
-from dpn.registry.client.bounds import AnswerTooLarge, Bounds, CallTooLong, bounded
 from dpn.settings import PeerSettings
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
-from dpn.registry.client.bounds import BoundedAdapter
+from dpn.http_bounds import bounded_pools
 from dpn.settings import PeerSettings
 
 USER_AGENT = "dpn-registry-client"
@@ -21,7 +24,7 @@ def peer_session(settings: PeerSettings) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.clear()
     session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"})
-    adapter = BoundedAdapter()
+    adapter = _BoundedAdapter()
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
@@ -32,3 +35,11 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """requests' adapter, its connections bounded."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = bounded_pools(HTTPConnectionPool, HTTPSConnectionPool)

@@ -13,7 +13,7 @@ HOUSE = ("models", "dpn", "workers")
 """The floors of the house, from the ground up; bin/ holds no Python that could be imported."""
 
 FOR_ALL = {
-    "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.process",
+    "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.http_bounds", "dpn.process",
     "dpn.setting_types", "dpn.settings",
 }  # fmt: skip
 """Single modules that every capability may use."""
@@ -46,6 +46,7 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.database": {"dpn.errors"},
     "dpn.errors": set(),
     "dpn.files": set(),
+    "dpn.http_bounds": set(),
     "dpn.node": {"dpn.broker", "dpn.clock", "dpn.database", "dpn.settings", "dpn.telemetry"},
     "dpn.process": set(),
     "dpn.setting_types": {"dpn.errors"},

@@ -1,6 +1,6 @@
-"""Holds whole calls to a time and a number of bytes, down in the socket where nothing passes by.
+"""Holds whole HTTP calls to a time and a number of bytes, down in the socket where nothing passes by.
 
-A time-out of the usual kind is for a single read: a peer that sends a byte every few seconds, or headers, chunk
+A time-out of the usual kind is for a single read: a server that sends a byte every few seconds, or headers, chunk
 sizes or trailers without end, is held by none. Here each read may last only as long as the call has left.
 """
 
@@ -14,9 +14,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import HTTPConnectionPool
+
+MAX_READS_AT_THE_END = 16
+"""HTTP libraries look for more a few times; one that looks for a line that never comes would do so for ever."""
 
 
 class CallTooLong(Exception):
@@ -34,19 +35,22 @@ class Bounds:
     monotonic: Callable[[], float]
     until: float
     bytes_left: int
+    check: Callable[[], None] = lambda: None
+    """Called before each read and write; what it raises ends the call."""
 
     def seconds_left(self) -> float:
         """Raises CallTooLong where there are none."""
+        self.check()
         left = self.until - self.monotonic()
         if left <= 0:
-            raise CallTooLong
+            raise CallTooLong("it took all the time that it may take")
         return left
 
     def received(self, count: int) -> None:
         """Raises AnswerTooLarge when it was one too many."""
         self.bytes_left -= count
         if self.bytes_left < 0:
-            raise AnswerTooLarge
+            raise AnswerTooLarge("the answer has more bytes than it may have")
 
 
 _bounds: ContextVar[Bounds | None] = ContextVar("bounds of this thread's call", default=None)
@@ -54,7 +58,7 @@ _bounds: ContextVar[Bounds | None] = ContextVar("bounds of this thread's call", 
 
 @contextmanager
 def bounded(bounds: Bounds) -> Iterator[None]:
-    """What this thread does with sockets of a `BoundedAdapter` meanwhile is held to `bounds`."""
+    """What this thread does with connections of `bounded_pools` meanwhile is held to `bounds`."""
     token = _bounds.set(bounds)
     try:
         yield
@@ -62,13 +66,25 @@ def bounded(bounds: Bounds) -> Iterator[None]:
         _bounds.reset(token)
 
 
-class BoundedAdapter(HTTPAdapter):
-    """requests' adapter, its connections bounded."""
+def bounded_pools(*pools: type[HTTPConnectionPool]) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools of urllib3 like these, by their scheme, whose connections can be held to bounds."""
+    return {
+        pool.scheme or "": type(pool.__name__, (pool,), {"ConnectionCls": _connections(pool)}) for pool in pools
+    }
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = {"http": _BoundedHttpPool, "https": _BoundedHttpsPool}
+
+def _connections(pool: type[HTTPConnectionPool]) -> type:
+    return type(pool.ConnectionCls.__name__, (_Bounded, pool.ConnectionCls), {})
+
+
+class _Bounded:
+    """What makes a connection of urllib3 a bounded one, as the first of its bases."""
+
+    sock: Any
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.sock = _BoundedSocket(self.sock)
 
 
 class _BoundedSocket:
@@ -89,11 +105,11 @@ class _BoundedSocket:
         self.limit_next_step()
         self._wrapped.sendall(data)
 
-    def makefile(self, mode: str, buffering: int = -1) -> io.BufferedReader:
+    def makefile(self, mode: str, buffering: int = -1) -> io.RawIOBase | io.BufferedReader:
         if mode != "rb":
             raise ValueError(f"HTTP reads with mode rb, not {mode}")
-        raw = cast("io.RawIOBase", self._wrapped.makefile("rb", buffering=0))
-        return io.BufferedReader(_BoundedReader(self, raw))
+        reader = _BoundedReader(self, cast("io.RawIOBase", self._wrapped.makefile("rb", buffering=0)))
+        return io.BufferedReader(reader) if buffering else reader
 
     def limit_next_step(self) -> None:
         bounds = _bounds.get()
@@ -108,6 +124,7 @@ class _BoundedReader(io.RawIOBase):
     def __init__(self, owner: _BoundedSocket, raw: io.RawIOBase) -> None:
         self._owner = owner
         self._raw = raw
+        self._reads_at_the_end = 0
 
     def readable(self) -> bool:
         return True
@@ -115,6 +132,9 @@ class _BoundedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         self._owner.limit_next_step()
         count = self._raw.readinto(buffer)
+        self._reads_at_the_end += count == 0
+        if self._reads_at_the_end > MAX_READS_AT_THE_END:
+            raise ConnectionResetError("the server hung up in the middle of its answer")
         bounds = _bounds.get()
         if bounds is not None and count:
             bounds.received(count)
@@ -124,23 +144,3 @@ class _BoundedReader(io.RawIOBase):
         if not self.closed:
             self._raw.close()
         super().close()
-
-
-class _BoundedHttp(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.sock = cast("socket.socket", _BoundedSocket(cast("socket.socket", self.sock)))
-
-
-class _BoundedHttps(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.sock = cast("socket.socket", _BoundedSocket(cast("socket.socket", self.sock)))
-
-
-class _BoundedHttpPool(HTTPConnectionPool):
-    ConnectionCls = _BoundedHttp
-
-
-class _BoundedHttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _BoundedHttps
