@@ -35,7 +35,7 @@ import sys
 from datetime import date
 from pathlib import Path
 from dpn.packaging import Description, package
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 description = Description(
     bag=sys.argv[1], source=sys.argv[2], member="0a1b2c3d-0000-4000-8000-000000000001", local_id="benchmark",
     bagging_date=date(2026, 1, 2), ingest_node="north",

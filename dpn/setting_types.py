@@ -1,4 +1,8 @@
-"""Kinds of values that settings have. Errors say what a value must be and never repeat it: it may be secret."""
+"""What every table of settings is made of. Errors say what a value must be and never repeat it: it may be secret.
+
+A table is a `Section` in the `settings` module of the folder that it configures; `dpn.settings` puts them all
+together.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,41 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from dpn.errors import Misconfigured
 
 NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 
 LARGEST_PORT = 65535
 MAX_SECRET_BYTES = 64 * 1024
+
+
+class SettingsError(Misconfigured):
+    """The settings cannot be used; the text names file, key and remedy, one line a problem."""
+
+
+class Section(BaseModel):
+    """Base of every table: unknown keys are refused, and no error repeats a value (it may be secret)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_a_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        """Where none is meant, pydantic would take `true` for the number 1."""
+        meant = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
+        if isinstance(value, bool) and not meant:
+            raise ValueError("must not be true or false")
+        return value
 
 
 def _expanded(value: object) -> object:
@@ -58,6 +91,20 @@ def read_secret(path: Path) -> str:
     if not secret or len(content) > MAX_SECRET_BYTES:
         raise ValueError(f"{path} is {'too large for a secret' if secret else 'empty'}")
     return secret
+
+
+def secret_of(value: SecretStr | None, file: Path | None) -> str:
+    """The secret that is given in one of these two ways. Raises SettingsError.
+
+    A file is read when its secret is used: one that was replaced (a rotated token) counts from then on.
+    """
+    if value is not None:
+        return value.get_secret_value()
+    assert file is not None  # noqa: S101  (the sections' validators hold this)
+    try:
+        return read_secret(file)
+    except ValueError as error:
+        raise SettingsError(f"{error}: mend it") from error
 
 
 def _namespace(value: str) -> str:

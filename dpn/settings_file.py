@@ -14,11 +14,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dpn.settings import ALTERNATIVES, PeerSettings, Settings, SettingsError
+from dpn.setting_types import SettingsError
+from dpn.settings import PeerSettings, Settings
 
 ENVIRONMENT_PREFIX = "DPN_"
 NOT_SETTINGS = {"DPN_CONFIG"}
 """Variables with our prefix that other things read."""
+
+SECRETS = ("url", "token", "secret_access_key")
+ALTERNATIVES = {name: f"{name}_file" for name in SECRETS} | {f"{name}_file": name for name in SECRETS}
+"""Two ways to give one secret: a variable for one of them replaces the other one in the file."""
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> Settings:

@@ -20,8 +20,9 @@ from dpn.clock import Clock
 from dpn.database import Sessions, inserted_missing
 from dpn.fixity.begin import begin_checks
 from dpn.fixity.copies import take_in
+from dpn.fixity.settings import FixitySettings
+from dpn.outbound.settings import RestoreSettings
 from dpn.registry.catalogue import TRANSFERS, find_many
-from dpn.settings import FixitySettings, RestoreSettings
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import new_item

@@ -16,7 +16,7 @@ import requests
 
 from dpn.broker import BrokerUnavailable, Offer, Subscription
 from dpn.broker.nsq_reader import SlotReader, quieten_pynsq
-from dpn.settings import BrokerSettings
+from dpn.broker.settings import BrokerSettings
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 READ_TIMEOUT_SECONDS = 10.0

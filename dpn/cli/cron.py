@@ -48,7 +48,7 @@ def sync(
         if node_name is not None and node_name not in peers:
             raise Misconfigured(f"--node {node_name}: no [peers.{node_name}] in {node.config}")
         with node.sessions.begin() as session:
-            ensure_nodes(session, node.settings, now=node.clock.now())
+            ensure_nodes(session, node.settings.node, node.settings.peers, now=node.clock.now())
         clients = {name: RegistryClient(name, peer) for name, peer in peers.items()}
         results = Sync(clients, node.sessions, node.clock, node.log).run(only=node_name, full=full)
         ok = all(result.ok for result in results)

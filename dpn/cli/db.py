@@ -25,6 +25,6 @@ def upgrade_database(context: typer.Context, config: ConfigOption = None) -> Non
     engine = open_engine(settings.database.address())
     upgrade(engine)
     with open_sessions(engine).begin() as session:
-        ensure_nodes(session, settings, now=SystemClock().now())
+        ensure_nodes(session, settings.node, settings.peers, now=SystemClock().now())
     engine.dispose()
     say(f"The database of node {settings.node.namespace} is up to date.")

@@ -14,7 +14,8 @@ import typer
 from dpn.clock import SystemClock
 from dpn.database import check_schema, open_engine, open_sessions
 from dpn.node import Node
-from dpn.settings import Settings, SettingsError
+from dpn.setting_types import SettingsError
+from dpn.settings import Settings
 from dpn.settings_file import load_settings
 from dpn.telemetry.logs import configure_logs
 

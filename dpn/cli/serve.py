@@ -16,7 +16,7 @@ from dpn.cli.node import ConfigOption, open_node
 from dpn.errors import Misconfigured
 from dpn.node import Node, open_broker
 from dpn.registry.catalogue import ensure_nodes
-from dpn.server import create_app
+from dpn.server.app import create_app
 from dpn.server.deposits import serve_deposits
 from dpn.telemetry.readiness import notify_systemd
 from dpn.work.dispatch import publish_intents
@@ -39,7 +39,7 @@ def serve(
     """Run the registry server until told to stop (SIGTERM: answer what was asked, take nothing new)."""
     with open_node(context, config, "dpn-serve") as node:
         with node.sessions.begin() as session:
-            ensure_nodes(session, node.settings, now=node.clock.now())
+            ensure_nodes(session, node.settings.node, node.settings.peers, now=node.clock.now())
         settings = node.settings.server
         with _listen(host or settings.host, settings.port if port is None else port) as listener:
             _Server(node).run(sockets=[listener])

@@ -13,12 +13,12 @@ import typer
 from dpn.cli.node import ConfigOption, open_node
 from dpn.errors import Misconfigured, StoreUnavailable
 from dpn.node import Node, open_broker
-from dpn.settings import WorkSettings
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.lifecycle import Policy
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
+from dpn.work.settings import WorkSettings
 from models.work import Task
 from workers.pipelines import (
     ASK,

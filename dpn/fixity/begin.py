@@ -27,7 +27,7 @@ from dpn.fixity.schedule import (
     credited,
     pace_of,
 )
-from dpn.settings import FixitySettings
+from dpn.fixity.settings import FixitySettings
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce

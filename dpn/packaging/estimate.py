@@ -11,7 +11,7 @@ from dpn.cancellation import Cancellation
 from dpn.packaging.description import Description, Estimate
 from dpn.packaging.disk_source import permission_is_waited_for
 from dpn.packaging.location import BagLocation, FolderLocation, S3Location, locate
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 
 TAGS_FOLDER = b"x" * 37
 """As long as the longest `<source_name>-tags/`."""

@@ -20,8 +20,8 @@ from dpn.packaging.already_packaged import finished
 from dpn.packaging.description import Description, Packaged
 from dpn.packaging.disk_source import local_entries, permission_is_waited_for
 from dpn.packaging.location import S3Location, locate
+from dpn.packaging.settings import DepositS3Settings
 from dpn.packaging.whole_bag import take_as_it_is
-from dpn.settings import DepositS3Settings
 
 FETCHED = "fetched"
 """The folder, within the working folder, of what is fetched from elsewhere."""

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.bags import Profile, read_identity
+from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.verdict import judge
 from dpn.cancellation import Cancellation
 from dpn.errors import LinkRefused, NotABag
 from dpn.recovery.errors import NotOffered
 from dpn.recovery.requests import PROTOCOL
 from dpn.registry.records import RestoreRecord
-from dpn.settings import PeerSettings, TransferSettings, ValidationSettings
 from dpn.transfer import FetchResult, fetch, parse_link
+from dpn.transfer.settings import RsyncSource, TransferSettings
 from models.manifests import ValidationResult
 
 SIZE_SLACK_BYTES = 1024**3
@@ -43,7 +44,7 @@ def receive(
     record: RestoreRecord,
     destination: Path,
     *,
-    peer: PeerSettings,
+    source: RsyncSource,
     transfer: TransferSettings,
     size: int,
     cancellation: Cancellation,
@@ -52,9 +53,9 @@ def receive(
 ) -> FetchResult:
     """Fetches the bag from where the request's link says into `destination`; a second try goes on with the first.
 
-    `peer` are the settings of the node that was asked: a link that leads elsewhere is refused. No more bytes come
-    than the registered `size` (and some slack where transfer.size_mismatch is `warn`). What came is not judged
-    yet. Raises NotOffered, LinkRefused, and what dpn.transfer.fetch does, service `rsync:<node>`.
+    `source` is where the node that was asked may have its bags: a link that leads elsewhere is refused. No more
+    bytes come than the registered `size` (and some slack where transfer.size_mismatch is `warn`). What came is not
+    judged yet. Raises NotOffered, LinkRefused, and what dpn.transfer.fetch does, service `rsync:<node>`.
     """
     if record.link is None:
         raise NotOffered(f"{record.from_node} has not said yet where bag {record.bag} lies")
@@ -63,11 +64,11 @@ def receive(
             "protocol", f"request {record.restore_id} is for {record.protocol}: we only speak {PROTOCOL}"
         )
     return fetch(
-        parse_link(record.link, peer.rsync, bag=record.bag),
+        parse_link(record.link, source, bag=record.bag),
         destination,
         service=f"rsync:{record.from_node}",
         settings=transfer,
-        source=peer.rsync,
+        source=source,
         max_bytes=size + (SIZE_SLACK_BYTES if transfer.size_mismatch == "warn" else 0),
         cancellation=cancellation,
         keep_open=keep_open,

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
 from dpn.errors import Misconfigured, NoSpace
-from dpn.settings import StagingSettings
 from dpn.staging import disk_use, folders, orphans, quarantine, reservations
 from dpn.staging.folders import StagingFolder
 from dpn.staging.quarantine import Pruned
+from dpn.staging.settings import StagingSettings
 from dpn.staging.volumes import Volume
 from models.manifests import StagedFile
 from models.work import StagingVolume

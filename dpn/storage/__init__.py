@@ -14,8 +14,7 @@ Which of them a store offers is tried out (`Store.probe`), not believed.
 from __future__ import annotations
 
 from dpn.clock import Clock
-from dpn.settings import StoreSettings
-from dpn.storage.availability import Availability, RestoreRequested, Tier
+from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.errors import (
     ObjectReplaced,
     ObjectTooLarge,
@@ -27,6 +26,7 @@ from dpn.storage.errors import (
     UploadLost,
 )
 from dpn.storage.retrieval import Retrieved, discard_partial
+from dpn.storage.settings import StoreSettings, Tier
 from dpn.storage.store import Replaced, Store
 from dpn.storage.stored_object import Capabilities, StoredObject
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from dpn.storage.settings import Tier
 from dpn.storage.stored_object import StoredObject
-
-Tier = Literal["Expedited", "Standard", "Bulk"]
-"""How fast, and how dearly, an archive is read: minutes, hours, or up to two days."""
 
 COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes whose objects cannot be read without a restore that takes hours."""

@@ -20,8 +20,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
 from dpn.files import make_durable, new_file, publish_new
-from dpn.settings import StoreSettings
-from dpn.storage.availability import Availability, RestoreRequested, Tier
+from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.digests import Digests
 from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreConflict, StoreMissing
 from dpn.storage.fetching import Wanted
@@ -29,6 +28,7 @@ from dpn.storage.folder_disk import PROBE_PREFIX, Disk
 from dpn.storage.folder_files import compare, copy_with_digests, digests_on_disk, take_place
 from dpn.storage.plan import Part, PartPlan, plan_parts
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
+from dpn.storage.settings import StoreSettings, Tier
 from dpn.storage.sidecar import write_sidecar
 from dpn.storage.source import open_source
 from dpn.storage.store import Checkpoint, Fence, Replaced

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from dpn.cancellation import Cancellation
-from dpn.storage.availability import Availability, RestoreRequested, Tier
+from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.retrieval import Retrieved
+from dpn.storage.settings import Tier
 from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt, UploadState
 

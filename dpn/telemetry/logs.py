@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from dpn.errors import Misconfigured
-from dpn.settings import LogSettings
+from dpn.telemetry.settings import LogSettings
 
 Log = structlog.stdlib.BoundLogger
 

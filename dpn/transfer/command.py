@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dpn.errors import Misconfigured
 from dpn.process import Command
-from dpn.settings import RsyncSource, TransferSettings
 from dpn.transfer.link import RemoteFile
+from dpn.transfer.settings import RsyncSource, TransferSettings
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 """All that the child gets. Without HOME, rsync reads no aliases of its user; RSYNC_* and SSH_* cannot reach it."""

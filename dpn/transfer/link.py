@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from dpn.errors import LinkRefused
-from dpn.settings import RsyncSource
+from dpn.transfer.settings import RsyncSource
 
 MAX_LINK_CHARACTERS = 1024
 MAX_SHOWN_CHARACTERS = 60

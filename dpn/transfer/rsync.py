@@ -13,11 +13,11 @@ from dpn.clock import Clock, SystemClock
 from dpn.errors import TransientError
 from dpn.files import sync_folder
 from dpn.process import Ended, run
-from dpn.settings import RsyncSource, TransferSettings
 from dpn.transfer.command import rsync_command
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
 from dpn.transfer.link import RemoteFile
 from dpn.transfer.outcome import is_link, judge, last_words
+from dpn.transfer.settings import RsyncSource, TransferSettings
 from dpn.transfer.watch import Watch
 
 _SYSTEM_CLOCK = SystemClock()

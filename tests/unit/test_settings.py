@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from dpn.errors import Misconfigured
-from dpn.settings import Settings, SettingsError
+from dpn.setting_types import SettingsError
+from dpn.settings import Settings
 from dpn.settings_file import load_settings
 
 SECRET = "hunter2-not-for-anybodys-eyes"

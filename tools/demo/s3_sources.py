@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from dpn.cancellation import Cancellation
 from dpn.errors import Misconfigured, ServiceUnavailable
 from dpn.packaging.location import s3_location
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tools.network.errors import Unusable
 from tools.network.toml_text import Table
 

@@ -156,7 +156,7 @@ class Cluster:
             write_settings(node.place, node_settings(node.place, node.ports, peers, stands_on=stands_on))
             write_rsyncd_configuration(node.place, node.ports)
             with node.sessions.begin() as session:
-                ensure_nodes(session, node.settings, now=self._clock.now())
+                ensure_nodes(session, node.settings.node, node.settings.peers, now=self._clock.now())
 
     def _open_servers(self) -> None:
         """Starts what listens. Where somebody else was faster on a port, its node gets others: all must know."""

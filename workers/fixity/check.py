@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from dpn.audit.trail import EventType
 from dpn.bags import Profile
+from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.verdict import judge
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
@@ -26,11 +27,11 @@ from dpn.errors import TransientError
 from dpn.fixity import copies as our_copies
 from dpn.fixity.begin import repair_under_way
 from dpn.fixity.repairs import Repairs, find_repair, was_repaired_in_vain
+from dpn.fixity.settings import FixitySettings
 from dpn.registry.catalogue import DIGESTS, FIXITY_CHECKS, add_fixity_check, find
 from dpn.registry.records import FixityCheckRecord
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
-from dpn.settings import FixitySettings, ValidationSettings
 from dpn.staging import Staging
 from dpn.storage import StoreMissing
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver

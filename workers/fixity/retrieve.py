@@ -13,7 +13,7 @@ from pathlib import Path
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.errors import StoreMismatch, StoreUnavailable
-from dpn.settings import FixitySettings
+from dpn.fixity.settings import FixitySettings
 from dpn.staging import Staging
 from dpn.storage import ObjectReplaced, Store, StoreCold, StoreMissing, TargetBusy
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
+from dpn.fixity.settings import FixitySettings
 from dpn.fixity.thaw_budget import ColdBudget
-from dpn.settings import FixitySettings, Tier
 from dpn.storage import Availability, StoreMissing
+from dpn.storage.settings import Tier
 from dpn.work.outcomes import Done, Outcome, Wait
 from models.manifests import CheckManifest, RestoreRequest
 from workers.own_copy import OurCopies

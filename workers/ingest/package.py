@@ -13,9 +13,9 @@ from pathlib import Path
 from dpn.audit.trail import EventType
 from dpn.bags import SourceRefused
 from dpn.errors import Interrupted
+from dpn.ingest.settings import IngestSettings
 from dpn.ingest.submission import is_in, require_named_over_http
 from dpn.packaging import FETCHED_OBJECTS, Description, Packaged, confined, estimate, locate, package
-from dpn.settings import IngestSettings
 from dpn.staging import Staging, StagingFolder
 from dpn.work.outcomes import Done, Fail, Outcome
 from models.manifests import DepositFacts, IngestContact, IngestManifest, StagedFile, ValidationResult

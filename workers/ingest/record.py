@@ -17,12 +17,12 @@ from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import Misconfigured
 from dpn.ingest.placement import Place, choose_nodes
+from dpn.ingest.settings import IngestSettings
 from dpn.outbound.folder import Outbound
 from dpn.registry.catalogue import BAGS, NODES, TRANSFERS, add_transfer, find, find_many
 from dpn.registry.records import NodeRecord, ReplicationRecord
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
-from dpn.settings import IngestSettings
 from dpn.staging import Staging
 from dpn.work.leases import holder
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait

@@ -14,9 +14,10 @@ from dpn.errors import LinkRefused, ServiceUnavailable, TransientError
 from dpn.recovery import receive
 from dpn.recovery.arrival import SIZE_SLACK_BYTES
 from dpn.registry.records import RestoreRecord
-from dpn.settings import PeerSettings, TransferSettings
+from dpn.settings import PeerSettings
 from dpn.staging import Staging
 from dpn.transfer import SourceTooLarge
+from dpn.transfer.settings import TransferSettings
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import AskedNode, RecoveryManifest, StagedFile
@@ -81,7 +82,7 @@ class FetchStage:
                 got = receive(
                     record,
                     target,
-                    peer=peer,
+                    source=peer.rsync,
                     transfer=self.transfer,
                     size=manifest.size,
                     cancellation=job.cancellation,

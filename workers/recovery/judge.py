@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from dpn.audit.trail import EventType
 from dpn.bags import Profile
+from dpn.bags.validation.settings import ValidationSettings
 from dpn.database import reading
 from dpn.recovery import judge_received
-from dpn.settings import ValidationSettings
 from dpn.staging import Staging
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import RecoveryManifest, StagedFile

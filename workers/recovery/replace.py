@@ -16,8 +16,8 @@ from dpn.database import Sessions, reading
 from dpn.errors import StoreMismatch, StoreUnavailable
 from dpn.fixity.copies import remember
 from dpn.fixity.repairs import Repairs
+from dpn.fixity.settings import FixitySettings
 from dpn.registry.catalogue import BAGS, find
-from dpn.settings import FixitySettings
 from dpn.staging import Staging
 from dpn.storage import ObjectReplaced, SourceChanged, Store, StoreCold, StoredObject, StoreMissing
 from dpn.work.outcomes import Done, Outcome, StartOver

@@ -19,8 +19,8 @@ from dpn.recovery import (
     open_request,
     request_of,
 )
+from dpn.recovery.settings import RecoverySettings
 from dpn.registry.records import RestoreRecord
-from dpn.settings import RecoverySettings
 from dpn.work.notes import printable
 from dpn.work.outcomes import StartOver
 from models.manifests import AskedNode, RecoveryManifest

@@ -14,9 +14,10 @@ from dpn.bags import tag_manifest_sha256
 from dpn.clock import Clock
 from dpn.errors import LinkRefused, NotABag
 from dpn.registry.records import ReplicationRecord
-from dpn.settings import PeerSettings, TransferSettings
+from dpn.settings import PeerSettings
 from dpn.staging import Staging
 from dpn.transfer import SourceTooLarge, fetch, parse_link
+from dpn.transfer.settings import TransferSettings
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, Retry, TransferCancellation, Wait
 from models.manifests import ReplicationManifest, StagedFile, TransferFacts

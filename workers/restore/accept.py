@@ -16,8 +16,8 @@ from dpn.database import Sessions, reading
 from dpn.errors import Misconfigured, ServiceUnavailable
 from dpn.fixity.begin import copy_facts
 from dpn.outbound.folder import Outbound
+from dpn.outbound.settings import OutboundSettings
 from dpn.registry.records import RestoreRecord
-from dpn.settings import OutboundSettings
 from dpn.work.outcomes import CancelReason, Fail, Outcome, StartOver, TransferCancellation
 from models.manifests import CopyFacts, RestoreManifest
 from models.preservation import StoredCopy

@@ -15,10 +15,10 @@ from dpn.clock import Clock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured, ServiceUnavailable
 from dpn.outbound.folder import Outbound
+from dpn.outbound.settings import OutboundSettings, RestoreSettings
 from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.registry.catalogue import apply_from_peer
 from dpn.registry.records import RestoreRecord
-from dpn.settings import OutboundSettings, RestoreSettings
 from dpn.staging import Staging
 from dpn.work.outcomes import CancelReason, Done, Outcome, StartOver, Stopped, TransferCancellation, Wait
 from models.manifests import RestoreManifest

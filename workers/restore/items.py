@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session, aliased
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import Sessions, inserted_missing, reading
+from dpn.outbound.settings import RestoreSettings
 from dpn.registry.catalogue import NODES, RESTORES, find, find_many
-from dpn.settings import RestoreSettings
 from dpn.work.items import new_item
 from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dpn.settings import RestoreSettings
+from dpn.outbound.settings import RestoreSettings
 
 PROTOCOL = "rsync"
 

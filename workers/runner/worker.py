@@ -23,12 +23,12 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import Sessions
 from dpn.errors import Interrupted
-from dpn.settings import WorkSettings
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.telemetry.readiness import notify_systemd
 from dpn.work.leases import Claim
 from dpn.work.presence import Presence
+from dpn.work.settings import WorkSettings
 from workers.runner.chores import Chore, ChoreThreads
 from workers.runner.lease_keeper import LeaseKeeper
 from workers.runner.rows import WorkerRows

@@ -10,9 +10,9 @@ from pathlib import Path
 from dpn.bags.errors import NotABag
 from dpn.bags.report import Report
 from dpn.bags.validation.profiles import Profile
+from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
-from dpn.settings import ValidationSettings
 from models.manifests import ValidationResult
 
 

@@ -175,7 +175,7 @@ def from_node(bag_fetch: BagFetch, request: RestoreRecord) -> FetchedBag:
         got = receive(
             request,
             tar,
-            peer=peer,
+            source=peer.rsync,
             transfer=settings.transfer,
             size=bag_fetch.bag.size,
             cancellation=bag_fetch.cancellation,

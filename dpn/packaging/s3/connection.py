@@ -31,7 +31,7 @@ from dpn.cancellation import Cancellation
 from dpn.errors import DpnError, Misconfigured, TransientError
 from dpn.packaging.errors import FetchDamaged, SourceChanged, SourceUnavailable
 from dpn.packaging.location import S3Location, service_of
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -19,7 +19,7 @@ from dpn.packaging.s3.fetching import Fetch
 from dpn.packaging.s3.keys import check_key, is_folder_marker
 from dpn.packaging.s3.listing import Listing, Object, open_listing
 from dpn.packaging.s3.manifests import Manifests, open_manifests
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 
 LISTING, OBJECTS, PARTIAL, BOOT = "listing.sqlite", "objects", "partial", "boot"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

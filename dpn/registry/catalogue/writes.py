@@ -5,6 +5,7 @@ Two that write the same record at once take turns: the second decides on what th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import select
@@ -18,8 +19,8 @@ from dpn.registry.catalogue.statements import note_copies
 from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, ReplicationRecord, StorageRecord
 from dpn.registry.rules import Accepted, Caller, Decision, bags, transfers
 from dpn.registry.rules.decisions import stamped
+from dpn.registry.settings import NodeSettings, RegistryAccess
 from dpn.registry.wire import utc_second
-from dpn.settings import Settings
 
 
 def add_transfer(session: Session, proposed: ReplicationRecord, *, caller: Caller) -> Decision[ReplicationRecord]:
@@ -146,12 +147,13 @@ def put_node(
     return decision
 
 
-def ensure_nodes(session: Session, settings: Settings, *, now: datetime) -> None:
+def ensure_nodes(
+    session: Session, us: NodeSettings, peers: Mapping[str, RegistryAccess], *, now: datetime
+) -> None:
     """Makes sure that we and every peer of our settings have an entry, reachable where the settings say."""
     second = utc_second(now)
-    peers = tuple(sorted(settings.peers))
-    us = settings.node
-    roots = {us.namespace: us.api_root} | {name: peer.api_root for name, peer in settings.peers.items()}
+    names = tuple(sorted(peers))
+    roots = {us.namespace: us.api_root} | {name: peer.api_root for name, peer in peers.items()}
     present = find_many(session, NODES, [(name,) for name in roots], lock=True)
     wanted = []
     for name, api_root in roots.items():
@@ -160,7 +162,7 @@ def ensure_nodes(session: Session, settings: Settings, *, now: datetime) -> None
             storage = StorageRecord(region=us.storage_region, type=us.storage_type)
             node = node.change(name=us.name or us.namespace, storage=storage)
             if (name,) not in present:
-                node = node.change(replicate_from=peers, replicate_to=peers, restore_from=peers, restore_to=peers)
+                node = node.change(replicate_from=names, replicate_to=names, restore_from=names, restore_to=names)
         node = node.change(api_root=api_root)
         if node != present.get((name,)):
             wanted.append(node.change(updated_at=second))

@@ -19,7 +19,7 @@ from dpn.clock import Clock
 from dpn.errors import Misconfigured, PeerUnavailable
 from dpn.http_bounds import AnswerTooLarge, Bounds, CallTooLong, bounded
 from dpn.registry.client.answers import NoAnswer, Received, excerpt, http_date, nonsense, value_of
-from dpn.settings import PeerSettings
+from dpn.registry.settings import RegistryAccess
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A page of 100 bags that each list a thousand nodes and rights would be smaller."""
@@ -57,7 +57,7 @@ class PeerCalls:
     def __init__(
         self,
         peer: str,
-        settings: PeerSettings,
+        settings: RegistryAccess,
         *,
         clock: Clock,
         session: requests.Session,

@@ -28,8 +28,8 @@ from dpn.registry.records import (
     ReplicationRecord,
     RestoreRecord,
 )
+from dpn.registry.settings import RegistryAccess
 from dpn.registry.wire import parse_namespace, parse_short_name, parse_uuid
-from dpn.settings import PeerSettings
 
 R = TypeVar("R", bound=Record)
 
@@ -50,7 +50,7 @@ class RegistryClient:
     def __init__(
         self,
         peer: str,
-        settings: PeerSettings,
+        settings: RegistryAccess,
         *,
         clock: Clock | None = None,
         session: requests.Session | None = None,

@@ -10,12 +10,12 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
 from dpn.http_bounds import bounded_pools
-from dpn.settings import PeerSettings
+from dpn.registry.settings import RegistryAccess
 
 USER_AGENT = "dpn-registry-client"
 
 
-def peer_session(settings: PeerSettings) -> requests.Session:
+def peer_session(settings: RegistryAccess) -> requests.Session:
     """Nothing from the environment: no proxy, no netrc, no other CA bundle; no cookies; sockets that keep to the
     bounds of the running call."""
     session = _Session()

@@ -16,8 +16,8 @@ from botocore.parsers import ResponseParserError
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
-from dpn.settings import StoreSettings
 from dpn.storage.s3.refusals import translate
+from dpn.storage.settings import StoreSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -11,8 +11,7 @@ from pathlib import Path
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch
-from dpn.settings import StoreSettings
-from dpn.storage.availability import Availability, RestoreRequested, Tier
+from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.errors import StoreMissing
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
 from dpn.storage.fetching import Wanted
@@ -27,6 +26,7 @@ from dpn.storage.s3.probe import probe
 from dpn.storage.s3.put import Put
 from dpn.storage.s3.ranges import read_range
 from dpn.storage.s3.replace import Replacement
+from dpn.storage.settings import StoreSettings, Tier
 from dpn.storage.source import open_source
 from dpn.storage.store import Checkpoint, Fence, Replaced, check_key
 from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject

@@ -12,7 +12,6 @@ from dpn.storage.availability import (
     TIERED_CLASS,
     Availability,
     RestoreRequested,
-    Tier,
     availability_of,
     needs_no_request,
     refused_beforehand,
@@ -21,6 +20,7 @@ from dpn.storage.errors import StoreCold, StoreMissing
 from dpn.storage.s3 import objects
 from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.refusals import AlreadyActive, NoExpeditedCapacity, RestoreRefused, RestoreUnderWay
+from dpn.storage.settings import Tier
 
 HTTP_OK = 200
 """Given for an object that was restored before: only its time is extended. A new restore is 202, Accepted."""

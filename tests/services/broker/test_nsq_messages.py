@@ -13,7 +13,7 @@ import pytest
 
 from dpn.broker import BrokerUnavailable, Subscription
 from dpn.broker.nsq import NsqBroker
-from dpn.settings import BrokerSettings
+from dpn.broker.settings import BrokerSettings
 from tests.fixtures.scripted.node import Nsqd, nsq_settings
 
 NOBODY_LISTENS = "127.0.0.1:9"

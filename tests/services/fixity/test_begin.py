@@ -16,7 +16,7 @@ from dpn.database import reading
 from dpn.fixity.begin import copy_facts, demand
 from dpn.fixity.copies import Copies, checked, remember
 from dpn.fixity.coverage import not_known_here, of_others, of_ours
-from dpn.settings import FixitySettings
+from dpn.fixity.settings import FixitySettings
 from dpn.work.pipeline import Pipelines, StageSpec
 from models.manifests import CheckManifest, CopyFacts, Receipt, read_manifest
 from models.preservation import FixityPace, StoredCopy

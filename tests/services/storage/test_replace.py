@@ -12,7 +12,6 @@ import pytest
 
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost
-from dpn.settings import StoreSettings
 from dpn.storage import (
     ObjectReplaced,
     Replaced,
@@ -22,6 +21,7 @@ from dpn.storage import (
     folder_files,
     open_store,
 )
+from dpn.storage.settings import StoreSettings
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag, s3_settings, s3_store
 from tests.services.storage.s3_proxy import Fault
 

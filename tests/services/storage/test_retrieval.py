@@ -41,7 +41,7 @@ RETRIEVER = """
 import json, pathlib, sys
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
-from dpn.settings import StoreSettings
+from dpn.storage.settings import StoreSettings
 from dpn.storage import open_store
 from models.manifests import Receipt
 

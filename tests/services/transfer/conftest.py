@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from dpn.cancellation import Cancellation
-from dpn.settings import RsyncSource, TransferSettings
 from dpn.transfer import FetchResult, fetch, parse_link
+from dpn.transfer.settings import RsyncSource, TransferSettings
 
 SERVICE = "rsync:north"
 

@@ -29,7 +29,7 @@ WORKER = """
 import fcntl, json, os, sys
 from pathlib import Path
 from dpn.cancellation import Cancellation
-from dpn.settings import RsyncSource, TransferSettings
+from dpn.transfer.settings import RsyncSource, TransferSettings
 from dpn.transfer import fetch, parse_link
 told = json.loads(sys.argv[1])
 source = RsyncSource.model_validate(told["source"])

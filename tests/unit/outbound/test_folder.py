@@ -11,8 +11,8 @@ import pytest
 
 from dpn.errors import Misconfigured
 from dpn.outbound.folder import Entry, NotOurBag, Outbound
+from dpn.outbound.settings import OutboundSettings
 from dpn.outbound.withdrawal import is_unneeded
-from dpn.settings import OutboundSettings
 from tests.fixtures.records import uuid
 
 BAG = uuid(1)

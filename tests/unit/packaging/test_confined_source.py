@@ -11,7 +11,7 @@ import pytest
 
 from dpn.bags import BagChanged
 from dpn.packaging import SourceUnavailable, confined, estimate, package
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures.deposits import described, payload
 
 CLOCK_TICK_SECONDS = 0.02

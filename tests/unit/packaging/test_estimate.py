@@ -11,7 +11,7 @@ from dpn.bags import DpnMetadata, build_bag
 from dpn.packaging import estimate
 from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.listing import open_listing
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from dpn.staging.disk_use import allocated_bytes
 from tests.fixtures.deposits import described
 

@@ -21,7 +21,7 @@ from dpn.bags.building import entries, sinks
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, NoSpace, ServiceUnavailable
 from dpn.packaging import Description, NotTheBag, Packaged, SourceBagInvalid, SourceUnavailable, estimate, package
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures import made_bags
 from tests.fixtures.deposits import BAG, MEMBER, described, members, mixed_files, payload
 from tests.fixtures.made_bags import bag_files, tar_bag, write_folder
@@ -124,7 +124,7 @@ import os, signal, sys
 from pathlib import Path
 import dpn.bags.building.build, dpn.bags.hash_threads
 from dpn.packaging import package
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures.deposits import described
 source, work, step = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dpn.settings import WorkSettings
+from dpn.work.settings import WorkSettings
 from workers.pipelines import PIPELINES
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,8 +13,9 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dpn.settings import ALTERNATIVES, OutboundSettings, PeerSettings, Settings
-from dpn.settings_file import load_settings
+from dpn.outbound.settings import OutboundSettings
+from dpn.settings import PeerSettings, Settings
+from dpn.settings_file import ALTERNATIVES, load_settings
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "config" / "node.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")

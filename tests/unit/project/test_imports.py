@@ -14,12 +14,12 @@ HOUSE = ("models", "dpn", "workers")
 
 FOR_ALL = {
     "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.http_bounds", "dpn.process",
-    "dpn.setting_types", "dpn.settings",
+    "dpn.setting_types",
 }  # fmt: skip
 """Single modules that every capability may use."""
 
-FOR_THE_COMMAND_LINE = {"dpn.settings_file", "dpn.node"}
-"""Who reads a file, or opens a node, hands on what it has; no capability does so for itself."""
+FOR_THOSE_WHO_START = {"dpn.settings", "dpn.settings_file", "dpn.node"}
+"""Who reads the file or opens a node hands each its section on: a capability knows its own, never all of them."""
 
 CAPABILITIES: dict[str, set[str]] = {
     "dpn.audit": set(),
@@ -28,12 +28,13 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.fixity": {"dpn.audit", "dpn.registry", "dpn.work"},
     "dpn.ingest": {"dpn.audit", "dpn.bags", "dpn.packaging", "dpn.registry", "dpn.work"},
     "dpn.outbound": {"dpn.audit", "dpn.registry", "dpn.telemetry"},
-    "dpn.packaging": {"dpn.bags"},
+    "dpn.packaging": {"dpn.bags", "dpn.s3"},
     "dpn.recovery": {"dpn.audit", "dpn.bags", "dpn.fixity", "dpn.registry", "dpn.transfer", "dpn.work"},
     "dpn.registry": set(),
-    "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.work"},
+    "dpn.s3": set(),
+    "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.settings", "dpn.work"},
     "dpn.staging": set(),
-    "dpn.storage": set(),
+    "dpn.storage": {"dpn.s3"},
     "dpn.telemetry": set(),
     "dpn.transfer": set(),
     "dpn.work": {"dpn.audit", "dpn.broker"},
@@ -50,8 +51,8 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.node": {"dpn.broker", "dpn.clock", "dpn.database", "dpn.settings", "dpn.telemetry"},
     "dpn.process": set(),
     "dpn.setting_types": {"dpn.errors"},
-    "dpn.settings": {"dpn.errors", "dpn.setting_types"},
-    "dpn.settings_file": {"dpn.settings"},
+    "dpn.settings": {"dpn.setting_types"},
+    "dpn.settings_file": {"dpn.setting_types", "dpn.settings"},
 }
 """What the single modules may use of each other: they know of no capability."""
 
@@ -110,6 +111,11 @@ def part(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
+def is_section(module: str) -> bool:
+    """Whether it is the settings of one folder, beside what they configure."""
+    return module.startswith("dpn.") and module.count(".") > 1 and module.endswith(".settings")
+
+
 def test_each_floor_uses_only_those_below(arrows: set[Import]) -> None:
     allowed = {"models": {"models"}, "dpn": {"dpn", "models"}, "workers": {"workers", "dpn", "models"}}
     wrong = [
@@ -132,15 +138,33 @@ def test_capabilities_use_each_other_only_as_the_picture_shows(arrows: set[Impor
         if part(module) in CAPABILITIES
         and imported.startswith("dpn.")
         and part(imported) not in {part(module), *FOR_ALL, *CAPABILITIES[part(module)]}
+        and not (is_section(module) and is_section(imported))
     ]
     assert wrong == []
+
+
+def test_a_section_of_the_settings_uses_nothing_but_their_types_and_other_sections(arrows: set[Import]) -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if is_section(module) and imported != "dpn.setting_types" and not is_section(imported)
+    ]
+    assert wrong == []
+
+
+def test_every_section_is_put_into_the_tree(arrows: set[Import]) -> None:
+    within = {imported for module, imported in arrows if module == "dpn.settings" or is_section(module)}
+    assert {module for module in modules() if is_section(module)} <= within
 
 
 def test_the_foundations_know_of_no_capability(arrows: set[Import]) -> None:
     wrong = [
         (module, imported)
         for module, imported in sorted(arrows)
-        if module in FOUNDATIONS and imported.startswith("dpn.") and part(imported) not in FOUNDATIONS[module]
+        if module in FOUNDATIONS
+        and imported.startswith("dpn.")
+        and part(imported) not in FOUNDATIONS[module]
+        and not (module == "dpn.settings" and is_section(imported))
     ]
     assert wrong == []
 
@@ -148,7 +172,7 @@ def test_the_foundations_know_of_no_capability(arrows: set[Import]) -> None:
 def test_every_part_of_dpn_has_its_place_in_the_picture() -> None:
     found = {part(module) for module in modules() if module.startswith("dpn.")}
     assert found <= {*CAPABILITIES, *FOUNDATIONS, "dpn.cli"}
-    assert set(FOUNDATIONS) == FOR_ALL | FOR_THE_COMMAND_LINE
+    assert set(FOUNDATIONS) == FOR_ALL | FOR_THOSE_WHO_START
 
 
 def test_nothing_but_the_command_line_uses_the_command_line(arrows: set[Import]) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from dpn.errors import Misconfigured
 from dpn.process import Command
-from dpn.settings import RsyncSource, TransferSettings
 from dpn.transfer.command import rsync_command
 from dpn.transfer.link import RemoteFile
+from dpn.transfer.settings import RsyncSource, TransferSettings
 
 DESTINATION = Path("/srv/dpn/staging/items/7/3/bag.tar")
 DAEMON = RemoteFile("daemon", None, "north.example.org", 8730, "out/bag.tar")

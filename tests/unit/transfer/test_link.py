@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dpn.errors import LinkRefused
-from dpn.settings import RsyncSource
 from dpn.transfer import RemoteFile, parse_link
+from dpn.transfer.settings import RsyncSource
 
 BAG = "00000000-0000-4000-a000-000000000001"
 SSH = RsyncSource(mode="ssh", hosts=("north.example.org", "10.0.0.7", "[2001:db8::1]"))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from dpn.settings import VOLUME_NAME
+from dpn.staging.settings import VOLUME_NAME
 from dpn.work.pipeline import NSQ_TOPIC_MAX_CHARACTERS
 from models.work import Task
 from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE

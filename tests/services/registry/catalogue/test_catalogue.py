@@ -60,7 +60,7 @@ def sessions(engine: Engine, tmp_path: Path) -> Sessions:
     sessions = open_sessions(engine)
     settings = node_settings("north", database_url="sqlite://", folder=tmp_path, peers=("south", "west"))
     with sessions.begin() as session:
-        ensure_nodes(session, settings, now=NOW)
+        ensure_nodes(session, settings.node, settings.peers, now=NOW)
     return sessions
 
 
@@ -365,7 +365,7 @@ class TestOurOwnEntries:
         )
         for _ in range(2):
             with sessions.begin() as session:
-                ensure_nodes(session, moved, now=clock.now())
+                ensure_nodes(session, moved.node, moved.peers, now=clock.now())
             clock.advance(60)
         with reading(sessions) as session:
             us, east = find(session, NODES, "north"), find(session, NODES, "east")

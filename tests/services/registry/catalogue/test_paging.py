@@ -215,7 +215,7 @@ def test_peers_are_synced_side_by_side_while_others_put_their_transfers(database
     """No deadlock, nothing lost: what one commits at its end never waits for what another does at its."""
     with running_registry("mid", database_url=database_url, folder=tmp_path, peers=("north", "west")) as mid:
         with mid.sessions.begin() as session:
-            ensure_nodes(session, mid.settings, now=LONG_AGO)
+            ensure_nodes(session, mid.settings.node, mid.settings.peers, now=LONG_AGO)
             save(session, BAGS, [a_bag(n, admin_node="mid", ingest_node="mid") for n in range(900, 930)])
             ours = [a_transfer(900 + n, 900 + n, from_node="mid", to_node="north") for n in range(30)]
             save(session, TRANSFERS, ours)

@@ -334,7 +334,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         our_settings = node_settings(
             "south", database_url="sqlite://", folder=file.parent, peers=("north", "west")
         )
-        ensure_nodes(session, our_settings, now=OPENING)
+        ensure_nodes(session, our_settings.node, our_settings.peers, now=OPENING)
         for kind, rows in what_is_not_norths().items():
             save(session, _kind(kind), list(as_records(rows, kind).values()))
     engine.dispose()

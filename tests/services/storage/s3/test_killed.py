@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dpn.clock import ManualClock
-from dpn.settings import StoreSettings
+from dpn.storage.settings import StoreSettings
 from models.manifests import Receipt, UploadState
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag, s3_settings, s3_store
 from tests.services.storage.s3_proxy import Fault, Proxy, Request
@@ -27,7 +27,7 @@ import json, pathlib, sys
 import sqlalchemy.orm
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
-from dpn.settings import StoreSettings
+from dpn.storage.settings import StoreSettings
 from dpn.storage import open_store
 
 job = json.load(sys.stdin)

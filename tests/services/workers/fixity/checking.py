@@ -273,7 +273,7 @@ def make_checker(
     opened = open_store(chosen.store, clock=clock)
     checker = kind(chosen, sessions, clock, staging, opened, tar, put(opened, tar))
     with sessions.begin() as session:
-        ensure_nodes(session, chosen, now=clock.now())
+        ensure_nodes(session, chosen.node, chosen.peers, now=clock.now())
         keepers = ("north", *holders)
         bag = a_bag(uuid=BAG, first_version_uuid=BAG, size=tar.stat().st_size, replicating_nodes=keepers)
         save(session, BAGS, [bag])

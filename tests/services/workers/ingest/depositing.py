@@ -230,7 +230,7 @@ def make_depositor(
     sessions = open_sessions(engine)
     clock = ManualClock()
     with sessions.begin() as session:
-        ensure_nodes(session, settings, now=clock.now())
+        ensure_nodes(session, settings.node, settings.peers, now=clock.now())
         member = MemberRecord(
             member_id=MEMBER, name="A library", email="a@example.org", created_at=LONG_AGO, updated_at=LONG_AGO
         )

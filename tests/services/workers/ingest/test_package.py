@@ -29,7 +29,7 @@ from dpn.packaging import (
     package,
 )
 from dpn.packaging.s3 import checksums, connection, listing
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tests.conftest import Bucket
 from tests.fixtures.deposits import BAG, described, members, payload
 from tests.fixtures.made_bags import bag_files
@@ -135,7 +135,7 @@ import os, signal, sys
 from pathlib import Path
 import dpn.packaging.s3.fetching as fetching
 from dpn.packaging import package
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures.deposits import described
 url, work, settings, at = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 really = fetching.Fetch._check

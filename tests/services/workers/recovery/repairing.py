@@ -25,7 +25,7 @@ from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Accepted, Caller
-from dpn.server import create_app
+from dpn.server.app import create_app
 from dpn.settings import PeerSettings
 from dpn.work.breakers import Breakers
 from dpn.work.items import new_item

@@ -15,8 +15,8 @@ from dpn.bags import tag_manifest_sha256
 from dpn.database import reading
 from dpn.fixity.begin import begin_check, begin_checks, repair_under_way
 from dpn.fixity.repairs import check_after
+from dpn.fixity.settings import FixitySettings
 from dpn.recovery import give_up
-from dpn.settings import FixitySettings
 from dpn.storage.folder import FolderStore
 from dpn.work.items import cancel_item, retry_item
 from models.preservation import StoredCopy

@@ -29,7 +29,7 @@ from dpn.registry.catalogue import BAGS, TRANSFERS, add_bag, add_digest, add_tra
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord
 from dpn.registry.rules import Accepted, Caller
-from dpn.server import create_app
+from dpn.server.app import create_app
 from dpn.settings import Settings
 from dpn.staging import Staging
 from dpn.storage import Store, open_store
@@ -336,7 +336,7 @@ def _database(settings: Settings) -> Sessions:
     upgrade(engine)
     sessions = open_sessions(engine)
     with sessions.begin() as session:
-        ensure_nodes(session, settings, now=SystemClock().now())
+        ensure_nodes(session, settings.node, settings.peers, now=SystemClock().now())
     return sessions
 
 

@@ -266,7 +266,7 @@ def holder_and_requester(
         holder.requester = Requester(registry, checker.clock)
         holder.clients = {"south": RegistryClient("south", settings.peers["south"])}
         with holder.sessions.begin() as session:
-            ensure_nodes(session, settings, now=checker.clock.now())
+            ensure_nodes(session, settings.node, settings.peers, now=checker.clock.now())
         bag = a_bag(uuid=BAG, first_version_uuid=BAG, size=checker.tar.stat().st_size)
         digest = DigestRecord(bag=BAG, algorithm="sha256", node="north", value=checker.digest, created_at=LONG_AGO)
         with registry.sessions.begin() as session:

@@ -10,7 +10,7 @@ import pytest
 from dpn.audit.trail import EventType
 from dpn.cancellation import Cancellation
 from dpn.recovery import receive
-from dpn.settings import PeerSettings, TransferSettings
+from dpn.transfer.settings import RsyncSource, TransferSettings
 from models.work import Status, Task
 from tests.conftest import Services
 from tests.services.workers.fixity.checking import BAG, MISFORTUNES, damage
@@ -68,18 +68,12 @@ def test_what_is_fetched_over_rsync_is_the_bag(services: Services, tmp_path: Pat
     with holder_and_requester(tmp_path, outbound=Path(daemon["modules"]["outbound"]), link=link) as north:
         restore = north.requester.ask()
         north.hand_out(restore)
-        peer = PeerSettings.model_validate(
-            {
-                "api_root": "https://north.example.org",
-                "token": "a-token",
-                "rsync": {"mode": "daemon", "hosts": [daemon["host"]], "port": daemon["port"]},
-            }
-        )
+        source = RsyncSource(mode="daemon", hosts=(daemon["host"],), port=daemon["port"])
         record, target = north.requester.record(restore), tmp_path / f"{BAG}.tar"
         receive(
             record,
             target,
-            peer=peer,
+            source=source,
             transfer=TransferSettings(),
             size=north.receipt.size,
             cancellation=Cancellation(),

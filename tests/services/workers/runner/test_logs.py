@@ -28,7 +28,7 @@ def lines_of(code: str, folder: Path | None = None, **environment: str) -> list[
     whole = f"""
 import logging, structlog, sys, threading, warnings
 from pathlib import Path
-from dpn.settings import LogSettings
+from dpn.telemetry.settings import LogSettings
 from dpn.telemetry.logs import configure_logs
 HOSTILE = {HOSTILE!a}
 log = configure_logs(LogSettings(level="debug", directory={directory}), "proc", node="north")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpn.bags import DpnMetadata, build_bag
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tools.demo.run import Order
 from tools.demo.s3_sources import s3_settings
 from tools.demo.sources import MEMBER, SAMPLE, Source, check_apart, judge_all, make_sample

@@ -13,7 +13,7 @@ from dpn.errors import NoSpace
 from dpn.packaging import Description, SourceUnavailable, estimate, package
 from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.listing import open_listing
-from dpn.settings import DepositS3Settings
+from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures.deposits import described
 from tests.fixtures.made_bags import bag_files, tar_bag
 

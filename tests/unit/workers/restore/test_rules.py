@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dpn.settings import RestoreSettings
+from dpn.outbound.settings import RestoreSettings
 from workers.restore.rules import Asked, refusal
 
 ASKED = {"to_node": "south", "protocol": "rsync", "size": 1000}

@@ -1,0 +1,15 @@
+"""The `[recovery]` table."""
+
+from __future__ import annotations
+
+from pydantic import PositiveFloat
+
+from dpn.setting_types import NamespaceName, Section
+
+
+class RecoverySettings(Section):
+    """How we get good copies of bags from other nodes."""
+
+    repair: bool = False
+    prefer: tuple[NamespaceName, ...] = ()
+    answer_days: PositiveFloat = 7.0

@@ -1,0 +1,38 @@
+"""The `[store]` table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from dpn.s3.settings import S3Access
+from dpn.setting_types import NamespaceName
+
+Tier: TypeAlias = Literal["Bulk", "Standard", "Expedited"]
+"""How fast, and at what price, cold storage is read: up to two days, hours, minutes."""
+
+
+class StoreSettings(S3Access):
+    """The long-term store: `file:///folder` or `s3://bucket/prefix`."""
+
+    name: NamespaceName = "main"
+    url: str
+    storage_class: Literal[
+        "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "GLACIER_IR", "DEEP_ARCHIVE"
+    ] = "STANDARD"
+    part_size_bytes: Annotated[int, Field(ge=5 * 1024 * 1024, le=5 * 1024**3)] = 64 * 1024 * 1024
+    upload_threads: PositiveInt = 4
+    retrieve_threads: PositiveInt = 4
+    abandoned_upload_days: PositiveFloat = 7.0
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
+            return url
+        if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
+            return url
+        raise ValueError("must be file:///absolute/folder or s3://bucket[/prefix]")
