@@ -63,9 +63,14 @@ class SlotReader(nsq.Reader):  # type: ignore[misc]
     def close(self) -> None:
         """Ends all connections for good; what was not answered goes to another after nsqd's time-out."""
         self._closed = True
-        super().close()
+        if self.redist_periodic is not None:  # else it was closed before it began
+            super().close()
 
     # -- what pynsq calls ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        if not self._closed:
+            super()._run()
 
     def connect_to_nsqd(self, host: str, port: int) -> Any:
         """Connects unless that is done or under way. Without pynsq's own throttle: who calls takes his time."""

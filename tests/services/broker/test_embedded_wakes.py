@@ -9,25 +9,12 @@ from tests.fixtures.scripted.node import NEVER_SECONDS, MakeNode, ScriptedNode
 POLL_SECONDS = 30.0
 WORST_SECONDS = POLL_SECONDS / 10
 """On a busy machine; a poll alone would take half of its pause."""
-TRIALS = 6
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def node(request: pytest.FixtureRequest, make_node: MakeNode) -> ScriptedNode:
     url = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "migrated_url")
     return make_node(url, {"kind": "embedded", "poll_seconds": POLL_SECONDS})
-
-
-def test_another_process_hears_of_new_work_at_once(node: ScriptedNode) -> None:
-    node.start("a", "copy", sweep_seconds=NEVER_SECONDS, heartbeat_seconds=NEVER_SECONDS).await_started()
-    latencies = []
-    for number in range(TRIALS):
-        item = node.make_item(number)
-        node.announce(item)
-        announced_at = node.later(0).timestamp()
-        node.await_run(item, within=WORST_SECONDS)
-        latencies.append(node.script.journal("start", item=item)[0].at - announced_at)
-    assert max(latencies) < WORST_SECONDS, latencies
 
 
 def test_an_item_runs_through_the_stages_of_several_workers_without_a_poll(node: ScriptedNode) -> None:

@@ -120,7 +120,7 @@ def test_an_item_says_which_copy_and_has_the_id_that_its_record_gets(bench: Benc
     with reading(bench.sessions) as session:
         (event,) = session.scalars(select(AuditEvent).where(AuditEvent.object_id == item.identifier))
     assert (event.event_type, event.detail["bag"]) == ("item created", bag_id(1))
-    assert bench.broker.published == [("t_topic", item.id)]
+    assert bench.queues.waiting() == [("t_topic", item.id)]
 
 
 def test_no_check_begins_while_another_of_the_same_bag_has_not_ended(bench: Bench) -> None:

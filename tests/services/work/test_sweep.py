@@ -117,7 +117,7 @@ def test_nothing_is_forgotten_if_no_message_could_be_published(bench: Bench) -> 
     item = bench.make_item()
     with bench.sessions.begin() as session:
         announce(session, item, "dpn_copy_topic", bench.clock.now())
-    bench.broker.down = True
+    bench.queues.down = True
     with pytest.raises(BrokerUnavailable):
         publish_intents(bench.sessions, bench.broker)
     assert bench.intents() == [("dpn_copy_topic", item)]
@@ -130,7 +130,7 @@ def test_more_intents_than_a_batch_are_all_published(bench: Bench) -> None:
             for item in items:
                 announce(session, item, "dpn_copy_topic", bench.clock.now())
     assert publish_intents(bench.sessions, bench.broker) == 3 * BATCH
-    assert len(bench.broker.published) == 3 * BATCH
+    assert len(bench.queues.waiting()) == 3 * BATCH
 
 
 # -- staging volumes ---------------------------------------------------------------------------------------------

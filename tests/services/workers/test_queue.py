@@ -100,7 +100,7 @@ def test_open_transfers_to_us_become_items_that_are_announced(registry: Bench) -
     result = run(registry)
     assert (result.created, result.announced, result.published, result.ok) == (3, 3, 3, True)
     assert identifiers(registry) == wanted
-    assert [topic for topic, _ in registry.broker.published] == ["dpn_copy_topic"] * 3
+    assert [topic for topic, _ in registry.queues.waiting()] == ["dpn_copy_topic"] * 3
 
 
 def test_running_it_again_makes_no_second_item_and_announces_what_is_still_due(registry: Bench) -> None:
@@ -109,11 +109,11 @@ def test_running_it_again_makes_no_second_item_and_announces_what_is_still_due(r
     with registry.sessions() as session:
         item = session.scalars(select(WorkItem.id).where(WorkItem.identifier == first)).one()
     registry.run(item, lambda _: Done("copied"))
-    registry.broker.published.clear()
+    before = len(registry.queues.waiting())
     held = registry.claim(item)
     result = run(registry)
     assert (result.created, result.announced) == (0, 1)
-    assert held.item_id not in [item_id for _, item_id in registry.broker.published]
+    assert held.item_id not in [item_id for _, item_id in registry.queues.waiting()[before:]]
 
 
 def test_items_of_transfers_that_have_ended_are_not_made_anew(registry: Bench) -> None:
@@ -152,20 +152,20 @@ def test_hours_leave_out_what_has_not_changed_for_longer(registry: Bench) -> Non
 
 def test_a_broker_that_is_down_fails_the_run_but_loses_nothing(registry: Bench) -> None:
     add_transfers(registry, 2)
-    registry.broker.down = True
+    registry.queues.down = True
     result = run(registry)
     assert (result.created, result.published, result.ok) == (2, 0, False)
     assert len(registry.intents()) == 2
-    registry.broker.down = False
+    registry.queues.down = False
     assert run(registry).published == 2
 
 
 def test_a_long_backlog_is_not_announced_again_and_again(registry: Bench) -> None:
     add_transfers(registry, 3)
-    registry.broker.backlog["dpn_copy_topic"] = CROWDED_MESSAGES
+    registry.broker.publish("dpn_copy_topic", *range(CROWDED_MESSAGES))
     result = run(registry)
     assert (result.created, result.announced, result.ok) == (3, 0, True)
-    registry.broker.backlog["dpn_copy_topic"] -= 1
+    assert registry.queues.take(["dpn_copy_topic"]) is not None
     assert run(registry).announced == 3
 
 

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
+from dpn.broker.memory import MemoryBroker, MemoryQueues
 from dpn.database import insert_missing, reading
 from dpn.errors import StoreMismatch
 from dpn.registry.catalogue import TRANSFERS
@@ -22,7 +23,7 @@ from models.manifests import Receipt, ReplicationManifest, TransferFacts
 from models.work import AuditEvent, DispatchIntent, Status, Task, WorkItem
 from tests.fixtures.nasty_peer import Nasty
 from tests.fixtures.records import DIGEST, a_bag, a_digest, a_transfer, uuid
-from tests.fixtures.scripted.bench import Bench, Messages
+from tests.fixtures.scripted.bench import Bench
 from tests.fixtures.syncing import Us, a_restore, network
 from workers.peers import Owners
 from workers.pipelines import PIPELINES
@@ -49,7 +50,7 @@ class Node(Us):
     def queue(self) -> QueueResult:
         with capture_logs():
             log = structlog.stdlib.get_logger()
-            broker: Any = Messages()
+            broker = MemoryBroker(MemoryQueues(self.clock))
             return Queue("south", frozenset(self.peers), self.sessions, broker, PIPELINES, self.clock, log).run()
 
     def transfers(self) -> dict[str, ReplicationRecord]:

@@ -72,7 +72,7 @@ def test_what_a_stage_raises_becomes_a_wait_or_a_retry(
     assert after.needs_attention is attention
     assert str(error).split("\n")[0] in after.note
     assert after.lease_owner is None
-    assert bench.intents() == bench.broker.published == []
+    assert bench.intents() == bench.queues.waiting() == []
     assert after.manifest["summaries"]["copy"]["errors"] == [after.note]
 
 
@@ -138,7 +138,7 @@ def test_done_moves_the_item_on_with_event_and_message_and_forgets_old_errors(be
         0,
         None,
     )
-    assert bench.broker.published == [("dpn_validation_topic", item)]
+    assert bench.queues.waiting() == [("dpn_validation_topic", item)]
     assert bench.intents() == []
     assert after.manifest["summaries"]["copy"]["errors"] == []
     assert [(event.event_type, event.outcome) for event in bench.events(item)][-1] == ("stage ended", "done")
@@ -146,7 +146,7 @@ def test_done_moves_the_item_on_with_event_and_message_and_forgets_old_errors(be
 
 def test_a_message_that_cannot_be_published_stays_intended_and_the_stage_stays_done(bench: Bench) -> None:
     item = bench.make_item()
-    bench.broker.down = True
+    bench.queues.down = True
     assert bench.run(item, answers(Done("copied"))).stage == "validate"
     assert bench.intents() == [("dpn_validation_topic", item)]
 
@@ -189,7 +189,7 @@ def test_a_stopping_worker_puts_its_item_back_untried(bench: Bench) -> None:
     after = bench.run(item, lambda job: job.cancellation.check() or Done("never"), cancellation=stopping)
     assert (after.status, after.attempts, bench.due_in(item)) == (Status.PENDING, 0, 0)
     assert "told twice to stop" in after.note
-    assert bench.broker.published == [("dpn_copy_topic", item)]
+    assert bench.queues.waiting() == [("dpn_copy_topic", item)]
 
 
 def test_a_run_that_lost_its_lease_writes_nothing_however_it_ends(bench: Bench) -> None:
@@ -209,7 +209,7 @@ def test_a_run_that_lost_its_lease_writes_nothing_however_it_ends(bench: Bench) 
         assert (after.note, after.manifest, after.updated_at) == (before.note, before.manifest, before.updated_at)
         bench.clock.advance(61)
     assert bench.events(item) == []
-    assert bench.broker.published == []
+    assert bench.queues.waiting() == []
 
 
 def save_late(job: Any) -> Outcome:
