@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from dpn.errors import DpnError, Misconfigured, PeerRefused, TransientError
-from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord, RestoreRecord
+from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord, RestoreRecord, why_cancelled
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Fail, Outcome, Stopped, TransferCancellation
 from models.manifests import RestoreFacts, TransferFacts
@@ -132,7 +132,7 @@ def require_live(record: ReplicationRecord, facts: TransferFacts | None) -> None
     if facts is not None:
         _require_same(record, {name: getattr(facts, name) for name in PINNED})
     if record.cancelled:
-        why = _why_cancelled(record)
+        why = why_cancelled(record)
         if record.cancel_reason == CancelReason.FIXITY_REJECT:
             raise Unwanted(Fail(f"{record.from_node} refused the bag's fixity: {why}"))
         raise Unwanted(Stopped(f"{record.from_node} or an operator cancelled the transfer ({why})"))
@@ -143,7 +143,7 @@ def require_wanted(record: RestoreRecord, facts: RestoreFacts | None, link: str 
     if facts is not None:
         _require_same(record, facts.model_dump() | ({} if record.link is None else {"link": link}))
     if record.cancelled:
-        why = _why_cancelled(record)
+        why = why_cancelled(record)
         raise Unwanted(Stopped(f"{record.to_node} or an operator cancelled the restore ({why})"))
     if record.finished:
         raise Unwanted(Stopped(f"{record.to_node} says that it has the bag: it is not delivered again"))
@@ -155,8 +155,3 @@ def _require_same(record: ReplicationRecord | RestoreRecord, expected: Mapping[s
         what = ", ".join(f"{name} from {expected[name]!r} to {getattr(record, name)!r}" for name in changed)
         reason = f"the transfer was changed after we accepted it: {what}"
         raise Unwanted(Fail(reason, TransferCancellation(CancelReason.REJECT, reason)))
-
-
-def _why_cancelled(record: ReplicationRecord | RestoreRecord) -> str:
-    why = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
-    return why or "no reason given"

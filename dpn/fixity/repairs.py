@@ -19,14 +19,13 @@ from dpn.clock import Clock
 from dpn.database import insert_missing
 from dpn.fixity.begin import begin_check
 from dpn.registry.catalogue import DIGESTS, find
+from dpn.registry.records import FIXITY_ALGORITHM
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce
 from models.manifests import CopyFacts, RecoveryManifest
 from models.preservation import StoredCopy
 from models.work import Status, Task, WorkItem
-
-ALGORITHM = "sha256"
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def open_repair(
     made = find_repair(session, check_id)
     if made is not None:
         return made.id
-    digest = find(session, DIGESTS, bad.bag, ALGORITHM)
+    digest = find(session, DIGESTS, bad.bag, FIXITY_ALGORITHM)
     manifest = RecoveryManifest(
         bag=bad.bag,
         size=bad.size,

@@ -18,7 +18,6 @@ from dpn.recovery.requests import (
     our_requests,
     request_of,
     state,
-    why_cancelled,
 )
 
 __all__ = [
@@ -40,5 +39,4 @@ __all__ = [
     "receive",
     "request_of",
     "state",
-    "why_cancelled",
 ]

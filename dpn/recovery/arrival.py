@@ -12,8 +12,7 @@ from dpn.bags.validation.verdict import judge
 from dpn.cancellation import Cancellation
 from dpn.errors import LinkRefused, NotABag
 from dpn.recovery.errors import NotOffered
-from dpn.recovery.requests import PROTOCOL
-from dpn.registry.records import RestoreRecord
+from dpn.registry.records import PROTOCOL, RestoreRecord
 from dpn.transfer import FetchResult, fetch, parse_link
 from dpn.transfer.settings import RsyncSource, TransferSettings
 from models.manifests import ValidationResult

@@ -23,6 +23,7 @@ from dpn.fixity.begin import begin_check
 from dpn.fixity.copies import lock_pace
 from dpn.recovery.sample import Page, draw
 from dpn.registry.catalogue import BAGS, DIGESTS, find_many
+from dpn.registry.records import FIXITY_ALGORITHM
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce
@@ -31,7 +32,6 @@ from models.preservation import DrilledBag, StoredCopy
 from models.registry import BagReplica, MessageDigest
 from models.work import Status, Task, WorkItem
 
-ALGORITHM = "sha256"
 STORE, PEER = "store:", "peer:"
 OPEN = (Status.PENDING, Status.RUNNING)
 
@@ -147,7 +147,7 @@ def _our_copies(session: Session) -> Page:
 
 def _held_by(session: Session, peer: str) -> Page:
     """The bags that a node holds as our registry has it, and of which it has the digest that proves them."""
-    proven = exists().where(MessageDigest.bag == BagReplica.bag, MessageDigest.algorithm == ALGORITHM)
+    proven = exists().where(MessageDigest.bag == BagReplica.bag, MessageDigest.algorithm == FIXITY_ALGORITHM)
 
     def page(first: str, most: int) -> list[str]:
         of_peer = select(BagReplica.bag).where(BagReplica.node == peer, BagReplica.bag >= first, proven)
@@ -199,7 +199,7 @@ def _begin_check(session: Session, drilling: Drilling, bag: str) -> int:
 def _begin_recoveries(session: Session, drilling: Drilling, peer: str, bags: Sequence[str]) -> list[int]:
     """The items, in the order of `bags`."""
     known = find_many(session, BAGS, [(bag,) for bag in bags])
-    digests = find_many(session, DIGESTS, [(bag, ALGORITHM) for bag in bags])
+    digests = find_many(session, DIGESTS, [(bag, FIXITY_ALGORITHM) for bag in bags])
     names = {bag: str(uuid4()) for bag in bags}
     rows = [
         new_item(
@@ -207,7 +207,7 @@ def _begin_recoveries(session: Session, drilling: Drilling, peer: str, bags: Seq
             identifier=names[bag],
             remote_node=None,
             note=f"restore drill {drilling.drill_id}: from {peer}",
-            manifest=_manifest(bag, known[bag,].size, digests[bag, ALGORITHM].value, peer),
+            manifest=_manifest(bag, known[bag,].size, digests[bag, FIXITY_ALGORITHM].value, peer),
             pipelines=drilling.pipelines,
             clock=drilling.clock,
             now=drilling.now,

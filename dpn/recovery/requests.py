@@ -11,13 +11,12 @@ from sqlalchemy.orm import Session
 
 from dpn.recovery.errors import RequestRefused
 from dpn.registry.catalogue import BAGS, RESTORES, add_restore, find, put_restore
-from dpn.registry.records import RestoreRecord
+from dpn.registry.records import PROTOCOL, RestoreRecord, why_cancelled
 from dpn.registry.rules import Caller, CancelReason, Decision, Refused
 from dpn.registry.wire import utc_second
 from models.registry import RestoreTransfer
 from models.work import Status, Task, WorkItem
 
-PROTOCOL = "rsync"
 ROWS_AT_ONCE = 500
 IDS_AT_ONCE = 50
 
@@ -117,12 +116,6 @@ def items_asking(session: Session, restore_ids: Collection[str]) -> dict[str, in
         for item, manifest in session.execute(statement):
             asking.update({restore_id: item for restore_id in batch if restore_id in manifest})
     return asking
-
-
-def why_cancelled(record: RestoreRecord) -> str:
-    """The reason of a cancelled request, in words."""
-    given = (record.cancel_reason, record.cancel_reason_detail)
-    return ": ".join(part for part in given if part) or "no reason given"
 
 
 def finish(session: Session, restore_id: str, *, us: str, now: datetime) -> RestoreRecord:

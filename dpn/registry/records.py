@@ -37,6 +37,12 @@ from dpn.registry.wire import (
     WireHex,
 )
 
+FIXITY_ALGORITHM: Literal["sha256"] = "sha256"
+"""Of every registered digest (DPN REST API v2); transfers that ask for another are declined."""
+
+PROTOCOL = "rsync"
+"""By which bags are fetched and offered; transfers by another are declined."""
+
 
 class InvalidRecord(PermanentError):
     """A record breaks its own form; `problems` has one line a field, fit to be shown to whoever sent it."""
@@ -269,6 +275,12 @@ class RestoreRecord(Record):
     def is_final(self) -> bool:
         """Finished or cancelled: nothing of it changes any more."""
         return self.finished or self.cancelled
+
+
+def why_cancelled(record: ReplicationRecord | RestoreRecord) -> str:
+    """The reason of a cancelled transfer, in words."""
+    given = (record.cancel_reason, record.cancel_reason_detail)
+    return ": ".join(part for part in given if part) or "no reason given"
 
 
 def _explain(problem: Any) -> str:

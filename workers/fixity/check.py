@@ -29,7 +29,7 @@ from dpn.fixity.begin import repair_under_way
 from dpn.fixity.repairs import Repairs, find_repair, was_repaired_in_vain
 from dpn.fixity.settings import FixitySettings
 from dpn.registry.catalogue import DIGESTS, FIXITY_CHECKS, add_fixity_check, find
-from dpn.registry.records import FixityCheckRecord
+from dpn.registry.records import FIXITY_ALGORITHM, FixityCheckRecord
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
 from dpn.staging import Staging
@@ -38,8 +38,6 @@ from dpn.work.outcomes import Done, Fail, Outcome, StartOver
 from models.manifests import CheckManifest, CopyFacts, ValidationResult
 from workers.own_copy import OurCopies
 from workers.stage import Job
-
-ALGORITHM = "sha256"
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class CheckStage:
     def _registered(self, bag: str) -> str | None:
         """The digest of the bag's tag manifest in our registry, if it has come there."""
         with reading(self.sessions) as session:
-            digest = find(session, DIGESTS, bag, ALGORITHM)
+            digest = find(session, DIGESTS, bag, FIXITY_ALGORITHM)
         return None if digest is None else digest.value
 
     # -- telling it ----------------------------------------------------------------------------------------------

@@ -20,18 +20,16 @@ from dpn.ingest.placement import Place, choose_nodes
 from dpn.ingest.settings import IngestSettings
 from dpn.outbound.folder import Outbound
 from dpn.registry.catalogue import BAGS, NODES, TRANSFERS, add_transfer, find, find_many
-from dpn.registry.records import NodeRecord, ReplicationRecord
+from dpn.registry.records import FIXITY_ALGORITHM, PROTOCOL, NodeRecord, ReplicationRecord, why_cancelled
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
 from dpn.staging import Staging
 from dpn.work.leases import holder
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait
 from models.manifests import IngestManifest, PlannedTransfer, StagedFile
-from workers.ingest.register import ALGORITHM, Registering, require_entered
+from workers.ingest.register import Registering, require_entered
 from workers.peers import Unwanted
 from workers.stage import Job
-
-PROTOCOL = "rsync"
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ class IngestRecordStage:
             bag=bag,
             from_node=self.node,
             to_node=planned.to_node,
-            fixity_algorithm=ALGORITHM,
+            fixity_algorithm=FIXITY_ALGORITHM,
             protocol=PROTOCOL,
             link=planned.link,
             created_at=planned.created_at,
@@ -250,5 +248,4 @@ def _refusal(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> s
     record = known.get(planned.replication_id)
     if record is None or not record.cancelled:
         return None
-    why = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
-    return f"{planned.to_node} declined ({why or 'no reason given'})"
+    return f"{planned.to_node} declined ({why_cancelled(record)})"

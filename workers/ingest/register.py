@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,7 +18,7 @@ from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.registry.catalogue import BAGS, DIGESTS, Kind, add_bag, add_digest, find, find_many
-from dpn.registry.records import BagRecord, DigestRecord, Record
+from dpn.registry.records import FIXITY_ALGORITHM, BagRecord, DigestRecord, Record
 from dpn.registry.rules import Caller, Decision, Refused
 from dpn.registry.wire import utc_second
 from dpn.work.outcomes import Fail, Wait
@@ -26,8 +26,6 @@ from models.manifests import DepositFacts, IngestManifest, Receipt, StagedFile
 from models.work import Deposit, Status, Task, WorkItem
 from workers.peers import Unwanted
 from workers.stage import Job
-
-ALGORITHM: Literal["sha256"] = "sha256"
 
 R = TypeVar("R", bound=Record)
 
@@ -70,7 +68,7 @@ class Registering:
         bag = _bag_record(deposit, self.node, receipt.size, now)
         digest = DigestRecord(
             bag=deposit.bag,
-            algorithm=ALGORITHM,
+            algorithm=FIXITY_ALGORITHM,
             node=self.node,
             value=staged.tag_manifest_sha256,
             created_at=now,
@@ -89,7 +87,7 @@ class Registering:
             EventType.MESSAGE_DIGEST_CALCULATION,
             deposit.bag,
             "success",
-            algorithm=ALGORITHM,
+            algorithm=FIXITY_ALGORITHM,
             of="tag manifest",
             value=digest.value,
         )

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from dpn.audit.trail import EventType
 from dpn.recovery import RequestRefused
-from dpn.registry.records import RestoreRecord
+from dpn.registry.records import RestoreRecord, why_cancelled
 from dpn.work.outcomes import Done, Fail, Outcome, Wait
 from models.manifests import AskedNode, RecoveryManifest
 from workers.recovery.requests import Requests
@@ -82,8 +82,7 @@ class AskStage:
     def _ended(self, record: RestoreRecord) -> str | None:
         """Why nothing will come of the request any more; none if it may."""
         if record.cancelled:
-            reason = ": ".join(part for part in (record.cancel_reason, record.cancel_reason_detail) if part)
-            return f"declined ({reason or 'no reason given'})"
+            return f"declined ({why_cancelled(record)})"
         if record.finished:
             return "our request was finished by somebody else"
         if record.link is None and self.requests.is_overdue(record):

@@ -13,7 +13,7 @@ from dpn.audit.trail import EventType
 from dpn.bags import tag_manifest_sha256
 from dpn.clock import Clock
 from dpn.errors import LinkRefused, NotABag
-from dpn.registry.records import ReplicationRecord
+from dpn.registry.records import FIXITY_ALGORITHM, PROTOCOL, ReplicationRecord
 from dpn.settings import PeerSettings
 from dpn.staging import Staging
 from dpn.transfer import SourceTooLarge, fetch, parse_link
@@ -23,9 +23,6 @@ from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, Retry, Transfer
 from models.manifests import ReplicationManifest, StagedFile, TransferFacts
 from workers.peers import Owner, Owners, Unwanted, require_live
 from workers.stage import Job
-
-PROTOCOL = "rsync"
-ALGORITHM = "sha256"
 
 SIZE_SLACK_BYTES = 1024**3
 """How much larger than its record a bag may be where `transfer.size_mismatch` is `warn`."""
@@ -67,13 +64,16 @@ class CopyStage:
             (record.to_node != self.node, f"it is addressed to {record.to_node}, we are {self.node}"),
             (record.from_node == record.to_node, "it asks a node to replicate from itself"),
             (record.protocol != PROTOCOL, f"protocol {record.protocol!r}: we only speak {PROTOCOL}"),
-            (record.fixity_algorithm != ALGORITHM, f"fixity {record.fixity_algorithm!r}: we only use {ALGORITHM}"),
+            (
+                record.fixity_algorithm != FIXITY_ALGORITHM,
+                f"fixity {record.fixity_algorithm!r}: we only use {FIXITY_ALGORITHM}",
+            ),
             (record.fixity_nonce is not None, "it has a fixity nonce, which no two nodes agree how to use"),
         ):
             if wrong:
                 raise _rejected(f"the transfer is refused: {text}")
         bag = owner.bag(record.bag)
-        digest = owner.digest(record.bag, ALGORITHM)
+        digest = owner.digest(record.bag, FIXITY_ALGORITHM)
         job.manifest.transfer = TransferFacts(
             replication_id=record.replication_id,
             from_node=record.from_node,
@@ -146,7 +146,7 @@ class CopyStage:
             EventType.MESSAGE_DIGEST_CALCULATION,
             facts.bag,
             "success",
-            algorithm=ALGORITHM,
+            algorithm=FIXITY_ALGORITHM,
             of="tag manifest",
             value=job.manifest.staged.tag_manifest_sha256,
         )

@@ -10,8 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from dpn.outbound.settings import RestoreSettings
-
-PROTOCOL = "rsync"
+from dpn.registry.records import PROTOCOL
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,8 @@ def _chosen(session: Session, node: Node, bag: str, from_node: str | None) -> st
 
 
 def _as_row(found: RestoreRecord, item: int | None) -> tuple[str, ...]:
-    from dpn.recovery import state, why_cancelled
+    from dpn.recovery import state
+    from dpn.registry.records import why_cancelled
     from dpn.work.notes import printable
 
     return (

@@ -23,11 +23,9 @@ from dpn.node import Node
 from dpn.recovery import Destination, Judged, Occupied, judge_received, receive
 from dpn.recovery.arrival import UNPROVEN
 from dpn.registry.catalogue import BAGS, DIGESTS, find
-from dpn.registry.records import BagRecord, RestoreRecord
+from dpn.registry.records import FIXITY_ALGORITHM, BagRecord, RestoreRecord
 from models.manifests import ValidationResult
 from models.preservation import StoredCopy
-
-ALGORITHM = "sha256"
 
 
 class NotFetched(DpnError):
@@ -158,7 +156,7 @@ class BagFetch:
 def registered(node: Node, bag: str) -> tuple[BagRecord, str | None]:
     """The bag as our registry knows it, and the digest of its tag manifest. Raises Misconfigured."""
     with reading(node.sessions) as session:
-        known, digest = find(session, BAGS, bag), find(session, DIGESTS, bag, ALGORITHM)
+        known, digest = find(session, BAGS, bag), find(session, DIGESTS, bag, FIXITY_ALGORITHM)
     if known is None:
         raise Misconfigured(f"{bag}: our registry knows neither a request nor a bag of this id: `dpn sync` first")
     return known, None if digest is None else digest.value

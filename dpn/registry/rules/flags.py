@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar, cast
 
-from dpn.registry.records import ReplicationRecord, RestoreRecord
+from dpn.registry.records import PROTOCOL, ReplicationRecord, RestoreRecord
 from dpn.registry.rules.decisions import (
     Accepted,
     Caller,
@@ -26,7 +26,7 @@ from dpn.registry.wire import UUID_VERSION_4
 
 T = TypeVar("T", bound=ReplicationRecord | RestoreRecord)
 
-SUPPORTED_PROTOCOLS = frozenset({"rsync"})
+SUPPORTED_PROTOCOLS = frozenset({PROTOCOL})
 
 REASON_FIELDS = ("cancel_reason", "cancel_reason_detail")
 

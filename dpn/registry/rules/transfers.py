@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from dpn.registry.records import BagRecord, ReplicationRecord
+from dpn.registry.records import FIXITY_ALGORITHM, BagRecord, ReplicationRecord
 from dpn.registry.rules.decisions import LOCAL_ONLY, Accepted, Caller, Decision, invalid
 from dpn.registry.rules.flags import SUPPORTED_PROTOCOLS, CancelReason, Course, reason_alone
 
-SUPPORTED_ALGORITHMS = frozenset({"sha256"})
+SUPPORTED_ALGORITHMS = frozenset({FIXITY_ALGORITHM})
 
 COURSE: Course[ReplicationRecord] = Course(
     owner="from_node",
