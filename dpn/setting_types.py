@@ -24,8 +24,7 @@ from pydantic import (
 )
 
 from dpn.errors import Misconfigured
-
-NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+from dpn.identifiers import NAMESPACE
 
 LARGEST_PORT = 65535
 MAX_SECRET_BYTES = 64 * 1024

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from dpn.bags import BagIdentity, read_identity
 from dpn.errors import NotABag
+from dpn.identifiers import UUID_VERSION_4
 from dpn.ingest.deposit import BagType, DepositRefused, DepositRequest, absolute, uuid_of
 from dpn.registry.catalogue import BAGS, find, find_many
 from dpn.registry.records import BagRecord
-from dpn.registry.wire import UUID_VERSION_4, parse_uuid
+from dpn.registry.wire import parse_uuid
 from dpn.work.deposits import holder_of_local_id, is_void
 from models.manifests import DepositFacts, IngestManifest, read_manifest
 from models.work import Deposit, Status, Task, WorkItem

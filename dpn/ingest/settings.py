@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from dpn.identifiers import UUID
 from dpn.outbound.settings import OutboundSettings
 from dpn.packaging.settings import DepositS3Settings
 from dpn.setting_types import AbsolutePath, NamespaceName, Section
-
-MEMBER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class IngestSettings(Section):
@@ -31,7 +29,7 @@ class IngestSettings(Section):
     @classmethod
     def _by_member(cls, exclude: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for member in exclude:
-            if not MEMBER_ID.match(member):
+            if not UUID.match(member):
                 raise ValueError(f"{member!r} is not the member_id of a member: a UUID in lower case")
         return exclude
 

@@ -20,8 +20,8 @@ from uuid import uuid4
 
 from dpn.errors import Misconfigured, PermanentError
 from dpn.files import WRITE_BYTES, make_durable, new_file, sync_folder
+from dpn.identifiers import NAMESPACE, UUID
 from dpn.outbound.settings import OutboundSettings
-from dpn.registry.wire import NAMESPACE, UUID
 
 BAGS = ".bags"
 SUFFIX = ".tar"

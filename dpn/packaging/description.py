@@ -8,11 +8,11 @@ from datetime import date
 from pathlib import Path
 
 from dpn.bags import DpnMetadata, Report, SourceRefused
+from dpn.identifiers import UUID
 
 DEFAULT_SOURCE_NAME = "source"
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 _TAKEN_SOURCE_NAMES = {"dpn"}
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Description:
 
     def tar_name(self) -> str:
         """`<uuid>.tar`; what else has this name in a working folder is removed. Raises SourceRefused."""
-        if not _UUID.match(self.bag):
+        if not UUID.match(self.bag):
             raise SourceRefused(f"{self.bag[:60]!r} is no bag's uuid in lower case: the deposit must be made anew")
         return f"{self.bag}.tar"
 

@@ -15,11 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
-UUID_VERSION_4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
-NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+from dpn.identifiers import NAMESPACE, SHA256_HEX, UUID
+
 SHORT_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,31}\Z")
-SHA256_HEX = re.compile(r"[0-9a-f]{64}\Z")
 TIMESTAMP = re.compile(
     r"(?P<seconds>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:[.,]\d{1,12})?(?P<zone>[Zz]|[+-]\d\d:?\d\d)\Z", re.ASCII
 )

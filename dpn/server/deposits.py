@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from dpn.database import reading
+from dpn.identifiers import UUID
 from dpn.ingest.submission import (
     DepositRefused,
     DepositRequest,
@@ -27,7 +28,7 @@ from dpn.ingest.submission import (
     submit,
     submitted,
 )
-from dpn.registry.wire import UUID, UUID_FORM
+from dpn.registry.wire import UUID_FORM
 from dpn.server.access import LocalCallerDep, RegistryDep
 from dpn.server.bodies import OurBodyDep
 from dpn.server.registry.openapi import ANSWERS, ERRORS, JSON, SECURITY_SCHEMES, Part, refusals

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dpn.errors import Misconfigured
 from dpn.files import DISK_FULL, make_durable, new_file, publish_new, sync_folder
+from dpn.identifiers import UUID
 from dpn.staging.disk_use import allocated_bytes
 
 MARKER = ".dpn-volume"
@@ -24,7 +25,8 @@ ITEMS = "items"
 QUARANTINE = "quarantine"
 
 _REMOVALS = 20
-_STAGED_PATH = re.compile(r"items/[1-9][0-9]*/[1-9][0-9]*/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tar")
+_BAG = UUID.pattern.removesuffix(r"\Z")
+_STAGED_PATH = re.compile(rf"items/[1-9][0-9]*/[1-9][0-9]*/{_BAG}\.tar")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from dpn.errors import Misconfigured, StoreUnavailable
-from dpn.files import is_temporary
+from dpn.files import DISK_FULL, is_temporary
 from dpn.storage.errors import SourceUnreadable
 from dpn.storage.folder_files import is_bad_left_over
 from dpn.storage.sidecar import SIDECAR_SUFFIX, read_sidecar
@@ -20,7 +20,6 @@ from dpn.storage.store import check_key
 from dpn.storage.stored_object import StoredObject
 
 PROBE_PREFIX = ".dpn-probe-"
-FULL = {errno.ENOSPC, errno.EDQUOT}
 WRONG_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOSYS}
 _log = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ class Disk:
                 f"{self.service}: {error}: {self.folder} must be there (mounted?), writable for this user, "
                 "and on a file system with hard links"
             )
-        remedy = f": free or add space in {self.folder}" if error.errno in FULL else ": look at its disk"
+        remedy = f": free or add space in {self.folder}" if error.errno in DISK_FULL else ": look at its disk"
         return StoreUnavailable(self.service, f"{error}{remedy}")
 
 

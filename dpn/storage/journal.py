@@ -10,17 +10,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from dpn.identifiers import SHA256_HEX
 from dpn.storage.errors import TargetBusy
 
 MAX_BYTES = 4 * 1024 * 1024
 """Twice what 10,000 parts take."""
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Journal:
@@ -85,6 +84,6 @@ def _claims(lines: list[str]) -> dict[int, str]:
             number, sha256 = json.loads(line)
         except (ValueError, TypeError, RecursionError):
             continue
-        if type(number) is int and isinstance(sha256, str) and _SHA256.match(sha256):
+        if type(number) is int and isinstance(sha256, str) and SHA256_HEX.match(sha256):
             claims[number] = sha256
     return claims

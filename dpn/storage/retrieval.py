@@ -7,7 +7,6 @@ number of threads, whatever the size of the object or of its parts.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -19,7 +18,7 @@ from typing import Literal
 
 from dpn.cancellation import Cancellation
 from dpn.errors import NoSpace, StoreMismatch
-from dpn.files import sync_folder
+from dpn.files import DISK_FULL, sync_folder
 from dpn.storage.digests import Digests
 from dpn.storage.evidence import Differs, Proven, judge
 from dpn.storage.fetching import Fetching, ReadRange, Wanted
@@ -28,7 +27,6 @@ from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
 SHOWN = Capabilities(refuses_wrong_sha256=True, shows_sha256=True, shows_crc64nvme=True)
 """Whatever checksum a store shows of an object, what it hands out must have it."""
 
@@ -153,6 +151,6 @@ def _staging_troubles(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise NoSpace(f"{target.parent}: {error.strerror}: free space there; what came is kept") from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from dpn.errors import LinkRefused
+from dpn.identifiers import UUID
 from dpn.transfer.settings import RsyncSource
 
 MAX_LINK_CHARACTERS = 1024
@@ -27,7 +28,6 @@ _NOT_ALLOWED_IN_PATH = re.compile(r"[\[\]]")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def parse_link(link: str, source: RsyncSource, *, bag: str) -> RemoteFile:
 
 
 def _check_text(link: str, bag: str) -> None:
-    if not _UUID.fullmatch(bag):
+    if not UUID.match(bag):
         raise LinkRefused("bag-not-uuid", f"the bag's id is not a UUID: {_shown(bag)}")
     if len(link) > MAX_LINK_CHARACTERS:
         _refuse("link-too-long", f"longer than {MAX_LINK_CHARACTERS} characters", link)

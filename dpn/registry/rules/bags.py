@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
+from dpn.identifiers import UUID_VERSION_4
 from dpn.registry.records import BagRecord, DigestRecord, NodeRecord
 from dpn.registry.rules.decisions import (
     LOCAL_ONLY,
@@ -20,7 +21,6 @@ from dpn.registry.rules.decisions import (
     stamped,
     unknown_nodes,
 )
-from dpn.registry.wire import UUID_VERSION_4
 
 BAG_IDENTITY = ("uuid", "size", "first_version_uuid", "version", "bag_type", "ingest_node")
 DIGEST_IDENTITY = ("bag", "algorithm", "node", "value")

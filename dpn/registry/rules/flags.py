@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar, cast
 
+from dpn.identifiers import UUID_VERSION_4
 from dpn.registry.records import PROTOCOL, ReplicationRecord, RestoreRecord
 from dpn.registry.rules.decisions import (
     Accepted,
@@ -22,7 +23,6 @@ from dpn.registry.rules.decisions import (
     stamped,
     unknown_nodes,
 )
-from dpn.registry.wire import UUID_VERSION_4
 
 T = TypeVar("T", bound=ReplicationRecord | RestoreRecord)
 

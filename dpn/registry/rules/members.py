@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from dpn.identifiers import UUID_VERSION_4
 from dpn.registry.records import MemberRecord
 from dpn.registry.rules.decisions import (
     LOCAL_ONLY,
@@ -14,7 +15,6 @@ from dpn.registry.rules.decisions import (
     read_only_changes,
     stamped,
 )
-from dpn.registry.wire import UUID_VERSION_4
 
 MEMBER_IDENTITY = ("member_id",)
 

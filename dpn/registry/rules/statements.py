@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from dpn.identifiers import UUID_VERSION_4
 from dpn.registry.records import BagRecord, FixityCheckRecord, IngestRecord
 from dpn.registry.rules.decisions import LOCAL_ONLY, Accepted, Caller, Decision, invalid, unknown_nodes
-from dpn.registry.wire import UUID_VERSION_4
 
 ONE_SECOND = timedelta(seconds=1)
 """What records count time in."""

@@ -13,8 +13,8 @@ HOUSE = ("models", "dpn", "workers")
 """The floors of the house, from the ground up; bin/ holds no Python that could be imported."""
 
 FOR_ALL = {
-    "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.http_bounds", "dpn.process",
-    "dpn.setting_types",
+    "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.http_bounds",
+    "dpn.identifiers", "dpn.process", "dpn.setting_types",
 }  # fmt: skip
 """Single modules that every capability may use."""
 
@@ -48,9 +48,10 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.errors": set(),
     "dpn.files": set(),
     "dpn.http_bounds": set(),
+    "dpn.identifiers": set(),
     "dpn.node": {"dpn.broker", "dpn.clock", "dpn.database", "dpn.settings", "dpn.telemetry"},
     "dpn.process": set(),
-    "dpn.setting_types": {"dpn.errors"},
+    "dpn.setting_types": {"dpn.errors", "dpn.identifiers"},
     "dpn.settings": {"dpn.setting_types"},
     "dpn.settings_file": {"dpn.setting_types", "dpn.settings"},
 }
@@ -143,11 +144,15 @@ def test_capabilities_use_each_other_only_as_the_picture_shows(arrows: set[Impor
     assert wrong == []
 
 
-def test_a_section_of_the_settings_uses_nothing_but_their_types_and_other_sections(arrows: set[Import]) -> None:
+def test_a_section_of_the_settings_uses_nothing_but_their_types_the_spelling_of_ids_and_other_sections(
+    arrows: set[Import],
+) -> None:
     wrong = [
         (module, imported)
         for module, imported in sorted(arrows)
-        if is_section(module) and imported != "dpn.setting_types" and not is_section(imported)
+        if is_section(module)
+        and imported not in ("dpn.setting_types", "dpn.identifiers")
+        and not is_section(imported)
     ]
     assert wrong == []
 
