@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dpn.bags.codes import CATALOGUE, Severity
+from dpn.text import replaced
 
 MAX_FINDINGS_KEPT = 500
 """Of each severity; the counts go on, so that a bag with a million faults costs no memory."""
@@ -75,10 +76,9 @@ class Findings:
 
 
 def shown(path: str | bytes | None) -> str | None:
-    """A name as a report shows it: what is not UTF-8 or not printable is escaped, overlong ones are cut."""
+    """A name as a report shows it: what is not UTF-8 or no text is escaped, overlong ones are cut."""
     if path is None:
         return None
     text = path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else path
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = replaced(text, lambda found: found[0].encode("unicode_escape").decode())
     return text if len(text) <= MAX_PATH_CHARACTERS else text[:MAX_PATH_CHARACTERS] + "…"

@@ -138,7 +138,7 @@ def _metadata(
         pairs.append((name, value))
     return DpnMetadata.from_tags(
         pairs,
-        local_id=local_id or sources[0].resolve().name,
+        local_id=local_id or sources[0].resolve().name.strip(),
         ingest_node=ingest_node,
         bagging_date=datetime.now(UTC).date(),
         member=member,

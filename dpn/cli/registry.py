@@ -24,6 +24,7 @@ from dpn.errors import Misconfigured
 from dpn.files import replace_file
 from dpn.node import Node
 from dpn.registry.wire import format_instant
+from dpn.text import replaced
 
 if TYPE_CHECKING:
     from dpn.registry.archive import Contents, KindResult, PeerExport, Problem
@@ -261,13 +262,8 @@ def _aside_table(found: list[SetAside]) -> Table:
     for one in found:
         times = (format_instant(one.first_seen_at), format_instant(one.last_seen_at))
         cells = (one.peer, one.kind, one.key, str(one.status), *times, one.reason)
-        table.add_row(*(escape(_printable(text)) for text in cells))
+        table.add_row(*(escape(replaced(text, " ")) for text in cells))
     return table
-
-
-def _printable(text: str) -> str:
-    """What a stranger wrote, unable to move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _fail(message: str) -> NoReturn:

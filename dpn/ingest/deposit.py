@@ -13,6 +13,7 @@ from dpn.errors import PermanentError
 from dpn.packaging.description import check_source_name
 from dpn.packaging.location import s3_location
 from dpn.registry.wire import parse_uuid
+from dpn.text import NOT_A_LINE, is_line, is_text
 
 BagType = Literal["data", "interpretive", "rights"]
 BAG_TYPES: dict[str, BagType] = {"data": "data", "interpretive": "interpretive", "rights": "rights"}
@@ -47,15 +48,14 @@ class DepositRequest:
 
 def checked(request: DepositRequest) -> DepositRequest:
     """With ids in lower case. Raises DepositRefused for what no deposit can have."""
-    for name, text in (
-        ("local id", request.local_id),
-        ("source", request.source),
-        ("title", request.title or "x"),
+    for name, text, is_fit in (
+        ("local id", request.local_id, is_line),
+        ("source", request.source, is_text),
+        ("title", request.title or "x", is_line),
     ):
-        if not text or len(text) > MAX_TEXT or not text.isprintable() or text != text.strip():
+        if not text or len(text) > MAX_TEXT or not is_fit(text):
             raise DepositRefused(
-                f"the {name} {text[:60]!r} is empty, longer than {MAX_TEXT} characters, or has control characters "
-                "or spaces at its ends"
+                f"the {name} {text[:60]!r} is empty, longer than {MAX_TEXT} characters, or has {NOT_A_LINE}"
             )
     try:
         if "://" in request.source:

@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from dpn.identifiers import NAMESPACE, SHA256_HEX, UUID
+from dpn.text import NOT_TEXT, is_text
 
 SHORT_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,31}\Z")
 TIMESTAMP = re.compile(
@@ -26,8 +27,6 @@ AS_WE_WRITE_IT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", re.ASCII)
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """NUL, which PostgreSQL has no room for, and halves of surrogate pairs, which UTF-8 has none for."""
-
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0"})
@@ -107,7 +106,7 @@ def _storable(value: str) -> str:
 
 
 def _one_line(value: str) -> str:
-    if CONTROL.search(value) or UNSTORABLE.search(value):
+    if not is_text(value):
         raise ValueError("holds a control character")
     return value
 
@@ -220,10 +219,10 @@ NamespaceText = Annotated[str, AfterValidator(parse_namespace), NAMESPACE_FORM]
 ShortName = Annotated[str, AfterValidator(parse_short_name), SHORT_NAME_FORM]
 WireHex = Annotated[str, AfterValidator(_sha256), _spelled(SHA256_HEX)]
 Name = Annotated[
-    str, Field(min_length=1, max_length=255, json_schema_extra=_without(CONTROL)), AfterValidator(_one_line)
+    str, Field(min_length=1, max_length=255, json_schema_extra=_without(NOT_TEXT)), AfterValidator(_one_line)
 ]
 LocalId = Annotated[
-    str, Field(min_length=1, max_length=1024, json_schema_extra=_without(CONTROL)), AfterValidator(_one_line)
+    str, Field(min_length=1, max_length=1024, json_schema_extra=_without(NOT_TEXT)), AfterValidator(_one_line)
 ]
 LongText = Annotated[
     str, Field(min_length=1, max_length=4096, json_schema_extra=_without(UNSTORABLE)), AfterValidator(_storable)

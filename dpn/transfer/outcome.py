@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dpn.errors import DpnError, Misconfigured, NoSpace, ServiceUnavailable, TransientError
 from dpn.process import Ended
+from dpn.text import replaced
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
 
 MAX_REASON_CHARACTERS = 300
@@ -68,8 +69,7 @@ def last_words(output: str) -> str:
     """What the program complained about, as one printable line of bounded length."""
     lines = (line.strip() for line in output.splitlines())
     said = " | ".join(line for line in lines if line and not _STATISTICS.match(line))
-    printable = "".join(character if character.isprintable() else "?" for character in said)
-    return printable[:MAX_REASON_CHARACTERS]
+    return replaced(said[:MAX_REASON_CHARACTERS], "?")
 
 
 def _failure(ended: Ended, service: str, max_bytes: int) -> DpnError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dpn.text import replaced
+
 MAX_NOTE_CHARACTERS = 4000
 
 
 def printable(text: str, max_characters: int = MAX_NOTE_CHARACTERS) -> str:
     """The text without what a terminal would obey or a database refuses (PostgreSQL: NUL; both: surrogates)."""
-    shown = (c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:max_characters])
-    return "".join(shown)
+    lines = text[:max_characters].split("\n")
+    return "\n".join(replaced(line, "\N{REPLACEMENT CHARACTER}") for line in lines)

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from dpn.text import replaced
 from models.work import Status
 from tools.demo.watch import Position
 
@@ -151,9 +152,7 @@ def short_names(uuids: Sequence[str]) -> dict[str, str]:
 def one_line(text: str) -> str:
     """`text` without anything that a terminal would obey, but for line ends between printable lines."""
     lines = text.splitlines() or [""]
-    return "\n".join(
-        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines
-    )
+    return "\n".join(replaced(line, "\N{REPLACEMENT CHARACTER}") for line in lines)
 
 
 def readable_bytes(count: int) -> str:

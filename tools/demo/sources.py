@@ -30,6 +30,7 @@ from dpn.ingest.submission import DepositRequest
 from dpn.packaging import locate
 from dpn.packaging.estimate import folder_sizes
 from dpn.packaging.location import FolderLocation
+from dpn.text import replaced
 from tools.demo.s3_sources import size_of_prefix
 from tools.network.errors import Unusable
 from tools.network.toml_text import Table
@@ -132,7 +133,7 @@ class _Judging:
         if source.startswith(S3):
             return self._prefix(source)
         path = Path(source).absolute()
-        name = _printable(path.resolve().name) or "root"
+        name = replaced(path.resolve().name, "_").strip() or "root"
         try:
             if path.is_dir() and isinstance(locate(str(path)), FolderLocation):
                 self.say(f"looking at {source}")
@@ -216,7 +217,3 @@ def _errors(report: Report) -> str:
     ]
     more = [f"and {report.errors - len(shown)} more"] if report.errors > len(shown) else []
     return "; ".join((*shown, *more))
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "_" for character in text).strip()

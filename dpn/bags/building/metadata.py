@@ -8,6 +8,7 @@ from datetime import date
 from typing import Self, cast
 
 from dpn.bags.errors import SourceRefused
+from dpn.text import NOT_A_LINE, is_line
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -150,8 +151,8 @@ def _typed(label: str, value: str) -> object:
 def tag_text(pairs: Pairs) -> str:
     """Lines "label: value". Raises SourceRefused where a label or value would not come back as it is."""
     for label, value in pairs:
-        if not label or label != label.strip() or ":" in label or not label.isprintable():
+        if not label or ":" in label or not is_line(label):
             raise SourceRefused(f"{label[:60]!r} cannot be the name of a tag")
-        if value != value.strip() or not (value.isprintable() or not value):
-            raise SourceRefused(f"the value of {label} has line breaks, control characters or spaces at its ends")
+        if not is_line(value):
+            raise SourceRefused(f"the value of {label} has {NOT_A_LINE}")
     return "".join(f"{label}: {value}\n" for label, value in pairs)

@@ -21,6 +21,7 @@ from typing import Any
 from dpn.clock import Clock
 from dpn.errors import PeerRefused, PeerUnavailable
 from dpn.registry import strict_json
+from dpn.text import replaced
 
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 MAX_MESSAGE_LENGTH = 500
@@ -66,8 +67,7 @@ def value_of(peer: str, answer: Received, clock: Clock) -> Any:
 
 def excerpt(text: str) -> str:
     """The beginning of what a stranger wrote, fit for a log."""
-    shown = "".join(character if character.isprintable() else " " for character in text[:MAX_MESSAGE_LENGTH])
-    return shown.strip()
+    return replaced(text[:MAX_MESSAGE_LENGTH], " ").strip()
 
 
 def http_date(text: str | None) -> datetime | None:

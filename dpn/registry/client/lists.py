@@ -14,6 +14,7 @@ from dpn.registry.client.rows import RejectedRecord, RowFilter, read_rows
 from dpn.registry.client.walk import EndlessList, ListWalk, Reading, ShortList
 from dpn.registry.records import Record
 from dpn.registry.wire import format_instant, parse_instant
+from dpn.text import is_text
 
 R = TypeVar("R", bound=Record)
 
@@ -63,7 +64,7 @@ class PeerLists:
         """See RegistryClient.list_state."""
         answer = self._calls.get(f"{path}/", _texts(filters) | {"page": "1", "page_size": "1"})
         state = answer.headers.get(STATE_HEADER)
-        plausible = state and len(state) <= MAX_STATE_LENGTH and state.isascii() and state.isprintable()
+        plausible = state and len(state) <= MAX_STATE_LENGTH and state.isascii() and is_text(state)
         return state if plausible else None
 
     def count(self, path: str, filters: Filters) -> int:

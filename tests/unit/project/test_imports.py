@@ -14,7 +14,7 @@ HOUSE = ("models", "dpn", "workers")
 
 FOR_ALL = {
     "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.http_bounds",
-    "dpn.identifiers", "dpn.process", "dpn.setting_types",
+    "dpn.identifiers", "dpn.process", "dpn.setting_types", "dpn.text",
 }  # fmt: skip
 """Single modules that every capability may use."""
 
@@ -54,6 +54,7 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.setting_types": {"dpn.errors", "dpn.identifiers"},
     "dpn.settings": {"dpn.setting_types"},
     "dpn.settings_file": {"dpn.setting_types", "dpn.settings"},
+    "dpn.text": set(),
 }
 """What the single modules may use of each other: they know of no capability."""
 

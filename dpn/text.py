@@ -1,0 +1,32 @@
+"""What counts as text, wherever somebody's words are taken in or shown: one test for all.
+
+Whatever a script, a language or an emoji needs is text: blanks of any width, joiners, marks of direction,
+characters newer than this Python. Only what ends a line, moves a cursor, overrides the direction in which others
+are read, or is half a character is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202d\u202e\ud800-\udfff]")
+"""Unicode's categories Cc, Zl, Zp and Cs, which never gain a member, and the two bidirectional overrides."""
+
+NOT_A_LINE = "line breaks, control characters or spaces at its ends"
+"""What is wrong with words that `is_line` refuses."""
+
+
+def is_text(words: str) -> bool:
+    """Whether all of it is text, on one line."""
+    return NOT_TEXT.search(words) is None
+
+
+def is_line(words: str) -> bool:
+    """Whether it is text that comes back the same from a file of lines: no white space at its ends."""
+    return is_text(words) and words == words.strip()
+
+
+def replaced(words: str, by: str | Callable[[re.Match[str]], str]) -> str:
+    """The words with something else in place of each character that is not text."""
+    return NOT_TEXT.sub(by, words)
