@@ -25,6 +25,7 @@ from pydantic import (
 
 from dpn.errors import Misconfigured
 from dpn.identifiers import NAMESPACE
+from dpn.text import NOT_A_LINE, is_line
 
 LARGEST_PORT = 65535
 MAX_SECRET_BYTES = 64 * 1024
@@ -112,6 +113,12 @@ def _namespace(value: str) -> str:
     return value
 
 
+def _line(value: str) -> str:
+    if not is_line(value):
+        raise ValueError(f"must be one line: it stands in bags, and has {NOT_A_LINE}")
+    return value
+
+
 def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -151,6 +158,7 @@ def _port(text: str) -> None:
 AbsolutePath = Annotated[Path, BeforeValidator(_expanded), AfterValidator(_absolute)]
 ExistingFile = Annotated[AbsolutePath, AfterValidator(_readable_file)]
 SecretFile = Annotated[AbsolutePath, AfterValidator(_secret_file)]
+TagValue = Annotated[str, AfterValidator(_line)]
 NamespaceName = Annotated[str, AfterValidator(_namespace)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Address = Annotated[str, AfterValidator(_address)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dpn.bags.building.build import SCRATCH_PREFIX, BuiltBag, build_bag, build_from_entries
 from dpn.bags.building.entries import NO_CLAIMS, Claims, Entry, FileContent
+from dpn.bags.building.fit_metadata import refuse_unfit_metadata, refuse_unfit_tag
 from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.building.source_bag import SourceBag, is_bag, open_source_bag, root_tag_files
 from dpn.bags.building.sources import folder_entries, refuse_unfit_name
@@ -14,13 +15,14 @@ from dpn.bags.identity import BagIdentity, read_identity, tag_manifest_sha256
 from dpn.bags.report import Report
 from dpn.bags.tar.size import TarSize
 from dpn.bags.unpacking import unpack
-from dpn.bags.validation.profiles import Profile, load_profile
+from dpn.bags.validation.profiles import STRICT, Profile, load_profile
 from dpn.bags.validation.validation import validate
 
 __all__ = [
     "CATALOGUE",
     "NO_CLAIMS",
     "SCRATCH_PREFIX",
+    "STRICT",
     "BagChanged",
     "BagIdentity",
     "BuiltBag",
@@ -47,7 +49,9 @@ __all__ = [
     "load_profile",
     "open_source_bag",
     "read_identity",
+    "refuse_unfit_metadata",
     "refuse_unfit_name",
+    "refuse_unfit_tag",
     "root_tag_files",
     "tag_manifest_sha256",
     "unpack",

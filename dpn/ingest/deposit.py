@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dpn.bags import SourceRefused
+from dpn.bags import SourceRefused, refuse_unfit_tag
 from dpn.errors import PermanentError
 from dpn.packaging.description import check_source_name
 from dpn.packaging.location import s3_location
@@ -58,6 +58,8 @@ def checked(request: DepositRequest) -> DepositRequest:
                 f"the {name} {text[:60]!r} is empty, longer than {MAX_TEXT} characters, or has {NOT_A_LINE}"
             )
     try:
+        if not request.as_is:
+            refuse_unfit_tag("Local-ID", request.local_id)
         if "://" in request.source:
             s3_location(request.source)
         if request.source_name is not None:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from dpn.identifiers import UUID
 from dpn.outbound.settings import OutboundSettings
 from dpn.packaging.settings import DepositS3Settings
-from dpn.setting_types import AbsolutePath, NamespaceName, Section
+from dpn.setting_types import AbsolutePath, NamespaceName, Section, TagValue
 
 
 class IngestSettings(Section):
@@ -20,9 +20,9 @@ class IngestSettings(Section):
     exclude: dict[str, tuple[NamespaceName, ...]] = Field(default_factory=dict)
     outbound: dict[str, OutboundSettings] = Field(default_factory=dict)
     source_folders: tuple[AbsolutePath, ...] = ()
-    node_address: str = ""
-    contact_name: str = ""
-    contact_email: str = ""
+    node_address: TagValue = ""
+    contact_name: TagValue = ""
+    contact_email: TagValue = ""
     s3: DepositS3Settings = DepositS3Settings()
 
     @field_validator("exclude")

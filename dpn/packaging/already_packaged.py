@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dpn.bags import BagIdentity, NotABag, Report, load_profile, read_identity, validate
+from dpn.bags import STRICT, BagIdentity, NotABag, Report, load_profile, read_identity, validate
 from dpn.cancellation import Cancellation
 from dpn.packaging.description import Description, Packaged
 
-STRICT, AS_PEERS_MAKE_THEM = "dpn-strict", "dpn"
+AS_PEERS_MAKE_THEM = "dpn"
 
 Told = Callable[[int, int], None]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from dpn.bags import DpnMetadata, Report, SourceRefused
+from dpn.bags import STRICT, DpnMetadata, Report, SourceRefused, load_profile, refuse_unfit_metadata
 from dpn.identifiers import UUID
 
 DEFAULT_SOURCE_NAME = "source"
@@ -47,6 +47,11 @@ class Description:
         if not UUID.match(self.bag):
             raise SourceRefused(f"{self.bag[:60]!r} is no bag's uuid in lower case: the deposit must be made anew")
         return f"{self.bag}.tar"
+
+    def require_fit(self) -> None:
+        """Raises SourceRefused for what no bag can say about itself; what is taken as it is says nothing new."""
+        if not self.as_is:
+            refuse_unfit_metadata(self.metadata(), self.bag, load_profile(STRICT))
 
     def metadata(self) -> DpnMetadata:
         """As it stands in the bag; the title as RFC 8493's External-Description (§2.2.2)."""

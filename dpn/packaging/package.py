@@ -87,6 +87,7 @@ def _build(
     when_fetched: Callable[[], None] | None,
     cancellation: Cancellation,
 ) -> Packaged:
+    description.require_fit()
     with _entries(description, folder, s3, progress, when_fetched, cancellation) as entries:
         bag = build_from_entries(
             entries,

@@ -17,6 +17,7 @@ from dpn.ingest.settings import IngestSettings
 from dpn.ingest.submission import is_in, require_named_over_http
 from dpn.packaging import FETCHED_OBJECTS, Description, Packaged, confined, estimate, locate, package
 from dpn.staging import Staging, StagingFolder
+from dpn.text import is_line
 from dpn.work.outcomes import Done, Fail, Outcome
 from models.manifests import DepositFacts, IngestContact, IngestManifest, StagedFile, ValidationResult
 from workers.stage import Job
@@ -100,8 +101,10 @@ class PackageStage:
     def _package(
         self, job: Job[IngestManifest], deposit: DepositFacts, source: str, require_unmoved: Callable[[], None]
     ) -> tuple[Packaged, StagedFile]:
-        contact = job.manifest.contact = job.manifest.contact or self._contact()
+        contact = self._contact(job.manifest.contact)
         description = replace(self._description(deposit, contact), source=source)
+        description.require_fit()
+        job.manifest.contact = contact
         job.save(f"looking at {deposit.source}")
         needed = estimate(description, s3=self.settings.s3, cancellation=job.cancellation)
         item = job.claim.item_id
@@ -157,7 +160,10 @@ class PackageStage:
             count_fetched()
             raise
 
-    def _contact(self) -> IngestContact:
+    def _contact(self, kept: IngestContact | None) -> IngestContact:
+        """What the bag was described with before; one that no bag can have is asked of the settings again."""
+        if kept is not None and all(map(is_line, (kept.node_address, kept.contact_name, kept.contact_email))):
+            return kept
         settings = self.settings
         return IngestContact(
             node_address=settings.node_address,

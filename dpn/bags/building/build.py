@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from dpn.bags.building.builder import REQUIRED_ALGORITHM, Form, building
 from dpn.bags.building.entries import Entry
+from dpn.bags.building.fit_metadata import refuse_unfit_metadata
 from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.building.second_reader import Following
 from dpn.bags.building.sources import payload_entries
@@ -23,12 +24,11 @@ from dpn.bags.errors import BuiltBagInvalid
 from dpn.bags.findings import Finding
 from dpn.bags.hash_threads import Progress
 from dpn.bags.report import Report
-from dpn.bags.validation.profiles import Profile, load_profile
+from dpn.bags.validation.profiles import STRICT, Profile, load_profile
 from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
 from dpn.files import publish_new, sync_folder
 
-STRICT = "dpn-strict"
 SCRATCH_PREFIX = ".building-"
 """Of the hidden folder in which a bag is built; one that is left over is a crash's, and may go."""
 
@@ -110,9 +110,10 @@ def build_from_entries(
     final = out_dir / name
     if final.exists():
         raise FileExistsError(f"{final} is there already; nothing is overwritten")
+    judged_by = profile or load_profile(STRICT if form == "tar" else "dpn")
+    refuse_unfit_metadata(metadata, bag_uuid, judged_by)
     with ExitStack() as leaving:
         path = Path(leaving.enter_context(TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=out_dir))) / name
-        judged_by = profile or load_profile(STRICT if form == "tar" else "dpn")
         as_we_do = form == "tar" and profile is None and tuple(algorithms) == (REQUIRED_ALGORITHM,)
         following = leaving.enter_context(Following(path, STRICT if as_we_do else None))
         told = Progress(following.watching(progress), cancellation)

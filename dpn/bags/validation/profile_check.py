@@ -46,8 +46,13 @@ def check_profile(profile: Profile, bag: BagFacts, findings: Findings) -> None:
             if path not in profile.tag_files_required and any(rule.required for rule in rules.values()):
                 findings.add("profile-tag-file", f"The profile asks for tags in {path}.", path)
             continue
-        for label, rule in rules.items():
-            _check_tag(label, rule, tags, bag, path, findings)
+        check_tags(rules, tags, bag.name, path, findings)
+
+
+def check_tags(rules: Mapping[str, TagRule], tags: Tags, bag_name: str, path: str, findings: Findings) -> None:
+    """The rules for one tag file; a breach is a finding."""
+    for label, rule in rules.items():
+        _check_tag(label, rule, tags, bag_name, path, findings)
 
 
 def _check_form(profile: Profile, bag: BagFacts, findings: Findings) -> None:
@@ -111,7 +116,7 @@ def _check_files(profile: Profile, bag: BagFacts, findings: Findings) -> None:
         findings.add("profile-payload-not-empty", f"{bag.payload_files} files, {bag.payload_bytes} bytes.")
 
 
-def _check_tag(label: str, rule: TagRule, tags: Tags, bag: BagFacts, path: str, findings: Findings) -> None:
+def _check_tag(label: str, rule: TagRule, tags: Tags, bag_name: str, path: str, findings: Findings) -> None:
     severity = Severity(rule.severity.value) if rule.severity in (Ruling.ERROR, Ruling.WARNING) else None
     if rule.severity is Ruling.IGNORE:
         return
@@ -125,19 +130,19 @@ def _check_tag(label: str, rule: TagRule, tags: Tags, bag: BagFacts, path: str, 
         if not value:
             if not rule.empty:
                 findings.add("profile-tag-empty", f"{label} is empty.", path, severity)
-        elif (wanted := _wanted(rule, value, bag)) is not None:
+        elif (wanted := _wanted(rule, value, bag_name)) is not None:
             findings.add("profile-tag-value", f"{label} is {value[:100]!r}, not {wanted}.", path, severity)
 
 
-def _wanted(rule: TagRule, value: str, bag: BagFacts) -> str | None:
+def _wanted(rule: TagRule, value: str, bag_name: str) -> str | None:
     """What the value should have been; None if it is good."""
     values = [allowed.lower() for allowed in rule.values] if rule.ignore_case else rule.values
     if values and (value.lower() if rule.ignore_case else value) not in values:
         return f"one of {', '.join(rule.values)}"
     if rule.pattern is not None and not rule.pattern.fullmatch(value):
         return f"of the form {rule.pattern.pattern}"
-    if rule.equals_bag_name and value != bag.name:
-        return f"the bag's name {bag.name[:100]!r}"
+    if rule.equals_bag_name and value != bag_name:
+        return f"the bag's name {bag_name[:100]!r}"
     return None
 
 

@@ -25,6 +25,8 @@ from dpn.bags.findings import Ruling
 
 SHIPPED_PROFILES = Path(__file__).resolve().parents[3] / "config" / "profiles"
 NO_PROFILE = "none"
+STRICT = "dpn-strict"
+"""What we build ourselves is held to."""
 MAX_PROFILE_BYTES = 4 << 20
 
 _Item = TypeVar("_Item")

@@ -51,7 +51,7 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.identifiers": set(),
     "dpn.node": {"dpn.broker", "dpn.clock", "dpn.database", "dpn.settings", "dpn.telemetry"},
     "dpn.process": set(),
-    "dpn.setting_types": {"dpn.errors", "dpn.identifiers"},
+    "dpn.setting_types": {"dpn.errors", "dpn.identifiers", "dpn.text"},
     "dpn.settings": {"dpn.setting_types"},
     "dpn.settings_file": {"dpn.setting_types", "dpn.settings"},
     "dpn.text": set(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,33 @@ def test_what_lies_in_or_around_our_own_folders_is_not_deposited(
     assert reservations(north) == 0
 
 
+def changed_manifest(north: Depositor, item_id: int, change: Callable[[dict[str, Any]], None]) -> None:
+    with north.sessions.begin() as session:
+        item = session.get_one(WorkItem, item_id)
+        manifest = deepcopy(item.manifest)
+        change(manifest)
+        item.manifest = manifest
+
+
+def test_a_contact_that_no_bag_can_have_is_asked_of_the_settings_again(north: Depositor, source: Path) -> None:
+    """One that an earlier version kept with the item before it was looked at."""
+    item = north.submit(source)
+    unfit = {"node_address": "1 Long Street\nTown", "contact_name": "", "contact_email": ""}
+    changed_manifest(north, item, lambda manifest: manifest.update(contact=unfit))
+    assert "failed" not in north.run_until_it_waits(item).status
+    kept = north.manifest(item).contact
+    assert kept is not None
+    assert kept.node_address == north.settings.ingest.node_address
+
+
+def test_what_cannot_be_packaged_keeps_no_contact(north: Depositor, source: Path) -> None:
+    item = north.submit(source)
+    changed_manifest(north, item, lambda manifest: manifest["deposit"].update(title="two\nlines"))
+    failed = north.run_until_it_waits(item)
+    assert (failed.status, failed.note.startswith("the value of External-Description")) == ("failed", True)
+    assert north.manifest(item).contact is None
+
+
 def test_a_link_that_replaces_a_source_named_over_http_leads_nowhere(tmp_path: Path, source: Path) -> None:
     uploads, secrets = tmp_path / "uploads", tmp_path / "secrets"
     secrets.mkdir()
@@ -304,6 +333,9 @@ def test_what_a_killed_worker_packaged_of_a_source_named_over_http_is_packaged_a
         ({"source": "https://example.org/thing"}, "a source is a path, or s3://bucket/prefix/"),
         ({"source": "s3://bucket"}, "empty prefix"),
         ({"source_name": "../x"}, "cannot name a folder of tag files"),
+        ({"local_id": "nil"}, "Local-ID is 'nil'"),
+        ({"local_id": "a thing\u3000"}, "spaces at its ends"),
+        ({"title": "one\u2029two"}, "line breaks"),
     ],
 )
 def test_what_packaging_would_refuse_by_its_name_alone_is_refused_at_once(

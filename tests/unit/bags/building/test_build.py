@@ -15,11 +15,15 @@ import bagit
 import pytest
 
 from dpn.bags import (
+    STRICT,
     BagChanged,
     BagIdentity,
+    BuiltBagInvalid,
     DpnMetadata,
+    Entry,
     SourceRefused,
     build_bag,
+    build_from_entries,
     load_profile,
     read_identity,
     tag_manifest_sha256,
@@ -196,21 +200,42 @@ def test_an_empty_source_makes_no_bag(out: Path, tmp_path: Path) -> None:
         replace(METADATA, version=1, first_version_uuid="00000000-0000-4000-a000-000000000001"),
         replace(METADATA, more_bag_info=(("Bad:Label", "x"),)),
         replace(METADATA, contact_name=" padded "),
+        replace(METADATA, contact_name="padded\u3000"),
+        replace(METADATA, organization_address="one\x85two"),
+        replace(METADATA, contact_email="\u202egro.elpmaxe@a"),
+        replace(METADATA, local_id="nil"),
+        replace(METADATA, rights=("no uuid",)),
+        replace(METADATA, more_bag_info=(("Bag-Count", "2"),)),
     ],
 )
-def test_metadata_that_no_bag_can_carry_is_refused(source: Path, out: Path, metadata: DpnMetadata) -> None:
+def test_metadata_that_no_bag_can_carry_is_refused_before_anything_is_read(
+    source: Path, out: Path, metadata: DpnMetadata
+) -> None:
+    def entries() -> Iterator[Entry]:
+        raise AssertionError("the source was asked for")
+        yield
+
     with pytest.raises(SourceRefused):
-        build_bag(source, out, metadata=metadata)
+        build_from_entries(entries(), out, what="nothing", metadata=metadata)
     assert list(out.iterdir()) == []
 
 
-def test_a_bag_that_does_not_validate_is_removed(source: Path, out: Path) -> None:
-    from dpn.bags import BuiltBagInvalid
+def test_tags_hold_text_of_any_language(source: Path, out: Path) -> None:
+    said = (
+        "no\u00a0break \u6771\u4eac\u3000\u5927 \u0645\u06cc\u200c\u062e \U0001f468\u200d\U0001f469 co\u00adop "
+        "\u05d0\u200f \U0001fae8"
+    )
+    metadata = replace(METADATA, local_id=said, more_bag_info=(("External-Description", said),))
+    bag = build_bag(source, out, metadata=metadata)
+    assert bag.report.valid
+    assert read_identity(bag.path).local_id == said
 
-    with pytest.raises(BuiltBagInvalid, match="Local-ID"):
-        build_bag(source, out, metadata=replace(METADATA, local_id="nil"))
-    with pytest.raises(BuiltBagInvalid):
-        build_bag(source, out, metadata=METADATA, uuid="not-a-uuid")
+
+def test_a_bag_that_does_not_validate_is_removed(source: Path, out: Path) -> None:
+    strict = load_profile(STRICT)
+    assert strict is not None
+    with pytest.raises(BuiltBagInvalid, match="data/gone: Required and missing"):
+        build_bag(source, out, metadata=METADATA, profile=replace(strict, payload_files_required=("data/gone",)))
     assert list(out.iterdir()) == []
 
 

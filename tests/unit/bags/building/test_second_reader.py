@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date
 from itertools import chain
 from pathlib import Path
@@ -158,8 +157,9 @@ def test_a_file_that_was_written_wrongly_is_found(
 
 
 def test_what_the_profile_forbids_is_found(tmp_path: Path, out: Path, followers: Processes) -> None:
-    with pytest.raises(BuiltBagInvalid, match="Local-ID"):
-        built(entries(tmp_path), out, metadata=replace(METADATA, local_id="nil"))
+    more = [Entry(name, FileContent(os.fsencode(__file__))) for name in (b"data/Twice", b"data/twice")]
+    with pytest.raises(BuiltBagInvalid, match="only in case"):
+        built(chain(entries(tmp_path), more), out)
     assert [process.poll() is not None for process in followers] == [True]
     assert list(out.iterdir()) == []
 
