@@ -35,7 +35,7 @@ def open_broker(node: Node) -> Broker:
     if node.settings.broker.kind == "nsq":
         from dpn.broker.nsq import NsqBroker
 
-        return NsqBroker(node.settings.broker, client_name=f"dpn/{node.namespace}")
+        return NsqBroker(node.settings.broker.nsq, client_name=f"dpn/{node.namespace}")
     from dpn.broker.embedded import EmbeddedBroker
 
     return EmbeddedBroker(node.engine, poll_seconds=node.settings.broker.poll_seconds)

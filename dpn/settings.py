@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from dpn.bags.validation.settings import ValidationSettings
-from dpn.broker.settings import BrokerSettings
+from dpn.broker.settings import BrokerSettings, NsqSettings
 from dpn.fixity.settings import FixitySettings
 from dpn.ingest.settings import IngestSettings
 from dpn.outbound.settings import RestoreSettings
@@ -26,6 +26,11 @@ from dpn.storage.settings import StoreSettings
 from dpn.telemetry.settings import LogSettings
 from dpn.transfer.settings import RsyncSource, TransferSettings
 from dpn.work.settings import WorkSettings
+
+MOVED: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("broker", key): ("broker", "nsq", key) for key in NsqSettings.model_fields
+}
+"""Where keys stand now that stood elsewhere in earlier versions; there they are still read."""
 
 
 class DatabaseSettings(Section):

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from dpn.setting_types import SettingsError
-from dpn.settings import PeerSettings, Settings
+from dpn.settings import MOVED, PeerSettings, Settings
 
 ENVIRONMENT_PREFIX = "DPN_"
 NOT_SETTINGS = {"DPN_CONFIG"}
@@ -25,6 +25,8 @@ SECRETS = ("url", "token", "secret_access_key")
 ALTERNATIVES = {name: f"{name}_file" for name in SECRETS} | {f"{name}_file": name for name in SECRETS}
 """Two ways to give one secret: a variable for one of them replaces the other one in the file."""
 
+Keys = tuple[str, ...]
+
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in the TOML file at `path`, with `DPN_SECTION__KEY` variables over them.
@@ -33,11 +35,12 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     """
     environment = os.environ if environment is None else environment
     values = _read_toml(path)
+    moved = _move(values, path)
     origins = _overlay(values, environment)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(path, problem, origins) for problem in error.errors(include_input=False)]
+        lines = [_explain(path, problem, origins, moved) for problem in error.errors(include_input=False)]
         raise SettingsError("\n".join(lines)) from error
 
 
@@ -56,9 +59,25 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not valid TOML: {error}: correct it there") from error
 
 
-def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    """Puts the environment's values into `values`; answers which variable each key came from."""
-    origins: dict[tuple[str, ...], str] = {}
+def _move(values: dict[str, Any], path: Path) -> dict[Keys, Keys]:
+    """Puts what stands where a key once stood where it stands now; returns the old place of each that it moved."""
+    moved: dict[Keys, Keys] = {}
+    for old, new in MOVED.items():
+        section = values.get(old[0])
+        if isinstance(section, dict) and old[1] in section:
+            table = _table(values, new[:-1], str(path))
+            if new[-1] in table:
+                raise SettingsError(
+                    f"{path}: {'.'.join(old)}: given as {'.'.join(new)}, too: remove this one, its earlier name"
+                )
+            table[new[-1]] = section.pop(old[1])
+            moved[new] = old
+    return moved
+
+
+def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[Keys, str]:
+    """Puts the environment's values into `values`; returns which variable each key came from."""
+    origins: dict[Keys, str] = {}
     for variable in sorted(environment):
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in NOT_SETTINGS:
             continue
@@ -69,7 +88,10 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[tup
                 f"environment: {variable}: no such setting: unset it, or write DPN_SECTION__KEY"
                 f" with a section of {sections}"
             )
-        table = _table(values, keys[:-1], variable)
+        keys = MOVED.get(keys, keys)
+        if keys in origins:
+            raise SettingsError(f"environment: {origins[keys]}, {variable}: the same setting twice: unset one")
+        table = _table(values, keys[:-1], f"environment: {variable}")
         alternative = ALTERNATIVES.get(keys[-1])
         if alternative and (*keys[:-1], alternative) not in origins:
             table.pop(alternative, None)
@@ -79,17 +101,15 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[tup
     return origins
 
 
-def _table(values: dict[str, Any], keys: Iterable[str], variable: str) -> dict[str, Any]:
+def _table(values: dict[str, Any], keys: Iterable[str], where: str) -> dict[str, Any]:
     for key in keys:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
-            raise SettingsError(
-                f"environment: {variable}: {key!r} is a value, not a table: unset the variable or correct its name"
-            )
+            raise SettingsError(f"{where}: {key!r} is a value, not a table: correct the name, or remove it")
     return values
 
 
-def _is_list(keys: tuple[str, ...]) -> bool:
+def _is_list(keys: Keys) -> bool:
     """Whether the setting at `keys` holds several values: a variable gives them separated by commas."""
     return keys[-1].endswith("_addresses") or keys[-1] == "hosts"
 
@@ -116,9 +136,12 @@ PLAIN_WORDS = {
 """What an operator is told where pydantic would speak of Python's types."""
 
 
-def _explain(path: Path, problem: Any, origins: Mapping[tuple[str, ...], str]) -> str:
+def _explain(path: Path, problem: Any, origins: Mapping[Keys, str], moved: Mapping[Keys, Keys]) -> str:
     location = tuple(str(part) for part in problem["loc"] if part != "[key]")
     where = _where(path, location, origins)
+    for new, old in moved.items():
+        if location[: len(new)] == new:
+            location = (*old, *location[len(new) :])  # as it is written there
     key = problem.get("ctx", {}).get("key") or ".".join(location)
     match problem["type"]:
         case "extra_forbidden":
@@ -136,7 +159,7 @@ def _explain(path: Path, problem: Any, origins: Mapping[tuple[str, ...], str]) -
             return f"{where}: {key}: {message}: correct it (config/node.example.toml explains every key)"
 
 
-def _where(path: Path, location: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
+def _where(path: Path, location: Keys, origins: Mapping[Keys, str]) -> str:
     """Where the value came from: the file, a variable, or the file with variables over parts of it."""
     for length in range(len(location), 0, -1):
         if location[:length] in origins:

@@ -16,7 +16,7 @@ import requests
 
 from dpn.broker import BrokerUnavailable, Offer, Subscription
 from dpn.broker.nsq_reader import SlotReader, quieten_pynsq
-from dpn.broker.settings import BrokerSettings
+from dpn.broker.settings import NsqSettings
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 READ_TIMEOUT_SECONDS = 10.0
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class NsqBroker:
     """See the module's docstring."""
 
-    def __init__(self, settings: BrokerSettings, *, client_name: str) -> None:
+    def __init__(self, settings: NsqSettings, *, client_name: str) -> None:
         self._settings = settings
         self._client_name = client_name
         self._sessions = threading.local()

@@ -152,14 +152,24 @@ def test_a_missing_key_is_named_and_where_it_is_explained(file: Path, line: str,
         ("[work]\nlease_seconds = 'long'", "work.lease_seconds", "must be a number"),
         ("[transfer]\nrsync = 3", "transfer.rsync", "must be text, in quotes"),
         ("[broker]\nkind = 'rabbit'", "broker.kind", "must be 'embedded' or 'nsq'"),
-        ("[broker]\nnsqd_http_addresses = 'nsqd:4151'", "broker.nsqd_http_addresses", "must be a list"),
-        ("[broker]\nnsqd_http_addresses = ['http://nsqd:4151']", "broker.nsqd_http_addresses.0", "host:port"),
-        ("[broker]\nnsqd_http_addresses = ['nsqd:70000']", "broker.nsqd_http_addresses.0", "1 to 65535"),
-        ("[broker]\nkind = 'nsq'", "broker", "needs nsqd_http_addresses"),
+        ("[broker.nsq]\nnsqd_tcp_addresses = 'nsqd:4150'", "broker.nsq.nsqd_tcp_addresses", "must be a list"),
         (
-            "[broker]\nkind = 'nsq'\nnsqd_http_addresses = ['nsqd:4151']",
+            "[broker.nsq]\nnsqd_tcp_addresses = ['http://nsqd:4150']",
+            "broker.nsq.nsqd_tcp_addresses.0",
+            "host:port",
+        ),
+        ("[broker.nsq]\nnsqd_tcp_addresses = ['nsqd:70000']", "broker.nsq.nsqd_tcp_addresses.0", "1 to 65535"),
+        ("[broker]\nnsqd_http_addresses = ['nsqd:70000']", "broker.nsqd_http_addresses.0", "1 to 65535"),
+        ("[broker]\nkind = 'nsq'", "broker", "needs [broker.nsq] nsqd_http_addresses"),
+        (
+            "[broker]\nkind = 'nsq'\nnsq = {nsqd_http_addresses = ['nsqd:4151']}",
             "broker",
-            "needs nsqlookupd_http_addresses or nsqd_tcp_addresses",
+            "needs [broker.nsq] nsqlookupd_http_addresses or nsqd_tcp_addresses",
+        ),
+        (
+            "[broker]\nnsqd_http_addresses = ['a:1']\nnsq = {nsqd_http_addresses = ['a:1']}",
+            "broker.nsqd_http_addresses",
+            "given as broker.nsq.nsqd_http_addresses, too: remove this one",
         ),
         ('[ingest]\nnode_address = "1 Long Street\\nTown"', "ingest.node_address", "must be one line"),
         ('[ingest]\ncontact_name = " Ann"', "ingest.contact_name", "must be one line"),
@@ -274,16 +284,42 @@ def test_the_environment_goes_over_the_file_with_the_types_of_the_settings(file:
 def test_a_list_in_the_environment_has_commas(file: Path) -> None:
     environment = {
         "DPN_BROKER__KIND": "nsq",
-        "DPN_BROKER__NSQD_HTTP_ADDRESSES": "a:4151, b:4151",
-        "DPN_BROKER__NSQLOOKUPD_HTTP_ADDRESSES": "c:4161",
-        "DPN_BROKER__NSQD_TCP_ADDRESSES": "",
+        "DPN_BROKER__NSQ__NSQD_HTTP_ADDRESSES": "a:4151, b:4151",
+        "DPN_BROKER__NSQ__NSQLOOKUPD_HTTP_ADDRESSES": "c:4161",
+        "DPN_BROKER__NSQ__NSQD_TCP_ADDRESSES": "",
         "DPN_PEERS__NORTH__RSYNC__HOSTS": "one.example.org,two.example.org",
     }
     settings = load(file, MINIMAL + PEER, environment)
-    assert settings.broker.nsqd_http_addresses == ("a:4151", "b:4151")
-    assert settings.broker.nsqlookupd_http_addresses == ("c:4161",)
-    assert settings.broker.nsqd_tcp_addresses == ()
+    assert settings.broker.nsq.nsqd_http_addresses == ("a:4151", "b:4151")
+    assert settings.broker.nsq.nsqlookupd_http_addresses == ("c:4161",)
+    assert settings.broker.nsq.nsqd_tcp_addresses == ()
     assert settings.peers["north"].rsync.hosts == ("one.example.org", "two.example.org")
+
+
+NSQ_IN_BROKER = (
+    "[broker]\nkind = 'nsq'\nnsqd_http_addresses = ['old:4151']\nnsqlookupd_http_addresses = ['old:4161']"
+)
+
+
+def test_keys_that_have_moved_are_read_where_they_stood_in_the_file_and_in_the_environment(file: Path) -> None:
+    nsq = load(file, MINIMAL + NSQ_IN_BROKER).broker.nsq
+    assert (nsq.nsqd_http_addresses, nsq.nsqlookupd_http_addresses) == (("old:4151",), ("old:4161",))
+    in_one_place = MINIMAL + NSQ_IN_BROKER.replace("nsqd_http_addresses = ['old:4151']\n", "")
+    variable = {"DPN_BROKER__NSQD_HTTP_ADDRESSES": "a:4151"}
+    assert load(file, in_one_place, variable).broker.nsq.nsqd_http_addresses == ("a:4151",)
+
+
+@pytest.mark.parametrize(
+    "text", [NSQ_IN_BROKER, NSQ_IN_BROKER.replace("nsqd", "nsq.nsqd").replace("nsql", "nsq.nsql")]
+)
+@pytest.mark.parametrize("variable", ["DPN_BROKER__NSQD_HTTP_ADDRESSES", "DPN_BROKER__NSQ__NSQD_HTTP_ADDRESSES"])
+def test_a_variable_goes_over_the_file_whatever_names_they_use(file: Path, text: str, variable: str) -> None:
+    assert load(file, MINIMAL + text, {variable: "new:4151"}).broker.nsq.nsqd_http_addresses == ("new:4151",)
+
+
+def test_two_variables_for_one_setting_are_refused(file: Path) -> None:
+    old, new = "DPN_BROKER__NSQD_HTTP_ADDRESSES", "DPN_BROKER__NSQ__NSQD_HTTP_ADDRESSES"
+    assert problem(file, MINIMAL, {old: "a:1", new: "a:1"}).startswith(f"environment: {old}, {new}: ")
 
 
 def test_a_whole_peer_may_come_from_the_environment(file: Path) -> None:
@@ -304,7 +340,7 @@ def test_a_whole_peer_may_come_from_the_environment(file: Path) -> None:
             "work.atempts: unknown key: remove it or correct it (did you mean 'attempts'?)",
         ),
         ("DPN_WORK__ATTEMPTS", "many", "work.attempts: must be a whole number"),
-        ("DPN_BROKER__NSQD_HTTP_ADDRESSES", "a:4151,b", "broker.nsqd_http_addresses.1: must be host:port"),
+        ("DPN_BROKER__NSQD_HTTP_ADDRESSES", "a:4151,b", "broker.nsq.nsqd_http_addresses.1: must be host:port"),
         ("DPN_PEERS__NORTH", "x", "peers.north: must be a table"),
     ],
 )

@@ -162,8 +162,10 @@ class Backends:
         entry = self._entries[f"nsqd of {place.name}"]
         return {
             "kind": "nsq",
-            "nsqd_http_addresses": [entry["http"]],
-            "nsqlookupd_http_addresses": [entry["nsqlookupd_http"]],
+            "nsq": {
+                "nsqd_http_addresses": [entry["http"]],
+                "nsqlookupd_http_addresses": [entry["nsqlookupd_http"]],
+            },
         }
 
     def _store(self, place: Place) -> Table:

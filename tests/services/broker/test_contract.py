@@ -22,9 +22,9 @@ from dpn.broker import Broker, BrokerUnavailable, Subscription
 from dpn.broker.embedded import EmbeddedBroker
 from dpn.broker.memory import MemoryBroker, MemoryQueues
 from dpn.broker.nsq import NsqBroker
+from dpn.broker.settings import NsqSettings
 from dpn.clock import SystemClock
 from dpn.database import open_engine
-from dpn.settings import BrokerSettings
 from tests.fixtures.scripted.node import NEVER_SECONDS, nsq_settings
 
 PATIENCE_SECONDS = 15.0
@@ -123,7 +123,7 @@ def database(sqlite_engine: Engine) -> Engine:
 @pytest.fixture
 def nsq(database: Engine, nsqd_entry: dict[str, Any]) -> Brokers:
     def opened(**changes: Any) -> Broker:
-        settings = BrokerSettings(**{**nsq_settings(nsqd_entry, static=True), **changes})
+        settings = NsqSettings(**nsq_settings(nsqd_entry, static=True)["nsq"] | changes)
         return NsqBroker(settings, client_name="dpn/test")
 
     return Brokers(database, opened, lambda: opened(nsqd_http_addresses=[NOBODY_LISTENS]))

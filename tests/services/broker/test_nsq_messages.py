@@ -13,7 +13,7 @@ import pytest
 
 from dpn.broker import Subscription
 from dpn.broker.nsq import NsqBroker
-from dpn.broker.settings import BrokerSettings
+from dpn.broker.settings import NsqSettings
 from tests.fixtures.scripted.node import Nsqd, nsq_settings
 
 NOBODY_LISTENS = "127.0.0.1:9"
@@ -28,7 +28,8 @@ def topic() -> str:
 
 
 def open_broker(entry: dict[str, Any], **changes: Any) -> NsqBroker:
-    return NsqBroker(BrokerSettings(**{**nsq_settings(entry, static=True), **changes}), client_name="dpn/test")
+    settings = NsqSettings(**nsq_settings(entry, static=True)["nsq"] | changes)
+    return NsqBroker(settings, client_name="dpn/test")
 
 
 async def until(condition: Callable[[], bool]) -> None:

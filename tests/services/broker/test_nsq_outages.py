@@ -111,7 +111,8 @@ def test_readers_come_back_to_an_nsqd_that_was_restarted(
 def test_given_nsqds_are_read_and_found_again_while_nsqlookupd_is_down(
     servers: Services, entry: dict[str, Any], make_node: MakeNode, sqlite_url: str
 ) -> None:
-    settings = nsq_settings(entry, static=True) | {"nsqlookupd_http_addresses": [NOBODY_LISTENS]}
+    settings = nsq_settings(entry, static=True)
+    settings["nsq"]["nsqlookupd_http_addresses"] = [NOBODY_LISTENS]
     node = make_node(sqlite_url, settings)
     worker = node.start("a", "copy", sweep_seconds=NEVER_SECONDS).await_started()
     for restarted in (False, True):
