@@ -147,7 +147,8 @@ def commands(contender: str, tar: Path, folder: Path) -> list[list[str]]:
         return [["tar", "-C", str(folder), "-xf", str(tar)], validate]
     options = {"dpn, one thread": "threads=1", "dpn with whole-file SHA-256": "whole_file_sha256=True"}
     code = (
-        "import sys; from pathlib import Path; from dpn.bags import load_profile, validate; "
+        "import sys; from pathlib import Path; from dpn.bags.validation.profiles import load_profile; "
+        "from dpn.bags.validation.validation import validate; "
         f"report = validate(Path(sys.argv[1]), profile=load_profile('dpn'), {options.get(contender, '')}); "
         "sys.exit(not report.valid)"
     )

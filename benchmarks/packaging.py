@@ -34,7 +34,8 @@ PACKAGE = """
 import sys
 from datetime import date
 from pathlib import Path
-from dpn.packaging import Description, package
+from dpn.packaging.description import Description
+from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
 description = Description(
     bag=sys.argv[1], source=sys.argv[2], member="0a1b2c3d-0000-4000-8000-000000000001", local_id="benchmark",

@@ -27,7 +27,8 @@ from typing import Any
 import boto3
 from sqlalchemy import func, select
 
-from dpn.bags import DpnMetadata, build_bag
+from dpn.bags.building.build import build_bag
+from dpn.bags.building.metadata import DpnMetadata
 from dpn.registry.records import BagRecord
 from models.work import Status, WorkItem
 from tests.fixtures.offered_bags import OfferedBag, deposit_all

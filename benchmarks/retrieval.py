@@ -50,7 +50,7 @@ from pathlib import Path
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
 from dpn.storage.settings import StoreSettings
-from dpn.storage import open_store
+from dpn.storage.stores import open_store
 from models.manifests import Receipt
 store = open_store(StoreSettings.model_validate(job["settings"]), clock=SystemClock())
 receipt = Receipt.model_validate(job["receipt"])
@@ -132,8 +132,8 @@ def stored(entry: dict[str, Any], folder: Path, arguments: argparse.Namespace) -
     """Stores the object as a node does; answers what each contender is told."""
     from dpn.cancellation import Cancellation
     from dpn.clock import SystemClock
-    from dpn.storage import open_store
     from dpn.storage.settings import StoreSettings
+    from dpn.storage.stores import open_store
 
     settings = {
         "url": "s3://bags",

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dpn.errors import Misconfigured
-from dpn.storage import Store
 from dpn.storage.settings import StoreSettings
+from dpn.storage.store import Store
 from dpn.work.breakers import Breakers
 from models.manifests import CopyFacts
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dpn.audit.trail import EventType
-from dpn.staging import Staging
-from dpn.storage import SourceChanged, Store, StoreConflict
+from dpn.staging.staging import Staging
+from dpn.storage.errors import SourceChanged, StoreConflict
+from dpn.storage.store import Store
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import StartOver, Wait
 from models.manifests import IngestManifest, Receipt, ReplicationManifest, UploadState

@@ -14,7 +14,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dpn.bags import CATALOGUE, BuiltBag, DpnMetadata, Report, build_bag, load_profile, validate
+from dpn.bags.building.build import BuiltBag, build_bag
+from dpn.bags.building.metadata import DpnMetadata
+from dpn.bags.codes import CATALOGUE
+from dpn.bags.report import Report
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 from dpn.errors import DpnError
 
 EXIT_BAD = 1

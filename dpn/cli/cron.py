@@ -135,8 +135,8 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     offers. Count anew what lists hold."""
     from dpn.outbound.folder import Outbound
     from dpn.outbound.withdrawal import OutboundCleanup
-    from dpn.staging import Staging
-    from dpn.storage import open_store
+    from dpn.staging.staging import Staging
+    from dpn.storage.stores import open_store
     from workers.runner.chores import Chore
     from workers.runner.database_uptime import Witness
     from workers.runner.housekeeping import Housekeeping

@@ -9,8 +9,8 @@ from workers.pipelines import ASK, FETCH, JUDGE, PIPELINES
 
 if TYPE_CHECKING:
     from dpn.node import Node
-    from dpn.staging import Staging
-    from dpn.storage import Store
+    from dpn.staging.staging import Staging
+    from dpn.storage.store import Store
     from dpn.work.breakers import Breakers
     from dpn.work.pipeline import StageSpec
     from workers.stage import Stage
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def recovery_stage(spec: StageSpec, node: Node, staging: Staging, store: Store, breakers: Breakers) -> Stage:
     """The stage of a recovery that `spec` names."""
-    from dpn.bags import load_profile
+    from dpn.bags.validation.profiles import load_profile
     from workers.own_copy import OurCopies
     from workers.recovery.ask import AskStage
     from workers.recovery.fetch import FetchStage

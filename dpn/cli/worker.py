@@ -44,8 +44,8 @@ from workers.pipelines import (
 
 if TYPE_CHECKING:
     from dpn.fixity.copies import Copies
-    from dpn.staging import Staging
-    from dpn.storage import Store
+    from dpn.staging.staging import Staging
+    from dpn.storage.store import Store
     from workers.own_copy import OurCopies
     from workers.peers import OwnerClient, Owners
     from workers.stage import Stage
@@ -87,7 +87,7 @@ def _specs(stage: str) -> list[StageSpec]:
 
 async def _work(node: Node, name: str, specs: list[StageSpec], concurrency: int) -> None:
     # Imported here: what one stage needs (boto3, pynsq) is not loaded for a process that does not run it.
-    from dpn.staging import Staging
+    from dpn.staging.staging import Staging
     from workers.runner.database_uptime import Witness
     from workers.runner.housekeeping import Housekeeping
     from workers.runner.stage_runner import StageRunner, worker_name
@@ -165,7 +165,7 @@ def breaker_policy(work: WorkSettings) -> BreakerPolicy:
 
 def _open_store(node: Node) -> Store:
     """The long-term store, probed: wrong settings stop the start, a store that is down does not."""
-    from dpn.storage import open_store
+    from dpn.storage.stores import open_store
 
     store = open_store(node.settings.store, clock=node.clock)
     try:
@@ -202,7 +202,7 @@ def _stage(
             verdict_poll_seconds=settings.work.verdict_poll_seconds,
         )
     if spec == VALIDATE:
-        from dpn.bags import load_profile
+        from dpn.bags.validation.profiles import load_profile
         from workers.replication.validate import ValidateStage
 
         return ValidateStage(staging, load_profile(settings.validation.profile), settings.validation)
@@ -269,7 +269,7 @@ def _reading_stage(spec: StageSpec, node: Node, owners: Owners, copies: OurCopie
         from workers.fixity.retrieve import RetrieveStage
 
         return RetrieveStage(copies, staging, settings.fixity, node.clock)
-    from dpn.bags import load_profile
+    from dpn.bags.validation.profiles import load_profile
     from dpn.fixity.repairs import Repairs
     from workers.fixity.check import CheckStage
 

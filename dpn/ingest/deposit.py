@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dpn.bags import SourceRefused, refuse_unfit_tag
+from dpn.bags.building.fit_metadata import refuse_unfit_tag
+from dpn.bags.errors import SourceRefused
 from dpn.errors import PermanentError
 from dpn.packaging.description import check_source_name
 from dpn.packaging.location import s3_location

@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dpn.bags import BagIdentity, read_identity
+from dpn.bags.identity import BagIdentity, read_identity
 from dpn.errors import NotABag
 from dpn.identifiers import UUID_VERSION_4
 from dpn.ingest.deposit import BagType, DepositRefused, DepositRequest, absolute, uuid_of

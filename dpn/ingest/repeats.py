@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dpn.bags import read_identity
+from dpn.bags.identity import read_identity
 from dpn.errors import NotABag
 from dpn.ingest.deposit import DepositRefused, DepositRequest, absolute, place_of
 from dpn.registry.catalogue import BAGS, find

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dpn.bags import STRICT, BagIdentity, NotABag, Report, load_profile, read_identity, validate
+from dpn.bags.identity import BagIdentity, read_identity
+from dpn.bags.report import Report
+from dpn.bags.validation.profiles import STRICT, load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
+from dpn.errors import NotABag
 from dpn.packaging.description import Description, Packaged
 
 AS_PEERS_MAKE_THEM = "dpn"

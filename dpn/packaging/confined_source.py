@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from dpn.bags import BagChanged
+from dpn.bags.errors import BagChanged
 from dpn.packaging.disk_source import permission_is_waited_for
 
 _HOLDING = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from dpn.bags import STRICT, DpnMetadata, Report, SourceRefused, load_profile, refuse_unfit_metadata
+from dpn.bags.building.fit_metadata import refuse_unfit_metadata
+from dpn.bags.building.metadata import DpnMetadata
+from dpn.bags.errors import SourceRefused
+from dpn.bags.report import Report
+from dpn.bags.validation.profiles import STRICT, load_profile
 from dpn.identifiers import UUID
 
 DEFAULT_SOURCE_NAME = "source"

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpn.bags import Claims, Entry, folder_entries, open_source_bag
+from dpn.bags.building.entries import Claims, Entry
+from dpn.bags.building.source_bag import open_source_bag
+from dpn.bags.building.sources import folder_entries
 from dpn.cancellation import Cancellation
 from dpn.packaging.description import check_source_name
 from dpn.packaging.errors import SourceBagInvalid, SourceUnavailable

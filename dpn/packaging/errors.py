@@ -14,7 +14,8 @@ DpnError
 
 from __future__ import annotations
 
-from dpn.bags import Report, SourceRefused
+from dpn.bags.errors import SourceRefused
+from dpn.bags.report import Report
 from dpn.errors import ServiceUnavailable, TransientError
 
 FINDINGS_TOLD = 5

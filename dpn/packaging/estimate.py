@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dpn.bags import SourceRefused, TarSize, open_source_bag
+from dpn.bags.building.source_bag import open_source_bag
+from dpn.bags.errors import SourceRefused
+from dpn.bags.tar.size import TarSize
 from dpn.cancellation import Cancellation
 from dpn.packaging.description import Description, Estimate
 from dpn.packaging.disk_source import permission_is_waited_for

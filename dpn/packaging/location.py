@@ -7,7 +7,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpn.bags import NotABag, SourceRefused, is_bag, open_source_bag, root_tag_files
+from dpn.bags.building.source_bag import is_bag, open_source_bag, root_tag_files
+from dpn.bags.errors import SourceRefused
+from dpn.errors import NotABag
 from dpn.packaging.description import DEFAULT_SOURCE_NAME, check_source_name
 from dpn.packaging.errors import SourceUnavailable
 

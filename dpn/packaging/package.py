@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpn.bags import SCRATCH_PREFIX, BuiltBag, Entry, build_from_entries
+from dpn.bags.building.build import SCRATCH_PREFIX, BuiltBag, build_from_entries
+from dpn.bags.building.entries import Entry
 from dpn.cancellation import Cancellation
 from dpn.errors import NoSpace
 from dpn.files import DISK_FULL

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dpn.bags import SCRATCH_PREFIX, BagChanged, FileContent, NotABag, SourceRefused, read_identity
+from dpn.bags.building.build import SCRATCH_PREFIX
+from dpn.bags.building.entries import FileContent
+from dpn.bags.errors import BagChanged, SourceRefused
+from dpn.bags.identity import read_identity
 from dpn.cancellation import Cancellation
+from dpn.errors import NotABag
 from dpn.files import make_durable, publish_new, write_all
 from dpn.packaging.already_packaged import difference, judged, packaged
 from dpn.packaging.description import Description, Packaged

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpn.bags import Profile, read_identity
+from dpn.bags.identity import read_identity
+from dpn.bags.validation.profiles import Profile
 from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.verdict import judge
 from dpn.cancellation import Cancellation
 from dpn.errors import LinkRefused, NotABag
 from dpn.recovery.errors import NotOffered
 from dpn.registry.records import PROTOCOL, RestoreRecord
-from dpn.transfer import FetchResult, fetch, parse_link
+from dpn.transfer.link import parse_link
+from dpn.transfer.rsync import FetchResult, fetch
 from dpn.transfer.settings import RsyncSource, TransferSettings
 from models.manifests import ValidationResult
 

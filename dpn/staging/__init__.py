@@ -3,9 +3,3 @@
 Nothing lands on a volume without a reservation, nobody writes into a folder that another holds, and a volume
 whose disk is not mounted is an error, never an empty volume.
 """
-
-from dpn.staging.folders import StagingFolder
-from dpn.staging.quarantine import Pruned
-from dpn.staging.staging import Staging, VolumeHealth
-
-__all__ = ["Pruned", "Staging", "StagingFolder", "VolumeHealth"]

@@ -16,7 +16,8 @@ from pathlib import Path
 import bagit
 import pytest
 
-from dpn.bags import Report, validate
+from dpn.bags.report import Report
+from dpn.bags.validation.validation import validate
 from tests.fixtures.in_full import some_of
 from tests.fixtures.made_bags import END, checksums, declaration, member, members
 

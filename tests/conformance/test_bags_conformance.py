@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import load_profile, read_identity, tag_manifest_sha256, validate
+from dpn.bags.identity import read_identity, tag_manifest_sha256
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SUITE = DATA / "bagit-conformance-suite"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dpn.database import reading
-from dpn.recovery import request_of, state
 from dpn.recovery.drills import drilled
+from dpn.recovery.requests import request_of, state
 from tests.fixtures.offered_bags import deposit_all, take_all
 from tools.demo.watch import Watch
 from tools.network.cluster import Cluster

@@ -14,8 +14,8 @@ from sqlalchemy import select
 
 from dpn.clock import SystemClock
 from dpn.errors import DpnError
-from dpn.staging import Staging
-from dpn.storage import open_store
+from dpn.staging.staging import Staging
+from dpn.storage.stores import open_store
 from models.manifests import ReplicationManifest, read_manifest
 from models.registry import ReplicationTransfer
 from models.work import AuditEvent, DeadLetter, DiskReservation, DispatchIntent, Status, Task, WorkItem

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
 from dpn.errors import DpnError, Interrupted
-from dpn.storage import Store, StoreCold, StoreMissing, open_store
+from dpn.storage.errors import StoreCold, StoreMissing
+from dpn.storage.store import Store
+from dpn.storage.stores import open_store
 from tools.demo.deposit import Request
 from tools.network.backends import Backends
 from tools.network.node import Node

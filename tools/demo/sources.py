@@ -14,22 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpn.bags import (
-    NotABag,
-    Report,
-    SourceRefused,
-    folder_entries,
-    load_profile,
-    read_identity,
-    refuse_unfit_name,
-    validate,
-)
+from dpn.bags.building.sources import folder_entries, refuse_unfit_name
+from dpn.bags.errors import SourceRefused
+from dpn.bags.identity import read_identity
+from dpn.bags.report import Report
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
-from dpn.errors import TransientError
+from dpn.errors import NotABag, TransientError
 from dpn.ingest.submission import DepositRequest
-from dpn.packaging import locate
 from dpn.packaging.estimate import folder_sizes
-from dpn.packaging.location import FolderLocation
+from dpn.packaging.location import FolderLocation, locate
 from dpn.text import replaced
 from tools.demo.s3_sources import size_of_prefix
 from tools.network.errors import Unusable

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
-from dpn.storage import open_store
+from dpn.storage.stores import open_store
 from tools.demo.copies import chunks_of
 from tools.network.backends import Backends
 from tools.network.errors import Broken

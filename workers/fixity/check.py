@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import EventType
-from dpn.bags import Profile
+from dpn.bags.validation.profiles import Profile
 from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.verdict import judge
 from dpn.clock import Clock
@@ -32,8 +32,8 @@ from dpn.registry.catalogue import DIGESTS, FIXITY_CHECKS, add_fixity_check, fin
 from dpn.registry.records import FIXITY_ALGORITHM, FixityCheckRecord
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
-from dpn.staging import Staging
-from dpn.storage import StoreMissing
+from dpn.staging.staging import Staging
+from dpn.storage.errors import StoreMissing
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver
 from models.manifests import CheckManifest, CopyFacts, ValidationResult
 from workers.own_copy import OurCopies

@@ -14,8 +14,9 @@ from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.errors import StoreMismatch, StoreUnavailable
 from dpn.fixity.settings import FixitySettings
-from dpn.staging import Staging
-from dpn.storage import ObjectReplaced, Store, StoreCold, StoreMissing, TargetBusy
+from dpn.staging.staging import Staging
+from dpn.storage.errors import ObjectReplaced, StoreCold, StoreMissing, TargetBusy
+from dpn.storage.store import Store
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait
 from models.manifests import CheckManifest, CopyFacts, StagedFile
 from workers.own_copy import OurCopies

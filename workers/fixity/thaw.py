@@ -13,7 +13,8 @@ from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.fixity.settings import FixitySettings
 from dpn.fixity.thaw_budget import ColdBudget
-from dpn.storage import Availability, StoreMissing
+from dpn.storage.availability import Availability
+from dpn.storage.errors import StoreMissing
 from dpn.storage.settings import Tier
 from dpn.work.outcomes import Done, Outcome, Wait
 from models.manifests import CheckManifest, RestoreRequest

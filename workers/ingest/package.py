@@ -11,12 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpn.audit.trail import EventType
-from dpn.bags import SourceRefused
+from dpn.bags.errors import SourceRefused
 from dpn.errors import Interrupted
 from dpn.ingest.settings import IngestSettings
 from dpn.ingest.submission import is_in, require_named_over_http
-from dpn.packaging import FETCHED_OBJECTS, Description, Packaged, confined, estimate, locate, package
-from dpn.staging import Staging, StagingFolder
+from dpn.packaging.confined_source import confined
+from dpn.packaging.description import Description, Packaged
+from dpn.packaging.estimate import estimate
+from dpn.packaging.location import locate
+from dpn.packaging.package import FETCHED_OBJECTS, package
+from dpn.staging.folders import StagingFolder
+from dpn.staging.staging import Staging
 from dpn.text import is_line
 from dpn.work.outcomes import Done, Fail, Outcome
 from models.manifests import DepositFacts, IngestContact, IngestManifest, StagedFile, ValidationResult

@@ -23,7 +23,7 @@ from dpn.registry.catalogue import BAGS, NODES, TRANSFERS, add_transfer, find, f
 from dpn.registry.records import FIXITY_ALGORITHM, PROTOCOL, NodeRecord, ReplicationRecord, why_cancelled
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
-from dpn.staging import Staging
+from dpn.staging.staging import Staging
 from dpn.work.leases import holder
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait
 from models.manifests import IngestManifest, PlannedTransfer, StagedFile

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from dpn.audit.trail import EventType
-from dpn.recovery import RequestRefused
+from dpn.recovery.errors import RequestRefused
 from dpn.registry.records import RestoreRecord, why_cancelled
 from dpn.work.outcomes import Done, Fail, Outcome, Wait
 from models.manifests import AskedNode, RecoveryManifest

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
 from dpn.errors import LinkRefused, ServiceUnavailable, TransientError
-from dpn.recovery import receive
-from dpn.recovery.arrival import SIZE_SLACK_BYTES
+from dpn.recovery.arrival import SIZE_SLACK_BYTES, receive
 from dpn.registry.records import RestoreRecord
 from dpn.settings import PeerSettings
-from dpn.staging import Staging
-from dpn.transfer import SourceTooLarge
+from dpn.staging.staging import Staging
+from dpn.transfer.errors import SourceTooLarge
 from dpn.transfer.settings import TransferSettings
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import Done, Outcome, StartOver

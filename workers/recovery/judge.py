@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dpn.audit.trail import EventType
-from dpn.bags import Profile
+from dpn.bags.validation.profiles import Profile
 from dpn.bags.validation.settings import ValidationSettings
 from dpn.database import reading
-from dpn.recovery import judge_received
-from dpn.staging import Staging
+from dpn.recovery.arrival import judge_received
+from dpn.staging.staging import Staging
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import RecoveryManifest, StagedFile
 from models.preservation import StoredCopy

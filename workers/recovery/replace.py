@@ -18,8 +18,10 @@ from dpn.fixity.copies import remember
 from dpn.fixity.repairs import Repairs
 from dpn.fixity.settings import FixitySettings
 from dpn.registry.catalogue import BAGS, find
-from dpn.staging import Staging
-from dpn.storage import ObjectReplaced, SourceChanged, Store, StoreCold, StoredObject, StoreMissing
+from dpn.staging.staging import Staging
+from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreCold, StoreMissing
+from dpn.storage.store import Store
+from dpn.storage.stored_object import StoredObject
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import CopyFacts, Receipt, RecoveryManifest, UploadState, ValidationResult
 from workers.own_copy import OurCopies

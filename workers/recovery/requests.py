@@ -10,15 +10,9 @@ from dataclasses import dataclass
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.recovery import (
-    RequestRefused,
-    candidates,
-    count_open_requests,
-    finish,
-    give_up,
-    open_request,
-    request_of,
-)
+from dpn.recovery.errors import RequestRefused
+from dpn.recovery.holders import candidates
+from dpn.recovery.requests import count_open_requests, finish, give_up, open_request, request_of
 from dpn.recovery.settings import RecoverySettings
 from dpn.registry.records import RestoreRecord
 from dpn.work.notes import printable

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.recovery import RequestRefused, give_up, request_of
+from dpn.recovery.errors import RequestRefused
+from dpn.recovery.requests import give_up, request_of
 from dpn.work.notes import printable
 from models.manifests import ManifestUnreadable, RecoveryManifest, read_manifest
 from models.work import Status, Task, WorkItem

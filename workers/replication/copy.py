@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpn.audit.trail import EventType
-from dpn.bags import tag_manifest_sha256
+from dpn.bags.identity import tag_manifest_sha256
 from dpn.clock import Clock
 from dpn.errors import LinkRefused, NotABag
 from dpn.registry.records import FIXITY_ALGORITHM, PROTOCOL, ReplicationRecord
 from dpn.settings import PeerSettings
-from dpn.staging import Staging
-from dpn.transfer import SourceTooLarge, fetch, parse_link
+from dpn.staging.staging import Staging
+from dpn.transfer.errors import SourceTooLarge
+from dpn.transfer.link import parse_link
+from dpn.transfer.rsync import fetch
 from dpn.transfer.settings import TransferSettings
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, Retry, TransferCancellation, Wait

@@ -14,8 +14,9 @@ from dpn.clock import Clock
 from dpn.errors import ServiceUnavailable, StoreMismatch, TransientError
 from dpn.fixity.copies import Copies
 from dpn.registry.records import ReplicationRecord
-from dpn.staging import Staging
-from dpn.storage import Store, StoreMissing
+from dpn.staging.staging import Staging
+from dpn.storage.errors import StoreMissing
+from dpn.storage.store import Store
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation, Wait
 from models.manifests import Receipt, ReplicationManifest, TransferFacts

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
-from dpn.bags import Profile
+from dpn.bags.validation.profiles import Profile
 from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.verdict import judge
-from dpn.staging import Staging
+from dpn.staging.staging import Staging
 from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation
 from models.manifests import ReplicationManifest, StagedFile, TransferFacts, ValidationResult
 from workers.stage import Job

@@ -19,7 +19,7 @@ from dpn.outbound.settings import OutboundSettings, RestoreSettings
 from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.registry.catalogue import apply_from_peer
 from dpn.registry.records import RestoreRecord
-from dpn.staging import Staging
+from dpn.staging.staging import Staging
 from dpn.work.outcomes import CancelReason, Done, Outcome, StartOver, Stopped, TransferCancellation, Wait
 from models.manifests import RestoreManifest
 from workers.peers import Owner, Owners, Unwanted, require_wanted

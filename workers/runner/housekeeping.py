@@ -16,8 +16,8 @@ from dpn.broker import Broker, BrokerUnavailable
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.settings import Settings
-from dpn.staging import Staging
-from dpn.storage import Store
+from dpn.staging.staging import Staging
+from dpn.storage.store import Store
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.pipeline import Pipelines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpn.errors import DpnError
-from dpn.staging import Staging
+from dpn.staging.staging import Staging
 from dpn.telemetry.logs import Log
 from dpn.work.leases import Claim
 from dpn.work.lifecycle import Change

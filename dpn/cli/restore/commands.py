@@ -43,7 +43,7 @@ def request_bag(
     """Ask another node for its copy of a bag; prints the request's id. That node may take days to offer it."""
     from dpn.audit.trail import Event, EventType, record
     from dpn.cli.restore.requests import uuid_of
-    from dpn.recovery import open_request
+    from dpn.recovery.requests import open_request
 
     with open_node(context, config, "dpn-restore") as node:
         uuid, us, now = uuid_of(bag), node.namespace, node.clock.now()
@@ -73,7 +73,7 @@ def list_all(context: typer.Context, config: ConfigOption = None, as_json: JsonO
 
     from dpn.cli.restore import requests
     from dpn.database import reading
-    from dpn.recovery import items_asking, our_requests
+    from dpn.recovery.requests import items_asking, our_requests
 
     with open_node(context, config, "dpn-restore") as node, reading(node.sessions) as session:
         found = list(our_requests(session, us=node.namespace))
@@ -97,7 +97,7 @@ def show(
     """Show one request: how it stands, and what to do next."""
     from dpn.cli.restore import requests
     from dpn.database import reading
-    from dpn.recovery import items_asking
+    from dpn.recovery.requests import items_asking
     from dpn.work.notes import printable
 
     with open_node(context, config, "dpn-restore") as node, reading(node.sessions) as session:
@@ -126,7 +126,7 @@ def cancel(
     """Cancel a request of ours: the node that was asked stops when it next looks."""
     from dpn.audit.trail import Event, EventType, record
     from dpn.cli.restore import requests
-    from dpn.recovery import give_up
+    from dpn.recovery.requests import give_up
 
     with open_node(context, config, "dpn-restore") as node, node.sessions.begin() as session:
         found = requests.our_request(session, node, requests.uuid_of(restore_id))
@@ -141,7 +141,8 @@ def cancel(
 
 def _chosen(session: Session, node: Node, bag: str, from_node: str | None) -> str:
     """The node to ask. Raises Misconfigured if there is none, or it was asked already."""
-    from dpn.recovery import candidates, open_requests
+    from dpn.recovery.holders import candidates
+    from dpn.recovery.requests import open_requests
 
     settings = node.settings
     if from_node is not None and from_node not in settings.peers:
@@ -166,7 +167,7 @@ def _chosen(session: Session, node: Node, bag: str, from_node: str | None) -> st
 
 
 def _as_row(found: RestoreRecord, item: int | None) -> tuple[str, ...]:
-    from dpn.recovery import state
+    from dpn.recovery.requests import state
     from dpn.registry.records import why_cancelled
     from dpn.work.notes import printable
 

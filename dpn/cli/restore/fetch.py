@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from dpn.audit.trail import Event, EventType, record
-from dpn.bags import load_profile, unpack
+from dpn.bags.unpacking import unpack
+from dpn.bags.validation.profiles import load_profile
 from dpn.cancellation import Cancellation
 from dpn.cli.bag import progress_bar
 from dpn.cli.node import operator
 from dpn.database import reading
 from dpn.errors import DpnError, Misconfigured
 from dpn.node import Node
-from dpn.recovery import Destination, Judged, Occupied, judge_received, receive
-from dpn.recovery.arrival import UNPROVEN
+from dpn.recovery.arrival import UNPROVEN, Judged, judge_received, receive
+from dpn.recovery.destination import Destination, Occupied
 from dpn.registry.catalogue import BAGS, DIGESTS, find
 from dpn.registry.records import FIXITY_ALGORITHM, BagRecord, RestoreRecord
 from models.manifests import ValidationResult

@@ -56,7 +56,7 @@ def fetch(
     from dpn.cli.restore.interrupt import interruptible
     from dpn.cli.restore.requests import request_or_bag, uuid_of
     from dpn.errors import Interrupted, LinkRefused, Misconfigured, ServiceUnavailable, TransientError
-    from dpn.recovery import Destination
+    from dpn.recovery.destination import Destination
 
     with open_node(context, config, "dpn-restore") as node, interruptible() as cancellation:
         found, uuid = (None, uuid_of(which)) if own else request_or_bag(node, uuid_of(which))
@@ -101,7 +101,7 @@ def _until_offered(bag_fetch: BagFetch, found: RestoreRecord, wait_seconds: floa
     from dpn.cli.restore.fetch import NotFetched
     from dpn.cli.restore.requests import our_request, standing
     from dpn.database import reading
-    from dpn.recovery import state
+    from dpn.recovery.requests import state
 
     node, clock = bag_fetch.node, bag_fetch.node.clock
     until = clock.monotonic() + wait_seconds
@@ -120,7 +120,8 @@ def _until_offered(bag_fetch: BagFetch, found: RestoreRecord, wait_seconds: floa
 
 def _finish(node: Node, found: RestoreRecord) -> bool:
     """Tells the node that gave the bag that we have it; false, with the reason on stderr, if it is not to know."""
-    from dpn.recovery import RequestRefused, finish, request_of
+    from dpn.recovery.errors import RequestRefused
+    from dpn.recovery.requests import finish, request_of
 
     with node.sessions.begin() as session:
         current = request_of(session, found.restore_id)

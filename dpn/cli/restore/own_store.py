@@ -14,7 +14,10 @@ from dpn.database import reading
 from dpn.errors import Misconfigured, StoreMismatch
 from dpn.fixity.begin import copy_facts
 from dpn.fixity.thaw_budget import ColdBudget
-from dpn.storage import ObjectReplaced, RestoreRequested, Store, StoreMissing, open_store
+from dpn.storage.availability import RestoreRequested
+from dpn.storage.errors import ObjectReplaced, StoreMissing
+from dpn.storage.store import Store
+from dpn.storage.stores import open_store
 from dpn.work.breakers import Breakers
 from models.manifests import CopyFacts
 from models.preservation import StoredCopy

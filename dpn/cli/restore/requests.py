@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from dpn.database import reading
 from dpn.errors import Misconfigured
 from dpn.node import Node
-from dpn.recovery import items_asking, open_requests, state
+from dpn.recovery.requests import items_asking, open_requests, state
 from dpn.registry.catalogue import RESTORES, find
 from dpn.registry.records import RestoreRecord, why_cancelled
 from dpn.registry.wire import parse_uuid

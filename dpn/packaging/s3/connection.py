@@ -26,7 +26,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 
-from dpn.bags import SourceRefused
+from dpn.bags.errors import SourceRefused
 from dpn.cancellation import Cancellation
 from dpn.errors import DpnError, Misconfigured, TransientError
 from dpn.packaging.errors import FetchDamaged, SourceChanged, SourceUnavailable

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpn.bags import ClaimRefuted, Claims, Entry, SourceRefused, is_bag
+from dpn.bags.building.entries import Claims, Entry
+from dpn.bags.building.source_bag import is_bag
+from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.cancellation import Cancellation
 from dpn.packaging.description import DEFAULT_SOURCE_NAME, check_source_name

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dpn.bags import SourceRefused, refuse_unfit_name
+from dpn.bags.building.sources import refuse_unfit_name
+from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import shown
 from dpn.bags.names import faults
 from dpn.packaging.s3.connection import Listed

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from dpn.bags import SourceRefused
+from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import shown
 from dpn.bags.index import DEFAULT_MAX_ENTRIES
 from dpn.bags.names import folded

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dpn.bags import ClaimRefuted, SourceRefused
 from dpn.bags.digests import ALGORITHMS, DIGEST_BYTES
+from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.bags.names import manifest_algorithm
 from dpn.packaging.s3.checksums import OURS
 from dpn.packaging.s3.listing import Listing, Object

@@ -17,19 +17,19 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from dpn.bags import tag_manifest_sha256
+from dpn.bags.identity import tag_manifest_sha256
 from dpn.cancellation import Cancellation
 from dpn.cli.main import app
 from dpn.clock import SystemClock
 from dpn.database import reading
 from dpn.errors import DpnError
 from dpn.fixity.copies import remember
-from dpn.recovery import request_of
+from dpn.recovery.requests import request_of
 from dpn.registry.catalogue import BAGS, DIGESTS
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import DigestRecord, RestoreRecord
 from dpn.settings_file import load_settings
-from dpn.storage import open_store
+from dpn.storage.stores import open_store
 from models.manifests import Receipt
 from models.work import AuditEvent
 from tests.fixtures.made_bags import END, PAYLOAD, bag_files, members

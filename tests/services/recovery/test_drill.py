@@ -17,8 +17,8 @@ from sqlalchemy import select, update
 
 from dpn.clock import SystemClock
 from dpn.database import reading
-from dpn.recovery import state
 from dpn.recovery.drills import Drilling, begin_drill
+from dpn.recovery.requests import state
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, RESTORES, batches
 from dpn.registry.catalogue.rows import save
 from models.manifests import read_manifest

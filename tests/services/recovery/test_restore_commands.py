@@ -13,10 +13,13 @@ from uuid import uuid4
 
 import pytest
 
-from dpn.bags import load_profile, unpacking, validate
+from dpn.bags import unpacking
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cli.restore import fetch
 from dpn.database import insert_missing
-from dpn.recovery import arrival, destination, open_request, open_requests, requests
+from dpn.recovery import arrival, destination, requests
+from dpn.recovery.requests import open_request, open_requests
 from models.manifests import AskedNode, RecoveryManifest
 from models.work import WorkItem
 from tests.fixtures.made_bags import END, bag_files, members
@@ -338,7 +341,7 @@ def test_a_command_that_died_before_it_told_the_holder_tells_it_the_next_time(as
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("dpn.recovery.finish", die)
+        patched.setattr("dpn.recovery.requests.finish", die)
         with pytest.raises(Killed):
             asking.fetch(bag)
     assert asking.there() == {f"{bag}.tar"}

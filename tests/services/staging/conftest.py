@@ -11,8 +11,8 @@ import pytest
 
 from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, upgrade
-from dpn.staging import Staging
 from dpn.staging.settings import StagingSettings
+from dpn.staging.staging import Staging
 from dpn.staging.volumes import Volume
 from models.work import Status, WorkItem
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from dpn.clock import ManualClock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured, NoSpace
-from dpn.staging import Staging
+from dpn.staging.staging import Staging
 from models.work import DiskReservation, Status, WorkItem
 from tests.services.staging.conftest import MEBIBYTE, Disk, mounted
 

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from dpn.clock import ManualClock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured, NoSpace
-from dpn.staging import Staging
+from dpn.staging.staging import Staging
 from models.manifests import ReplicationManifest, StagedFile
 from models.work import StagingVolume, Status, WorkItem
 from tests.services.staging.conftest import MEBIBYTE, Disk, mounted

@@ -15,10 +15,11 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.storage import Store, open_store
 from dpn.storage.s3.connection import Retries
 from dpn.storage.s3.store import S3Store
 from dpn.storage.settings import StoreSettings
+from dpn.storage.store import Store
+from dpn.storage.stores import open_store
 from models.manifests import Receipt, UploadState
 from tests.conftest import Bucket, Services
 from tests.services.storage.s3_proxy import Proxy, faulty_proxy

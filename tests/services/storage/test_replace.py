@@ -12,16 +12,12 @@ import pytest
 
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost
-from dpn.storage import (
-    ObjectReplaced,
-    Replaced,
-    SourceChanged,
-    Store,
-    StoredObject,
-    folder_files,
-    open_store,
-)
+from dpn.storage import folder_files
+from dpn.storage.errors import ObjectReplaced, SourceChanged
 from dpn.storage.settings import StoreSettings
+from dpn.storage.store import Replaced, Store
+from dpn.storage.stored_object import StoredObject
+from dpn.storage.stores import open_store
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag, s3_settings, s3_store
 from tests.services.storage.s3_proxy import Fault
 

@@ -18,18 +18,11 @@ import pytest
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import Interrupted, Misconfigured, NoSpace, StoreMismatch, StoreUnavailable
-from dpn.storage import (
-    ObjectReplaced,
-    Retrieved,
-    Store,
-    StoreCold,
-    StoreMissing,
-    TargetBusy,
-    discard_partial,
-    fetching,
-    retrieval,
-)
+from dpn.storage import fetching, retrieval
+from dpn.storage.errors import ObjectReplaced, StoreCold, StoreMissing, TargetBusy
+from dpn.storage.retrieval import Retrieved, discard_partial
 from dpn.storage.s3.store import S3Store
+from dpn.storage.store import Store
 from models.manifests import Receipt
 from tests.services.storage.conftest import PART_BYTES, StagedBag, s3_settings, s3_store
 from tests.services.storage.s3_proxy import Fault, Proxy, Request
@@ -42,7 +35,7 @@ import json, pathlib, sys
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
 from dpn.storage.settings import StoreSettings
-from dpn.storage import open_store
+from dpn.storage.stores import open_store
 from models.manifests import Receipt
 
 job = json.load(sys.stdin)

@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 
 from dpn.cancellation import Cancellation
-from dpn.transfer import FetchResult, fetch, parse_link
+from dpn.transfer.link import parse_link
+from dpn.transfer.rsync import FetchResult, fetch
 from dpn.transfer.settings import RsyncSource, TransferSettings
 
 SERVICE = "rsync:north"

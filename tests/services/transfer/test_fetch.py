@@ -15,8 +15,9 @@ import pytest
 
 from dpn.errors import Misconfigured, NoSpace, ServiceUnavailable, TransientError
 from dpn.process import Command, run
-from dpn.transfer import RemoteFile, SourceMissing, SourceTooLarge
 from dpn.transfer.command import rsync_command
+from dpn.transfer.errors import SourceMissing, SourceTooLarge
+from dpn.transfer.link import RemoteFile
 from dpn.transfer.outcome import judge
 from tests.services.transfer.conftest import Peer, daemon_peer
 

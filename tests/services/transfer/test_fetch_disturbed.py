@@ -30,7 +30,8 @@ import fcntl, json, os, sys
 from pathlib import Path
 from dpn.cancellation import Cancellation
 from dpn.transfer.settings import RsyncSource, TransferSettings
-from dpn.transfer import fetch, parse_link
+from dpn.transfer.link import parse_link
+from dpn.transfer.rsync import fetch
 told = json.loads(sys.argv[1])
 source = RsyncSource.model_validate(told["source"])
 lock = os.open(told["lock"], os.O_RDWR | os.O_CREAT)

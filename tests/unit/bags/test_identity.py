@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import NotABag, read_identity, tag_manifest_sha256
+from dpn.bags.identity import read_identity, tag_manifest_sha256
+from dpn.errors import NotABag
 from tests.fixtures.made_bags import (
     END,
     UUID,

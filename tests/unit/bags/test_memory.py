@@ -22,7 +22,7 @@ WORKER_MEBIBYTES = 150
 JUDGE = """
 import json, re, sys
 from pathlib import Path
-from dpn.bags import validate
+from dpn.bags.validation.validation import validate
 report = validate(Path(sys.argv[1]), profile=None, whole_file_sha256=sys.argv[2] == "whole", threads=2)
 peak = int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 print(json.dumps({"mebibytes": peak, "valid": report.valid, "errors": report.errors,

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import NotABag, load_profile, unpack, validate
+from dpn.bags.unpacking import unpack
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
-from dpn.errors import Interrupted
+from dpn.errors import Interrupted, NotABag
 from tests.fixtures.made_bags import END, UUID, bag_files, header, member, members, pax, tar_bag, write_tar
 
 LINK, HARD_LINK, FIFO, FOLDER = b"2", b"1", b"6", b"5"

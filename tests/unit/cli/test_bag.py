@@ -135,7 +135,7 @@ def test_build_takes_the_sources_name_for_want_of_an_identifier(tmp_path: Path) 
 
 
 def test_every_code_can_be_explained() -> None:
-    from dpn.bags import CATALOGUE
+    from dpn.bags.codes import CATALOGUE
 
     lines = [json.loads(line) for line in run("codes", "--json").stdout.splitlines()]
     assert [line["code"] for line in lines] == list(CATALOGUE)

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import BagChanged
-from dpn.packaging import SourceUnavailable, confined, estimate, package
+from dpn.bags.errors import BagChanged
+from dpn.packaging.confined_source import confined
+from dpn.packaging.errors import SourceUnavailable
+from dpn.packaging.estimate import estimate
+from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures.deposits import described, payload
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import DpnMetadata, build_bag
-from dpn.packaging import estimate
+from dpn.bags.building.build import build_bag
+from dpn.bags.building.metadata import DpnMetadata
+from dpn.packaging.estimate import estimate
 from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.listing import open_listing
 from dpn.packaging.settings import DepositS3Settings

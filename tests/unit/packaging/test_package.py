@@ -16,11 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import BagChanged, SourceRefused, load_profile, validate
 from dpn.bags.building import entries, sinks
+from dpn.bags.errors import BagChanged, SourceRefused
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, NoSpace, ServiceUnavailable
-from dpn.packaging import Description, NotTheBag, Packaged, SourceBagInvalid, SourceUnavailable, estimate, package
+from dpn.packaging.description import Description, Packaged
+from dpn.packaging.errors import NotTheBag, SourceBagInvalid, SourceUnavailable
+from dpn.packaging.estimate import estimate
+from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures import made_bags
 from tests.fixtures.deposits import BAG, MEMBER, described, members, mixed_files, payload
@@ -123,7 +128,7 @@ KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
 import dpn.bags.building.build, dpn.bags.hash_threads
-from dpn.packaging import package
+from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures.deposits import described
 source, work, step = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]

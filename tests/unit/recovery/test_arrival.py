@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from dpn.bags import load_profile, tag_manifest_sha256
+from dpn.bags.identity import tag_manifest_sha256
+from dpn.bags.validation.profiles import load_profile
 from dpn.bags.validation.settings import ValidationSettings
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
-from dpn.recovery import Judged, judge_received
-from dpn.recovery.arrival import UNPROVEN
+from dpn.recovery.arrival import UNPROVEN, Judged, judge_received
 from tests.fixtures.made_bags import UUID, bag_files, checksums, tar_bag, write_tar
 
 OTHER = "00000000-0000-4000-a000-000000000001"

@@ -10,7 +10,7 @@ import pytest
 
 import dpn.recovery.destination as module
 from dpn.errors import Misconfigured, NoSpace
-from dpn.recovery import Busy, Destination, Occupied
+from dpn.recovery.destination import Busy, Destination, Occupied
 
 BAG = "00000000-0000-4000-a000-000000000001"
 

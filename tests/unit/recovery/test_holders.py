@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.database import Sessions, reading
-from dpn.recovery import candidates
-from dpn.recovery.holders import ranked
+from dpn.recovery.holders import candidates, ranked
 from dpn.registry.catalogue import BAGS, FIXITY_CHECKS
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import FixityCheckRecord

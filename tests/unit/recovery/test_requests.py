@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dpn.database import Sessions
-from dpn.recovery import RequestRefused, finish, give_up, open_request, open_requests, request_of
+from dpn.recovery.errors import RequestRefused
+from dpn.recovery.requests import finish, give_up, open_request, open_requests, request_of
 from dpn.registry.catalogue import BAGS, RESTORES, put_restore
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import RestoreRecord

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpn.storage import StoredObject
 from dpn.storage.availability import (
     COLD_CLASSES,
     INSTANT_CLASSES,
@@ -19,6 +18,7 @@ from dpn.storage.availability import (
     parse_restore,
     refused_beforehand,
 )
+from dpn.storage.stored_object import StoredObject
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 ONGOING = 'ongoing-request="true"'

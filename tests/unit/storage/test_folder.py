@@ -22,8 +22,11 @@ import pytest
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
-from dpn.storage import Store, StoreMissing, folder, folder_disk, open_store
+from dpn.storage import folder, folder_disk
+from dpn.storage.errors import StoreMissing
 from dpn.storage.settings import StoreSettings
+from dpn.storage.store import Store
+from dpn.storage.stores import open_store
 from models.manifests import Receipt, UploadState
 
 KEY = "0f4d9f7c-8f0b-4c4b-8b5f-3f8f6f1d2c3b.tar"
@@ -233,7 +236,7 @@ import os, pathlib, signal, sys
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
 from dpn.storage.settings import StoreSettings
-from dpn.storage import open_store
+from dpn.storage.stores import open_store
 
 bag, root, key, sha256, at = sys.argv[1:]
 def die(*_):

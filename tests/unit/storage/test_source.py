@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpn.errors import Interrupted
-from dpn.storage import SourceChanged
+from dpn.storage.errors import SourceChanged
 from dpn.storage.plan import Part
 from dpn.storage.source import SEND_BYTES, SliceBody, open_source
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dpn.errors import LinkRefused
-from dpn.transfer import RemoteFile, parse_link
+from dpn.transfer.link import RemoteFile, parse_link
 from dpn.transfer.settings import RsyncSource
 
 BAG = "00000000-0000-4000-a000-000000000001"

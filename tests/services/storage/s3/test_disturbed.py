@@ -12,7 +12,7 @@ import pytest
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreUnavailable
-from dpn.storage import ObjectReplaced, SourceChanged, StoreMissing
+from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreMissing
 from dpn.storage.s3.connection import Retries
 from dpn.storage.s3.store import S3Store
 from tests.services.storage.conftest import PART_BYTES, StagedBag, s3_settings, s3_store

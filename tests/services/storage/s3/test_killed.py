@@ -28,7 +28,7 @@ import sqlalchemy.orm
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
 from dpn.storage.settings import StoreSettings
-from dpn.storage import open_store
+from dpn.storage.stores import open_store
 
 job = json.load(sys.stdin)
 state = pathlib.Path(job["state"])

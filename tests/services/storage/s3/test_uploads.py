@@ -11,7 +11,7 @@ import pytest
 
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost, Misconfigured
-from dpn.storage import StoreCold, StoreConflict
+from dpn.storage.errors import StoreCold, StoreConflict
 from dpn.storage.s3.store import S3Store
 from dpn.storage.stored_object import Capabilities
 from models.manifests import UploadState

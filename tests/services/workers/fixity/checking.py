@@ -14,7 +14,8 @@ import structlog
 from sqlalchemy import func, select, update
 
 from dpn.audit.trail import EventType, events_of_item
-from dpn.bags import load_profile, tag_manifest_sha256
+from dpn.bags.identity import tag_manifest_sha256
+from dpn.bags.validation.profiles import load_profile
 from dpn.broker.embedded import EmbeddedBroker
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
@@ -27,8 +28,9 @@ from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, batches, ensure
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import DigestRecord, FixityCheckRecord
 from dpn.settings import Settings
-from dpn.staging import Staging
-from dpn.storage import Store, open_store
+from dpn.staging.staging import Staging
+from dpn.storage.store import Store
+from dpn.storage.stores import open_store
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work import leases
 from dpn.work.breakers import BreakerPolicy, Breakers

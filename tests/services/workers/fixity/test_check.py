@@ -14,7 +14,7 @@ import pytest
 
 import dpn.bags.validation.verdict
 from dpn.registry.wire import utc_second
-from dpn.staging import Staging
+from dpn.staging.staging import Staging
 from dpn.work.items import retry_item
 from models.work import Status
 from tests.services.workers.fixity.checking import BAG, KEY, MISFORTUNES, Checker, damage, make_checker

@@ -17,7 +17,9 @@ import pytest
 
 from dpn.audit.trail import EventType
 from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
-from dpn.storage import Availability, RestoreRequested, StoreCold, open_store
+from dpn.storage.availability import Availability, RestoreRequested
+from dpn.storage.errors import StoreCold
+from dpn.storage.stores import open_store
 from tests.conftest import Bucket
 from tests.services.workers.fixity.checking import (
     BAG,

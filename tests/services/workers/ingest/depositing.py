@@ -23,8 +23,9 @@ from dpn.registry.catalogue.rows import save
 from dpn.registry.records import BagRecord, MemberRecord, ReplicationRecord, StorageRecord
 from dpn.registry.rules import Accepted, Caller
 from dpn.settings import Settings
-from dpn.staging import Staging
-from dpn.storage import Store, open_store
+from dpn.staging.staging import Staging
+from dpn.storage.store import Store
+from dpn.storage.stores import open_store
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work import leases
 from dpn.work.breakers import BreakerPolicy, Breakers

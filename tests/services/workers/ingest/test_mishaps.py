@@ -17,7 +17,8 @@ from dpn.database import reading
 from dpn.errors import Interrupted
 from dpn.ingest.submission import DepositRefused
 from dpn.outbound.folder import Entry, Outbound
-from dpn.packaging import Packaged, package
+from dpn.packaging.description import Packaged
+from dpn.packaging.package import package
 from dpn.registry.catalogue import BAGS, INGESTS, put_transfer
 from dpn.registry.catalogue.rows import save
 from dpn.registry.rules import Accepted, Caller

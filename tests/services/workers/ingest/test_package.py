@@ -16,18 +16,13 @@ from typing import Any
 
 import pytest
 
-from dpn.bags import ClaimRefuted, SourceRefused
+from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, Misconfigured
-from dpn.packaging import (
-    FetchDamaged,
-    Packaged,
-    SourceBagInvalid,
-    SourceChanged,
-    SourceUnavailable,
-    estimate,
-    package,
-)
+from dpn.packaging.description import Packaged
+from dpn.packaging.errors import FetchDamaged, SourceBagInvalid, SourceChanged, SourceUnavailable
+from dpn.packaging.estimate import estimate
+from dpn.packaging.package import package
 from dpn.packaging.s3 import checksums, connection, listing
 from dpn.packaging.settings import DepositS3Settings
 from tests.conftest import Bucket
@@ -134,7 +129,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import dpn.packaging.s3.fetching as fetching
-from dpn.packaging import package
+from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
 from tests.fixtures.deposits import described
 url, work, settings, at = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from dpn.bags import read_identity
+from dpn.bags.identity import read_identity
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, INGESTS
 from dpn.work.items import cancel_item, retry_item

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dpn.bags.building import builder
-from dpn.packaging import FETCHED_OBJECTS, SourceUnavailable
+from dpn.packaging.errors import SourceUnavailable
+from dpn.packaging.package import FETCHED_OBJECTS
 from dpn.packaging.s3 import connection, entries
 from dpn.staging.volumes import Volume
 from tests.conftest import Bucket

@@ -14,11 +14,11 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from dpn.audit.trail import EventType
-from dpn.bags import load_profile
+from dpn.bags.validation.profiles import load_profile
 from dpn.clock import SystemClock
 from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading
 from dpn.fixity.repairs import Repairs
-from dpn.recovery import open_request
+from dpn.recovery.requests import open_request
 from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, RESTORES, batches, put_restore
 from dpn.registry.catalogue.rows import save

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import delete, event
 
 from dpn.audit.trail import EventType
-from dpn.bags import tag_manifest_sha256
+from dpn.bags.identity import tag_manifest_sha256
 from dpn.database import reading
 from dpn.fixity.begin import begin_check, begin_checks, repair_under_way
 from dpn.fixity.repairs import check_after
 from dpn.fixity.settings import FixitySettings
-from dpn.recovery import give_up
+from dpn.recovery.requests import give_up
 from dpn.storage.folder import FolderStore
 from dpn.work.items import cancel_item, retry_item
 from models.preservation import StoredCopy

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import DpnMetadata, build_bag
+from dpn.bags.building.build import build_bag
+from dpn.bags.building.metadata import DpnMetadata
 from dpn.clock import ManualClock
 from tests.conftest import Services
 from tests.services.workers.replication.consortium import North, South, make_north, make_south

@@ -18,7 +18,8 @@ from typing import Any
 import structlog
 import uvicorn
 
-from dpn.bags import load_profile, read_identity, tag_manifest_sha256
+from dpn.bags.identity import read_identity, tag_manifest_sha256
+from dpn.bags.validation.profiles import load_profile
 from dpn.broker.embedded import EmbeddedBroker
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock, ManualClock, SystemClock
@@ -31,8 +32,9 @@ from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord
 from dpn.registry.rules import Accepted, Caller
 from dpn.server.app import create_app
 from dpn.settings import Settings
-from dpn.staging import Staging
-from dpn.storage import Store, open_store
+from dpn.staging.staging import Staging
+from dpn.storage.store import Store
+from dpn.storage.stores import open_store
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work import leases
 from dpn.work.breakers import BreakerPolicy, Breakers

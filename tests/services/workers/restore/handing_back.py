@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from dpn.database import reading
 from dpn.outbound.folder import Outbound
 from dpn.outbound.withdrawal import OutboundCleanup
-from dpn.recovery import finish, give_up, open_request
+from dpn.recovery.requests import finish, give_up, open_request
 from dpn.registry.catalogue import BAGS, DIGESTS, RESTORES, ensure_nodes, find
 from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient

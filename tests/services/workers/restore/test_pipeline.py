@@ -9,7 +9,7 @@ import pytest
 
 from dpn.audit.trail import EventType
 from dpn.cancellation import Cancellation
-from dpn.recovery import receive
+from dpn.recovery.arrival import receive
 from dpn.transfer.settings import RsyncSource, TransferSettings
 from models.work import Status, Task
 from tests.conftest import Services

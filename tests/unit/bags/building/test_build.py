@@ -14,23 +14,15 @@ from pathlib import Path
 import bagit
 import pytest
 
-from dpn.bags import (
-    STRICT,
-    BagChanged,
-    BagIdentity,
-    BuiltBagInvalid,
-    DpnMetadata,
-    Entry,
-    SourceRefused,
-    build_bag,
-    build_from_entries,
-    load_profile,
-    read_identity,
-    tag_manifest_sha256,
-    validate,
-)
 from dpn.bags.building import entries as entries_module
 from dpn.bags.building import sources as sources_module
+from dpn.bags.building.build import build_bag, build_from_entries
+from dpn.bags.building.entries import Entry
+from dpn.bags.building.metadata import DpnMetadata
+from dpn.bags.errors import BagChanged, BuiltBagInvalid, SourceRefused
+from dpn.bags.identity import BagIdentity, read_identity, tag_manifest_sha256
+from dpn.bags.validation.profiles import STRICT, load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
 from tests.fixtures.made_bags import UUID, write_folder

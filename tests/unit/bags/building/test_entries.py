@@ -12,24 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import (
-    BagChanged,
-    BuiltBag,
-    BuiltBagInvalid,
-    ClaimRefuted,
-    Claims,
-    DpnMetadata,
-    Entry,
-    FileContent,
-    SourceRefused,
-    build_bag,
-    build_from_entries,
-    folder_entries,
-)
 from dpn.bags.building import entries as entries_module
-from dpn.bags.building.entries import SliceContent
+from dpn.bags.building.build import BuiltBag, build_bag, build_from_entries
+from dpn.bags.building.entries import Claims, Entry, FileContent, SliceContent
+from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.building.sinks import TarSink
-from dpn.bags.building.sources import payload_entries
+from dpn.bags.building.sources import folder_entries, payload_entries
+from dpn.bags.errors import BagChanged, BuiltBagInvalid, ClaimRefuted, SourceRefused
 from dpn.bags.tar.size import TarSize
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted

@@ -16,23 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import (
-    BagChanged,
-    BuiltBag,
-    BuiltBagInvalid,
-    DpnMetadata,
-    Entry,
-    FileContent,
-    Report,
-    build_from_entries,
-    load_profile,
-    validate,
-)
 from dpn.bags import hash_threads as workers
 from dpn.bags.building import build as build_module
 from dpn.bags.building import second_reader as following_module
+from dpn.bags.building.build import BuiltBag, build_from_entries
+from dpn.bags.building.entries import Entry, FileContent
+from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.building.second_reader_process import _GrowingTar
 from dpn.bags.building.sinks import TarSink
+from dpn.bags.errors import BagChanged, BuiltBagInvalid
+from dpn.bags.report import Report
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted
 from tests.fixtures.made_bags import UUID

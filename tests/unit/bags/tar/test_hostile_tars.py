@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import NotABag, Report, load_profile, validate
+from dpn.bags.report import Report
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
+from dpn.errors import NotABag
 from tests.fixtures.made_bags import (
     BLOCK,
     END,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import Report, validate
+from dpn.bags.report import Report
+from dpn.bags.validation.validation import validate
 from tests.fixtures.made_bags import PAYLOAD, bag_files, checksums, declaration, tar_bag
 
 MANIFEST = "manifest-sha256.txt"

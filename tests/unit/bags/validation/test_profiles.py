@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from dpn.bags import CATALOGUE, ProfileError, Report, load_profile, validate
-from dpn.bags.validation.profiles import SHIPPED_PROFILES, parse_profile
+from dpn.bags.codes import CATALOGUE
+from dpn.bags.errors import ProfileError
+from dpn.bags.report import Report
+from dpn.bags.validation.profiles import SHIPPED_PROFILES, load_profile, parse_profile
+from dpn.bags.validation.validation import validate
 from tests.fixtures.made_bags import (
     UUID,
     bag_files,

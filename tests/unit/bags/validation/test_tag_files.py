@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpn.bags import validate
 from dpn.bags.findings import Findings
 from dpn.bags.validation.tags import Declaration, read_declaration, read_tags
 from dpn.bags.validation.text import MAX_LINE_BYTES, Lines, NotDecodable, known_encoding
+from dpn.bags.validation.validation import validate
 from tests.fixtures.made_bags import bag_files, declaration, tar_bag
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import CATALOGUE, BagChanged, NotABag, Severity, load_profile, validate
 from dpn.bags import folder_contents as folder_contents_module
+from dpn.bags.codes import CATALOGUE, Severity
+from dpn.bags.errors import BagChanged
 from dpn.bags.findings import Findings
 from dpn.bags.tar import file as tar_source_module
+from dpn.bags.validation.profiles import load_profile
+from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation
-from dpn.errors import Interrupted
+from dpn.errors import Interrupted, NotABag
 from tests.fixtures.made_bags import UUID, bag_files, tar_bag, write_folder
 
 MEBIBYTE = 1 << 20
@@ -251,7 +254,8 @@ def test_importing_bags_costs_no_heavy_library() -> None:
         "tarfile",
         "multiprocessing",
     }
-    code = "import sys, dpn.bags; print(' '.join(m.partition('.')[0] for m in sys.modules))"
+    modules = "dpn.bags.building.build, dpn.bags.validation.validation"
+    code = f"import sys, {modules}; print(' '.join(m.partition('.')[0] for m in sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

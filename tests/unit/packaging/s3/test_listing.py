@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from dpn.bags import SourceRefused
+from dpn.bags.errors import SourceRefused
 from dpn.packaging.errors import SourceChanged
 from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.keys import check_key

@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable, TransientError
-from dpn.storage import ObjectTooLarge, StoreCold, StoreMissing, UploadLost
+from dpn.storage.errors import ObjectTooLarge, StoreCold, StoreMissing, UploadLost
 from dpn.storage.s3.connection import Connection, Retries, bucket_and_prefix
 from dpn.storage.s3.refusals import AlreadyThere, translate
 from dpn.storage.settings import StoreSettings
@@ -144,7 +144,7 @@ def test_opening_a_store_asks_nothing_of_it_and_needs_no_credentials() -> None:
 def test_a_folder_store_needs_no_boto3(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from dpn.clock import SystemClock; from dpn.storage.settings import StoreSettings;"
-        "from dpn.storage import open_store;"
+        "from dpn.storage.stores import open_store;"
         f"open_store(StoreSettings(url={tmp_path.as_uri()!r}), clock=SystemClock()).probe();"
         "sys.exit('boto3' in sys.modules or 'botocore' in sys.modules or 'awscrt' in sys.modules)"
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags import DpnMetadata, build_bag
+from dpn.bags.building.build import build_bag
+from dpn.bags.building.metadata import DpnMetadata
 from dpn.packaging.settings import DepositS3Settings
 from tools.demo.run import Order
 from tools.demo.s3_sources import s3_settings

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpn.settings_file import load_settings
-from dpn.transfer import parse_link
+from dpn.transfer.link import parse_link
 from dpn.work.settings import WorkSettings
 from tools.network.place import LIVELY, Place, Ports, link, node_settings, write_settings
 from tools.network.toml_text import merged, to_toml

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from dpn.errors import NoSpace
-from dpn.packaging import Description, SourceUnavailable, estimate, package
+from dpn.packaging.description import Description
+from dpn.packaging.errors import SourceUnavailable
+from dpn.packaging.estimate import estimate
+from dpn.packaging.package import package
 from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.listing import open_listing
 from dpn.packaging.settings import DepositS3Settings
