@@ -39,7 +39,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Report:
+class DrillReport:
     """Earlier drills: by source, and which bags call for somebody."""
 
     tallies: list[Tally] = field(default_factory=list)
@@ -102,7 +102,7 @@ def drill(
         raise typer.Exit(EXIT_FAILED)
 
 
-def summary(told: Sequence[Drilled], *, late_after: timedelta) -> Report:
+def summary(told: Sequence[Drilled], *, late_after: timedelta) -> DrillReport:
     """What is to be told of these bags: pure."""
     tallies: dict[str, Tally] = {}
     for one in told:
@@ -112,7 +112,7 @@ def summary(told: Sequence[Drilled], *, late_after: timedelta) -> Report:
         tally.longest_wait_seconds = max(tally.longest_wait_seconds, one.waits_seconds)
     bad = [one for one in told if one.result == "bad"]
     late = [one for one in told if one.waits_seconds > late_after.total_seconds()]
-    return Report([tallies[source] for source in sorted(tallies)], bad, late)
+    return DrillReport([tallies[source] for source in sorted(tallies)], bad, late)
 
 
 def _sources(node: Node, only: Sequence[str] | None) -> list[str]:
@@ -147,7 +147,7 @@ def _begin(node: Node, sources: Sequence[str], drill_id: str, sample: int, seed:
 # -- telling -----------------------------------------------------------------------------------------------------
 
 
-def _as_json(report: Report, drill_id: str, seed: int, begun: Sequence[Begun]) -> dict[str, Any]:
+def _as_json(report: DrillReport, drill_id: str, seed: int, begun: Sequence[Begun]) -> dict[str, Any]:
     return {
         "ok": report.ok,
         "report": [asdict(tally) for tally in report.tallies],
@@ -157,7 +157,7 @@ def _as_json(report: Report, drill_id: str, seed: int, begun: Sequence[Begun]) -
     }
 
 
-def _print(report: Report, drill_id: str, seed: int, begun: Sequence[Begun]) -> None:
+def _print(report: DrillReport, drill_id: str, seed: int, begun: Sequence[Begun]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -27,7 +27,7 @@ from dpn.registry.wire import format_instant
 from dpn.text import replaced
 
 if TYPE_CHECKING:
-    from dpn.registry.archive import Contents, KindResult, PeerExport, Problem
+    from dpn.registry.archive import ArchiveContents, KindResult, PeerExport, Problem
     from dpn.registry.catalogue import SetAside
 
 EXIT_FAILED = 1
@@ -229,7 +229,7 @@ def _sentence(problem: Problem) -> str:
     return f"line {problem.line}: {problem.kind} {problem.key}: {problem.reason}{shown}"
 
 
-def _summary(contents: Contents, results: dict[str, KindResult], *, dry_run: bool) -> dict[str, Any]:
+def _summary(contents: ArchiveContents, results: dict[str, KindResult], *, dry_run: bool) -> dict[str, Any]:
     header = contents.header
     return {
         "dry_run": dry_run,
@@ -240,7 +240,7 @@ def _summary(contents: Contents, results: dict[str, KindResult], *, dry_run: boo
     }
 
 
-def _table(contents: Contents, results: dict[str, KindResult], *, dry_run: bool) -> Table:
+def _table(contents: ArchiveContents, results: dict[str, KindResult], *, dry_run: bool) -> Table:
     header = contents.header
     verb = "would be" if dry_run else "was"
     title = f"{header.registry}'s registry of {format_instant(header.time)}: what {verb} merged"

@@ -18,7 +18,7 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requirement:
     """Something that a level asks for, whether it is the case, and what that is known from."""
 
     level: int
@@ -47,15 +47,15 @@ class Levels:
     """`reached`: all that is asked up to there is the case, as far as software can see; 0: not even level 1."""
 
     reached: int
-    asked: tuple[Asked, ...]
+    asked: tuple[Requirement, ...]
 
     @property
-    def missing(self) -> tuple[Asked, ...]:
+    def missing(self) -> tuple[Requirement, ...]:
         """What keeps the node from the next level."""
         return tuple(a for a in self.asked if a.level == self.reached + 1 and a.answer is Answer.NO)
 
     @property
-    def yours(self) -> tuple[Asked, ...]:
+    def yours(self) -> tuple[Requirement, ...]:
         """What the level that is reached takes for granted."""
         return tuple(a for a in self.asked if a.level <= self.reached and a.answer is Answer.YOURS)
 
@@ -67,25 +67,31 @@ def levels(facts: Facts) -> Levels:
     return Levels(min(missing, default=5) - 1, asked)
 
 
-def _asked(facts: Facts) -> list[Asked]:
+def _asked(facts: Facts) -> list[Requirement]:
     in_time = facts.checks_run and facts.copies > 0 and not facts.overdue
     return [
-        Asked(1, "checksums that came with content are verified", Answer.YES, "every bag is validated"),
-        Asked(1, "checksums are made where none came", Answer.YES, "ingest makes a bag of what is deposited"),
-        Asked(1, "content is checked for viruses", Answer.YOURS, "no bag is opened for that here"),
-        Asked(2, "checksums are verified when content is copied", Answer.YES, "each copy has a receipt"),
-        Asked(2, "originals are read through write-blockers", Answer.YOURS, "happens before a deposit"),
-        Asked(
+        Requirement(1, "checksums that came with content are verified", Answer.YES, "every bag is validated"),
+        Requirement(
+            1, "checksums are made where none came", Answer.YES, "ingest makes a bag of what is deposited"
+        ),
+        Requirement(1, "content is checked for viruses", Answer.YOURS, "no bag is opened for that here"),
+        Requirement(2, "checksums are verified when content is copied", Answer.YES, "each copy has a receipt"),
+        Requirement(2, "originals are read through write-blockers", Answer.YOURS, "happens before a deposit"),
+        Requirement(
             2,
             "checksums are kept in another place, too",
             Answer.YES if facts.have_peers else Answer.NO,
             "the registries of peers have them" if facts.have_peers else "no [peers.…] in the settings",
         ),
-        Asked(3, "every copy is verified at fixed intervals", _yes(in_time), _why_in_time(facts)),
-        Asked(3, "verifications and their outcomes are recorded", _yes(facts.checks_run), "FixityCheck records"),
-        Asked(3, "checksums can be audited on demand", Answer.YES, "this report; receipts: `dpn item show`"),
-        Asked(4, "copies are verified after certain events", Answer.YOURS, "a move, a disaster, new media"),
-        Asked(4, "damaged copies are replaced", _yes(facts.have_peers and not facts.failed), _why_mended(facts)),
+        Requirement(3, "every copy is verified at fixed intervals", _yes(in_time), _why_in_time(facts)),
+        Requirement(
+            3, "verifications and their outcomes are recorded", _yes(facts.checks_run), "FixityCheck records"
+        ),
+        Requirement(3, "checksums can be audited on demand", Answer.YES, "this report; receipts: `dpn item show`"),
+        Requirement(4, "copies are verified after certain events", Answer.YOURS, "a move, a disaster, new media"),
+        Requirement(
+            4, "damaged copies are replaced", _yes(facts.have_peers and not facts.failed), _why_mended(facts)
+        ),
     ]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """A node, and where it keeps what it keeps."""
 
     node: str
@@ -20,7 +20,7 @@ class Place:
 
 
 def choose_nodes(
-    candidates: Collection[Place], count: int, *, holders: Sequence[Place], excluded: Collection[str], seed: str
+    candidates: Collection[Site], count: int, *, holders: Sequence[Site], excluded: Collection[str], seed: str
 ) -> list[str]:
     """At most `count` of the candidates, fewer if there are no more; the best choice first.
 
@@ -38,7 +38,7 @@ def choose_nodes(
     return chosen
 
 
-def _crowding(place: Place, placed: Sequence[Place]) -> tuple[int, int]:
+def _crowding(place: Site, placed: Sequence[Site]) -> tuple[int, int]:
     """How many copies are already in the place's region, and on its type of storage."""
     in_region = sum(other.region == place.region for other in placed)
     of_type = sum(other.storage_type == place.storage_type for other in placed)

@@ -35,7 +35,7 @@ class NotOurBag(PermanentError):
 
 
 @dataclass(frozen=True, order=True)
-class Entry:
+class Offer:
     """A bag offered to a node; for the bag itself, which each offer points to, the node is none."""
 
     bag: str
@@ -47,7 +47,7 @@ class Entry:
 class Withdrawn:
     """An entry that was taken away; `left` is what remains to be discarded once that has been told."""
 
-    entry: Entry
+    entry: Offer
     id: str
     """Tells this withdrawal from any other, also of the same entry."""
     left: Path
@@ -86,12 +86,12 @@ class Outbound:
         """Whether the bag lies where `node` fetches it."""
         return (self._folder / node / f"{bag}{SUFFIX}").exists()
 
-    def entries_of(self, bag: str, node: str) -> list[Entry]:
+    def entries_of(self, bag: str, node: str) -> list[Offer]:
         """What there is of an offer of the bag to the node, and the bag itself."""
         paths = ((node, self._folder / node / f"{bag}{SUFFIX}"), (None, self._folder / BAGS / f"{bag}{SUFFIX}"))
-        return [Entry(bag, whose, path) for whose, path in paths if path.parent.is_dir()]
+        return [Offer(bag, whose, path) for whose, path in paths if path.parent.is_dir()]
 
-    def withdraw(self, entry: Entry) -> Withdrawn | None:
+    def withdraw(self, entry: Offer) -> Withdrawn | None:
         """Takes an entry away, and what was to become it; safe to repeat. None if it was not there."""
         withdrawn = _withdrawn(entry, uuid4().hex)
         try:
@@ -107,21 +107,21 @@ class Outbound:
         """Removes what is left of an entry that was taken away; safe to repeat."""
         withdrawn.left.unlink(missing_ok=True)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Offer]:
         """Every bag that is offered or kept to be, by bag; what has another form of name is somebody else's."""
         found = []
         for node, path in self._files():
             bag = path.name.removesuffix(SUFFIX)
             if path.suffix == SUFFIX and UUID.match(bag):
                 found.append((bag, node or "", path))
-        yield from (Entry(bag, node or None, path) for bag, node, path in sorted(found))
+        yield from (Offer(bag, node or None, path) for bag, node, path in sorted(found))
 
     def withdrawn(self) -> Iterator[Withdrawn]:
         """What is left of entries that were taken away: by somebody at this moment, or by one who died then."""
         for node, path in self._files():
             name = WITHDRAWN.match(path.name)
             if name is not None and UUID.match(name["bag"]):
-                entry = Entry(name["bag"], node, path.with_name(f"{name['bag']}{SUFFIX}"))
+                entry = Offer(name["bag"], node, path.with_name(f"{name['bag']}{SUFFIX}"))
                 yield _withdrawn(entry, name["id"])
 
     def _files(self) -> Iterator[tuple[str | None, Path]]:
@@ -162,7 +162,7 @@ class Outbound:
             sync_folder(self._folder)
 
 
-def _withdrawn(entry: Entry, withdrawal: str) -> Withdrawn:
+def _withdrawn(entry: Offer, withdrawal: str) -> Withdrawn:
     return Withdrawn(entry, withdrawal, entry.path.with_name(f".{entry.path.name}.{withdrawal}.withdrawn"))
 
 

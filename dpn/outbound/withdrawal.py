@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.outbound.folder import Entry, Outbound, Withdrawn
+from dpn.outbound.folder import Offer, Outbound, Withdrawn
 from dpn.telemetry.logs import Log
 from models.registry import ReplicationTransfer, RestoreTransfer
 from models.work import AuditEvent, Status, Task, WorkItem
@@ -65,7 +65,7 @@ class OutboundCleanup:
             if failed := self._withdraw(outbound, outbound.entries_of(bag, node), over):
                 raise failed[0]
 
-    def _withdraw(self, outbound: Outbound, batch: list[Entry], restore_over: str | None = None) -> list[OSError]:
+    def _withdraw(self, outbound: Outbound, batch: list[Offer], restore_over: str | None = None) -> list[OSError]:
         bags = sorted({entry.bag for entry in batch})
         with reading(self.sessions) as session:
             busy = _under_way(session, bags)
@@ -110,7 +110,7 @@ class OutboundCleanup:
             self.log.info("bag withdrawn", bag=entry.bag, offered_to=entry.node, path=str(entry.path))
 
 
-def is_unneeded(entry: Entry, over: Mapping[str, bool], under_way: bool) -> bool:
+def is_unneeded(entry: Offer, over: Mapping[str, bool], under_way: bool) -> bool:
     """Whether the entry may go. `over`: for each node that was asked to keep the bag, or asked for it, whether all
     of its transfers are over; `under_way`: whether an ingest of the bag is."""
     if entry.node is not None:

@@ -18,7 +18,7 @@ from dpn.transfer.errors import SourceMissing, SourceTooLarge
 from dpn.transfer.link import RemoteFile
 from dpn.transfer.outcome import is_link, judge, last_words
 from dpn.transfer.settings import RsyncSource, TransferSettings
-from dpn.transfer.watch import Watch
+from dpn.transfer.watch import FetchWatch
 
 _SYSTEM_CLOCK = SystemClock()
 
@@ -71,7 +71,7 @@ def fetch(
             max_bytes=max_bytes,
             follow_link=follow_link,
         )
-        watch = Watch(
+        watch = FetchWatch(
             destination,
             service=service,
             stall_seconds=settings.stall_timeout_seconds,

@@ -15,7 +15,7 @@ PROGRESS_BYTES = 65_536
 """Reading and writing less than this is no progress: rsync's keep-alive messages are a few bytes a minute."""
 
 
-class Watch:
+class FetchWatch:
     """Asked again and again while a fetch runs; raises what the fetch shall end with.
 
     Progress is a change of the destination, or that rsync reads and writes: what lies here already is compared

@@ -19,7 +19,7 @@ from dpn.registry.records import ReplicationRecord
 from tests.fixtures.offered_bags import deposit_all, take_all
 from tools.demo.copies import read_back
 from tools.demo.deposit import Request
-from tools.demo.watch import Position, Watch
+from tools.demo.watch import BagProgress, Watch
 from tools.network.cluster import Cluster
 from tools.network.node import Node
 from tools.network.ports import LOOPBACK, free_ports
@@ -59,7 +59,7 @@ def test_a_worker_that_is_killed_in_each_stage_loses_nothing_and_sends_nothing_t
 ) -> None:
     watch = Watch(cluster.nodes, requests)
 
-    def position() -> Position:
+    def position() -> BagProgress:
         return watch.look()[0]
 
     def is_at(stage: str, least_bytes: int = 0) -> bool:

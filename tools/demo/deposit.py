@@ -18,14 +18,14 @@ from dpn.registry.rules import Caller
 from dpn.registry.wire import utc_second
 from models.manifests import IngestManifest, read_manifest
 from models.work import Status, WorkItem
-from tools.demo.sources import MEMBER, Source
+from tools.demo.sources import MEMBER, DemoSource
 from tools.network.errors import Unusable
 from tools.network.node import Node
 from workers.pipelines import PIPELINES
 
 
 @dataclass(frozen=True)
-class Deposit:
+class DemoBag:
     """A bag that is to be replicated. `sha256` is of the whole tar, `size` its bytes."""
 
     source: str
@@ -41,16 +41,16 @@ class Deposit:
 class Request:
     """One transfer: this bag to this node."""
 
-    deposit: Deposit
+    deposit: DemoBag
     to_node: str
     replication_id: str
 
 
 @dataclass(frozen=True)
-class Ingest:
+class DepositState:
     """Where the ingest of a source stands. `requests`: the transfers that it has asked for, once all are."""
 
-    source: Source
+    source: DemoSource
     item_id: int
     bag: str
     stage: str = "package"
@@ -71,17 +71,17 @@ class Ingest:
         """A request for each of `nodes`, in their order; for a bag that was not offered, as it would have been."""
         asked = {request.to_node: request for request in self.requests}
         said = self.source.request
-        planned = Deposit(self.source.given, self.bag, said.local_id, self.source.size, None, None)
+        planned = DemoBag(self.source.given, self.bag, said.local_id, self.source.size, None, None)
         return [asked.get(node) or Request(planned, node, f"{self.bag} to {node}") for node in nodes]
 
 
 class Ingests:
     """The ingests of all sources at `owner`, looked at as its operator would."""
 
-    def __init__(self, owner: Node, sources: Sequence[Source], *, clock: Clock) -> None:
+    def __init__(self, owner: Node, sources: Sequence[DemoSource], *, clock: Clock) -> None:
         """Submits them. Raises Unusable where one is refused."""
         self._owner = owner
-        self._ingests: dict[int, Ingest] = {}
+        self._ingests: dict[int, DepositState] = {}
         with owner.sessions.begin() as session:
             _enter_member(session, owner.name, utc_second(clock.now()))
             for source in sources:
@@ -89,9 +89,9 @@ class Ingests:
                     done = submit(session, source.request, by="the demo", pipelines=PIPELINES, clock=clock)
                 except DepositRefused as error:
                     raise Unusable(f"{source.given}: {error}") from error
-                self._ingests[done.item] = Ingest(source, done.item, done.bag)
+                self._ingests[done.item] = DepositState(source, done.item, done.bag)
 
-    def look(self) -> list[Ingest]:
+    def look(self) -> list[DepositState]:
         """Where every source is now, in the order in which they were given."""
         with reading(self._owner.sessions) as session:
             rows = session.scalars(select(WorkItem).where(WorkItem.id.in_(self._ingests))).all()
@@ -106,15 +106,15 @@ def _enter_member(session: Session, us: str, now: datetime) -> None:
     add_member(session, member, caller=Caller(us, us))
 
 
-def _seen(session: Session, before: Ingest, item: WorkItem) -> Ingest:
+def _seen(session: Session, before: DepositState, item: WorkItem) -> DepositState:
     manifest = read_manifest(item.task, item.manifest)
     requests = before.requests
     if not requests and isinstance(manifest, IngestManifest):
         requests = _requests(session, before.source, manifest)
-    return Ingest(before.source, item.id, before.bag, item.stage, item.status, item.note, requests)
+    return DepositState(before.source, item.id, before.bag, item.stage, item.status, item.note, requests)
 
 
-def _requests(session: Session, source: Source, manifest: IngestManifest) -> tuple[Request, ...]:
+def _requests(session: Session, source: DemoSource, manifest: IngestManifest) -> tuple[Request, ...]:
     """The transfers, once all that were planned are in the registry."""
     bag = find(session, BAGS, manifest.deposit.bag)
     staged, judged = manifest.staged, manifest.validation
@@ -124,5 +124,5 @@ def _requests(session: Session, source: Source, manifest: IngestManifest) -> tup
     )
     if bag is None or staged is None or judged is None or not planned or len(known) < len(planned):
         return ()
-    deposit = Deposit(source.given, bag.uuid, bag.local_id, staged.size, judged.sha256, staged.tag_manifest_sha256)
+    deposit = DemoBag(source.given, bag.uuid, bag.local_id, staged.size, judged.sha256, staged.tag_manifest_sha256)
     return tuple(Request(deposit, one.to_node, one.replication_id) for one in planned)

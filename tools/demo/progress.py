@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dpn.text import replaced
 from models.work import Status
-from tools.demo.watch import Position
+from tools.demo.watch import BagProgress
 
 REDRAWN_PER_SECOND = 8
 FRAME_ROWS = 6
@@ -41,7 +41,7 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """Something happened that is no bag's progress."""
 
-    def show(self, positions: Sequence[Position]) -> None:
+    def show(self, positions: Sequence[BagProgress]) -> None:
         """This is where the bags are now."""
 
     def __enter__(self) -> Self: ...
@@ -67,7 +67,7 @@ class LiveProgress:
     def say(self, text: str) -> None:
         self._console.print(Text(one_line(text)), style="dim")
 
-    def show(self, positions: Sequence[Position]) -> None:
+    def show(self, positions: Sequence[BagProgress]) -> None:
         seconds = time.monotonic() - self._started
         self._live.update(table_of(positions, seconds=seconds, most_rows=self._console.height - FRAME_ROWS))
 
@@ -93,7 +93,7 @@ class PlainProgress:
         seconds = time.monotonic() - self._started
         self._console.out(f"{seconds:7.1f} s  {one_line(text)}", highlight=False)
 
-    def show(self, positions: Sequence[Position]) -> None:
+    def show(self, positions: Sequence[BagProgress]) -> None:
         for position in positions:
             line = line_of(position)
             if self._shown.get(position.request.replication_id) != line:
@@ -109,7 +109,7 @@ class PlainProgress:
         """Nothing was opened."""
 
 
-def table_of(positions: Sequence[Position], *, seconds: float, most_rows: int) -> Table:
+def table_of(positions: Sequence[BagProgress], *, seconds: float, most_rows: int) -> Table:
     """All positions as a table; where they do not fit, those that are done give way first."""
     done = sum(position.is_final for position in positions)
     title = f"{done} of {len(positions)} copies done, {seconds:.0f} s"
@@ -136,7 +136,7 @@ def table_of(positions: Sequence[Position], *, seconds: float, most_rows: int) -
     return table
 
 
-def line_of(position: Position) -> str:
+def line_of(position: BagProgress) -> str:
     """A position as one line."""
     where = f"{position.request.to_node:<7} {position.request.deposit.uuid}"
     return f"{where}  {position.stage:<8} {_status(position):<9} {one_line(position.note)}".rstrip()
@@ -165,11 +165,11 @@ def readable_bytes(count: int) -> str:
     raise AssertionError  # the loop always returns
 
 
-def _status(position: Position) -> str:
+def _status(position: BagProgress) -> str:
     return f"{position.status} !" if position.needs_attention else position.status
 
 
-def _bytes(position: Position) -> str:
+def _bytes(position: BagProgress) -> str:
     size = position.request.deposit.size
     if position.arrived_bytes >= size:
         return readable_bytes(size)

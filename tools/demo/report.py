@@ -20,7 +20,7 @@ from dpn.files import replace_file
 from tools.demo.copies import Copy
 from tools.demo.corruption import Repair
 from tools.demo.progress import one_line, readable_bytes
-from tools.demo.watch import Position, count_outcomes
+from tools.demo.watch import BagProgress, count_outcomes
 from tools.network.errors import Unusable
 from tools.network.node import Node
 from tools.network.place import Place
@@ -33,7 +33,7 @@ class Result:
     """How it went."""
 
     seconds: float
-    positions: Sequence[Position]
+    positions: Sequence[BagProgress]
     copies: Sequence[Copy]
     repairs: Sequence[Repair] = ()
     """The copies that were spoilt, and what became of them."""
@@ -154,7 +154,7 @@ def items_command(place: Place) -> str:
     return f"dpn --config {shlex.quote(str(place.settings_file))} items"
 
 
-def _excuse(copy: Copy, position: Position, place: Place) -> str:
+def _excuse(copy: Copy, position: BagProgress, place: Place) -> str:
     item = "no work item" if position.item_id is None else f"item {position.item_id}"
     return one_line(
         f"no verified copy of {copy.request.deposit.uuid} at {copy.request.to_node}: "

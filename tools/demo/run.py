@@ -16,13 +16,13 @@ from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
 from tools.demo.copies import read_back
 from tools.demo.corruption import Repair, begin, line_of, look, victims
-from tools.demo.deposit import Ingest, Ingests, Request
+from tools.demo.deposit import DepositState, Ingests, Request
 from tools.demo.progress import Progress, open_progress, readable_bytes
 from tools.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
-from tools.demo.sources import S3, Source, check_apart, judge_all
+from tools.demo.sources import S3, DemoSource, check_apart, judge_all
 from tools.demo.spoiling import Spoiler
 from tools.demo.stop_signals import stop_signals
-from tools.demo.watch import Position, Watch
+from tools.demo.watch import BagProgress, Watch
 from tools.demo.workdir import Workdir, open_workdir
 from tools.network.backends import Kinds
 from tools.network.cluster import Cluster
@@ -118,7 +118,7 @@ def _check_programs(kinds: Kinds) -> None:
         services_program()
 
 
-def default_timeout_seconds(sources: Sequence[Source], *, copies: int) -> float:
+def default_timeout_seconds(sources: Sequence[DemoSource], *, copies: int) -> float:
     """How long a demo of these sources may take before it is given up."""
     return BASE_TIMEOUT_SECONDS + (copies + 1) * sum(source.size for source in sources) / SLOWEST_BYTES_PER_SECOND
 
@@ -149,7 +149,7 @@ class _Run:
         if positions and all(position.succeeded for position in positions):
             self._await_ends(ingests, deadline)
         positions += [
-            Position(request, ingest.stage, ingest.status, ingest.note, item_id=ingest.item_id)
+            BagProgress(request, ingest.stage, ingest.status, ingest.note, item_id=ingest.item_id)
             for ingest in seen
             if not ingest.requests
             for request in ingest.requests_to(others)
@@ -162,7 +162,7 @@ class _Run:
         seconds = time.monotonic() - self.started
         return Result(seconds, positions, copies, repairs, corrupted=self.order.corrupt)
 
-    def _judge(self) -> list[Source]:
+    def _judge(self) -> list[DemoSource]:
         owner, *others = self.order.names
         folder = self.cluster.directory / owner / "deposits"
         say = self.progress.say
@@ -172,11 +172,11 @@ class _Run:
         say(f"{count}, {total}, from {owner} to {', '.join(others)}")
         return sources
 
-    def _watch_ingests(self, ingests: Ingests, deadline: float) -> list[Ingest]:
+    def _watch_ingests(self, ingests: Ingests, deadline: float) -> list[DepositState]:
         """Says how far the deposits are until all bags are offered, or the time is over; says where they are."""
         told: dict[int, str] = {}
 
-        def look() -> list[Ingest]:
+        def look() -> list[DepositState]:
             seen = ingests.look()
             for ingest in seen:
                 line = f"{ingest.bag}  {ingest.stage:<8} {ingest.status:<9} {ingest.note}"
@@ -187,22 +187,22 @@ class _Run:
 
         return self._look_until(look, lambda ingest: ingest.is_offered, deadline)
 
-    def _await_ends(self, ingests: Ingests, deadline: float) -> list[Ingest]:
+    def _await_ends(self, ingests: Ingests, deadline: float) -> list[DepositState]:
         """Waits until the owner has seen that all copies exist."""
         return self._look_until(ingests.look, lambda ingest: ingest.is_final, deadline)
 
-    def _watch(self, requests: Sequence[Request], deadline: float) -> list[Position]:
+    def _watch(self, requests: Sequence[Request], deadline: float) -> list[BagProgress]:
         """Shows how the bags travel until all have arrived or failed, or the time is over; says where they are."""
         watch = Watch(self.cluster.nodes, requests)
 
-        def look() -> list[Position]:
+        def look() -> list[BagProgress]:
             positions = watch.look()
             self.progress.show(positions)
             return positions
 
         return self._look_until(look, lambda position: position.is_final, deadline)
 
-    def _corrupt(self, positions: Sequence[Position], deadline: float) -> list[Repair]:
+    def _corrupt(self, positions: Sequence[BagProgress], deadline: float) -> list[Repair]:
         """Has copies that have arrived go bad, one after the other, and looks on how their nodes mend them."""
         there = [position.request for position in positions if position.succeeded]
         spoiler, repairs = Spoiler(self.cluster.backends, self.cancellation), []

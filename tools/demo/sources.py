@@ -44,7 +44,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class DemoSource:
     """Something to deposit. `given` is what the user called it; `size` is in bytes."""
 
     given: str
@@ -59,7 +59,7 @@ def judge_all(
     s3: Table | None = None,
     say: Progress = lambda _: None,
     cancellation: Cancellation | None = None,
-) -> list[Source]:
+) -> list[DemoSource]:
     """What each of `sources` is; a sample, made in `folder`, if there are none. Raises Unusable.
 
     `s3` is the table [ingest.s3] of the node that will fetch those that lie there.
@@ -124,7 +124,7 @@ class _Judging:
     say: Progress
     cancellation: Cancellation
 
-    def judge(self, source: str) -> Source:
+    def judge(self, source: str) -> DemoSource:
         if source.startswith(S3):
             return self._prefix(source)
         path = Path(source).absolute()
@@ -145,15 +145,15 @@ class _Judging:
         except TransientError as error:
             raise Unusable(f"{source}: {error}: wait until nobody writes to it") from error
 
-    def _prefix(self, source: str) -> Source:
+    def _prefix(self, source: str) -> DemoSource:
         self.say(f"looking at {source}")
         try:
             size = size_of_prefix(source, self.s3, self.cancellation)
         except SourceRefused as error:
             raise Unusable(str(error)) from error
-        return Source(source, _request(source, source.removeprefix(S3).strip("/")), size)
+        return DemoSource(source, _request(source, source.removeprefix(S3).strip("/")), size)
 
-    def folder(self, source: str, path: Path, *, local_id: str) -> Source:
+    def folder(self, source: str, path: Path, *, local_id: str) -> DemoSource:
         """Every name is looked at, as packaging will. Raises SourceRefused, OSError."""
         files = 0
         for entry in folder_entries(path):
@@ -162,29 +162,29 @@ class _Judging:
         if not files:
             raise SourceRefused(f"there is no file in {path}: an empty bag keeps nothing")
         size = sum(size for _, size in folder_sizes(path, self.cancellation))
-        return Source(source, _request(str(path), local_id), size)
+        return DemoSource(source, _request(str(path), local_id), size)
 
-    def _bag(self, source: str, path: Path, name: str) -> Source:
+    def _bag(self, source: str, path: Path, name: str) -> DemoSource:
         size = path.stat().st_size if path.is_file() else 0
         if path.is_file():
             as_dpn = validate(path, profile=load_profile(PROFILE), cancellation=self.cancellation)
             if as_dpn.valid:
                 request = DepositRequest(str(path), MEMBER, read_identity(path).local_id, as_is=True)
-                return Source(source, request, size)
+                return DemoSource(source, request, size)
         report = validate(path, profile=None, cancellation=self.cancellation)
         if not report.valid:
             raise Unusable(
                 f"{source}: not a valid bag: {_errors(report)}: mend it, or give its content as a folder "
                 f"(`dpn bag validate --profile none {source}` says more)"
             )
-        return Source(source, _request(str(path), name.removesuffix(".tar")), size or report.bytes)
+        return DemoSource(source, _request(str(path), name.removesuffix(".tar")), size or report.bytes)
 
 
 def _request(source: str, local_id: str) -> DepositRequest:
     return DepositRequest(source, MEMBER, local_id)
 
 
-def _check_all_different(judged: Sequence[Source]) -> None:
+def _check_all_different(judged: Sequence[DemoSource]) -> None:
     """Raises Unusable if a DPN bag is given twice."""
     bags = Counter(read_identity(Path(one.request.source)).uuid for one in judged if one.request.as_is)
     for uuid, count in bags.items():
@@ -192,7 +192,7 @@ def _check_all_different(judged: Sequence[Source]) -> None:
             raise Unusable(f"{uuid}: the same bag: give each bag once")
 
 
-def _with_different_names(judged: Sequence[Source]) -> list[Source]:
+def _with_different_names(judged: Sequence[DemoSource]) -> list[DemoSource]:
     """A folder that is given twice makes two bags: the second gets a local id of its own."""
     seen: Counter[str] = Counter()
     named = []
@@ -202,7 +202,7 @@ def _with_different_names(judged: Sequence[Source]) -> list[Source]:
         if seen[local_id] > 1 and not one.request.as_is:
             local_id = f"{local_id} ({seen[local_id]})"
         request = DepositRequest(**{**one.request.__dict__, "local_id": local_id, "key": f"{number} {local_id}"})
-        named.append(Source(one.given, request, one.size))
+        named.append(DemoSource(one.given, request, one.size))
     return named
 
 

@@ -20,7 +20,7 @@ UNKNOWN = "asked"
 
 
 @dataclass(frozen=True)
-class Position:
+class BagProgress:
     """Where one bag is at one node. `arrived_bytes` counts what lies on its staging volume or in its store."""
 
     request: Request
@@ -45,9 +45,9 @@ class Watch:
 
     def __init__(self, nodes: Mapping[str, Node], requests: Sequence[Request]) -> None:
         self._nodes = nodes
-        self._positions = {request.replication_id: Position(request) for request in requests}
+        self._positions = {request.replication_id: BagProgress(request) for request in requests}
 
-    def look(self) -> list[Position]:
+    def look(self) -> list[BagProgress]:
         """Where every bag is now, in the order of the requests."""
         for node in self._nodes.values():
             try:
@@ -64,7 +64,7 @@ class Watch:
                     self._positions[item.identifier] = _position(known.request, item, node)
 
 
-def count_outcomes(positions: Iterable[Position]) -> Counter[str]:
+def count_outcomes(positions: Iterable[BagProgress]) -> Counter[str]:
     """How many items ended how. What has not ended is `unfinished`; cancelled by an operator counts as failed."""
     counts = Counter({"success": 0, "failed": 0})
     for position in positions:
@@ -75,12 +75,12 @@ def count_outcomes(positions: Iterable[Position]) -> Counter[str]:
     return counts
 
 
-def _position(request: Request, item: WorkItem, node: Node) -> Position:
+def _position(request: Request, item: WorkItem, node: Node) -> BagProgress:
     manifest = read_manifest(item.task, item.manifest)
     arrived = 0
     if isinstance(manifest, ReplicationManifest):
         arrived = _arrived_bytes(request, manifest, node)
-    return Position(
+    return BagProgress(
         request, item.stage, item.status, item.note, arrived, item_id=item.id, needs_attention=item.needs_attention
     )
 

@@ -16,7 +16,7 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.errors import Misconfigured
-from dpn.ingest.placement import Place, choose_nodes
+from dpn.ingest.placement import Site, choose_nodes
 from dpn.ingest.settings import IngestSettings
 from dpn.outbound.folder import Outbound
 from dpn.registry.catalogue import BAGS, NODES, TRANSFERS, add_transfer, find, find_many
@@ -230,8 +230,8 @@ def _gone(manifest: IngestManifest) -> Unwanted:
     return Unwanted(StartOver("package", "the packaged bag is gone"))
 
 
-def _place(node: NodeRecord) -> Place:
-    return Place(node.namespace, node.storage.region, node.storage.type)
+def _place(node: NodeRecord) -> Site:
+    return Site(node.namespace, node.storage.region, node.storage.type)
 
 
 def _is_stored(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> bool:

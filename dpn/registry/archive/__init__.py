@@ -2,18 +2,18 @@
 
 from dpn.registry.archive.exporter import DamagedRegistry, export
 from dpn.registry.archive.importer import Import, KindResult, Problem
-from dpn.registry.archive.lines import FORMAT, VERSION, BrokenArchive, Header
+from dpn.registry.archive.lines import FORMAT, VERSION, ArchiveHeader, BrokenArchive
 from dpn.registry.archive.peers import PeerExport, export_from_peer
-from dpn.registry.archive.reader import ArchiveReader, Contents, check
+from dpn.registry.archive.reader import ArchiveContents, ArchiveReader, check
 
 __all__ = [
     "FORMAT",
     "VERSION",
+    "ArchiveContents",
+    "ArchiveHeader",
     "ArchiveReader",
     "BrokenArchive",
-    "Contents",
     "DamagedRegistry",
-    "Header",
     "Import",
     "KindResult",
     "PeerExport",

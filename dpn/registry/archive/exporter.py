@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from dpn.database import Sessions
 from dpn.errors import PermanentError
-from dpn.registry.archive.lines import Header
+from dpn.registry.archive.lines import ArchiveHeader
 from dpn.registry.archive.writer import ArchiveWriter
 from dpn.registry.catalogue import KINDS, MEMBERS, NODES, Kind, batches
 from dpn.registry.catalogue.members import sources_of
@@ -32,7 +32,7 @@ def export(sessions: Sessions, file: BinaryIO, *, node: str, now: datetime) -> d
     Whoever writes to the registry meanwhile is not held up and does not show.
     """
     with _snapshot(sessions) as session:
-        writer = ArchiveWriter(file, Header(node, node, now))
+        writer = ArchiveWriter(file, ArchiveHeader(node, node, now))
         for kind in KINDS:
             try:
                 for batch in _in_order(session, kind):

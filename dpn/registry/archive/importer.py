@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from dpn.database import Sessions, insert_missing, reading
 from dpn.registry.archive.foreseen import FamilyPlace, ForeseenBags, family_place
-from dpn.registry.archive.lines import Entry
+from dpn.registry.archive.lines import ArchivedRecord
 from dpn.registry.archive.merge_rules import Origin, different, merge
 from dpn.registry.archive.reader import ArchiveReader
 from dpn.registry.catalogue import BAGS, KINDS, Kind, find_many
@@ -78,7 +78,9 @@ class Import:
                 self._merge(batch, origin, foreseen, results[batch[0].kind.name])
         return results
 
-    def _merge(self, batch: Sequence[Entry], origin: Origin, foreseen: ForeseenBags, result: KindResult) -> None:
+    def _merge(
+        self, batch: Sequence[ArchivedRecord], origin: Origin, foreseen: ForeseenBags, result: KindResult
+    ) -> None:
         kind = batch[0].kind
         with self._transaction(kind.table) as session:
             decided = _Decided(session, kind, batch, foreseen)
@@ -115,7 +117,9 @@ class Import:
 class _Decided:
     """What is to become of one batch, with all that was looked up for it: three queries, however many records."""
 
-    def __init__(self, session: Session, kind: Kind[Any], batch: Sequence[Entry], foreseen: ForeseenBags) -> None:
+    def __init__(
+        self, session: Session, kind: Kind[Any], batch: Sequence[ArchivedRecord], foreseen: ForeseenBags
+    ) -> None:
         records = [entry.record for entry in batch]
         self.present: dict[tuple[str, ...], Record] = find_many(session, kind, [record.key for record in records])
         self._bags = _known_bags(session, records, foreseen)
@@ -124,7 +128,7 @@ class _Decided:
         self.sources: list[dict[str, str]] = []
         self.problems: list[Problem] = []
 
-    def decide(self, entry: Entry, origin: Origin) -> None:
+    def decide(self, entry: ArchivedRecord, origin: Origin) -> None:
         theirs = entry.record
         ours = self.present.get(theirs.key)
         decision = merge(origin, ours, theirs)
@@ -135,7 +139,7 @@ class _Decided:
         elif decision.changed:
             self._keep(entry, decision.record, origin, is_new=ours is None)
 
-    def _keep(self, entry: Entry, record: Record, origin: Origin, *, is_new: bool) -> None:
+    def _keep(self, entry: ArchivedRecord, record: Record, origin: Origin, *, is_new: bool) -> None:
         self.changed[record.key] = record
         if isinstance(record, BagRecord):
             self._holders[family_place(record)] = record.uuid
@@ -156,16 +160,16 @@ class _Decided:
             f"Its bag {bag} is neither in the registry nor in the archive: sync with the bag's node, import again."
         )
 
-    def _problem(self, entry: Entry, reason: str, ours: Record | None) -> None:
+    def _problem(self, entry: ArchivedRecord, reason: str, ours: Record | None) -> None:
         values = different(ours, entry.record) if ours is not None else {}
         key = "/".join(entry.record.key)
         self.problems.append(Problem(entry.line, entry.kind.name, key, reason, values))
 
 
-def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+def _batches(entries: Iterator[ArchivedRecord]) -> Iterator[list[ArchivedRecord]]:
     """The entries, those of one kind together, as many as fit a batch."""
     for _, of_one_kind in groupby(entries, lambda entry: entry.kind.name):
-        batch: list[Entry] = []
+        batch: list[ArchivedRecord] = []
         size = 0
         for entry in of_one_kind:
             batch.append(entry)

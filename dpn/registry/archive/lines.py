@@ -47,7 +47,7 @@ class BrokenArchive(PermanentError):
 
 
 @dataclass(frozen=True)
-class Header:
+class ArchiveHeader:
     """Who wrote the archive, whose registry it shows (its own or a peer's), and when."""
 
     node: str
@@ -60,7 +60,7 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchivedRecord:
     """One record of an archive. `source` is the peer that told the archive's registry of it: for members only."""
 
     line: int

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from dpn.errors import PeerRefused
-from dpn.registry.archive.lines import KIND_NAMES, Header, record_line
+from dpn.registry.archive.lines import KIND_NAMES, ArchiveHeader, record_line
 from dpn.registry.archive.writer import ArchiveWriter
 from dpn.registry.records import Record
 
@@ -69,7 +69,7 @@ def export_from_peer(client: RegistryClient, file: BinaryIO, *, node: str, now: 
                             done.add_problem(f"{row.kind}: {row.reason}: {row.raw}")
             except PeerRefused as error:
                 done.add_problem(f"{kind}: {error}")
-        writer = ArchiveWriter(file, Header(node, client.peer, now))
+        writer = ArchiveWriter(file, ArchiveHeader(node, client.peer, now))
         for kind in KIND_NAMES:
             for line in sorter.lines(kind):
                 writer.add_line(kind, line)

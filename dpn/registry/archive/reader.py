@@ -18,9 +18,9 @@ from dpn.registry.archive.lines import (
     MEMBER_SOURCE,
     TAKE_ANOTHER,
     VERSION,
+    ArchivedRecord,
+    ArchiveHeader,
     BrokenArchive,
-    Entry,
-    Header,
     no_counts,
 )
 from dpn.registry.catalogue import KINDS, MEMBERS
@@ -47,19 +47,19 @@ class _Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Contents:
+class ArchiveContents:
     """What a whole archive holds: lines by kind."""
 
-    header: Header
+    header: ArchiveHeader
     counts: dict[str, int]
 
 
-def check(file: BinaryIO) -> Contents:
+def check(file: BinaryIO) -> ArchiveContents:
     """Reads the archive to its end. Raises BrokenArchive at the first flaw, OSError."""
     reader = ArchiveReader(file)
     for _ in reader.entries():
         pass
-    return Contents(reader.header, reader.counts)
+    return ArchiveContents(reader.header, reader.counts)
 
 
 class ArchiveReader:
@@ -78,9 +78,9 @@ class ArchiveReader:
         self.header = _header(first)
         self._sha256.update(first.text)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[ArchivedRecord]:
         """The records in their order. Raises BrokenArchive at the first flaw."""
-        member: Entry | None = None
+        member: ArchivedRecord | None = None
         last = _Place(-1, ())
         for line in self._lines:
             if "end" in line.value:
@@ -138,7 +138,7 @@ def _object(number: int, text: bytes) -> dict[str, Any]:
     return value
 
 
-def _header(line: _Line) -> Header:
+def _header(line: _Line) -> ArchiveHeader:
     values = line.value
     version = values.get("version")
     if values.get("format") != FORMAT or type(version) is not int or version < 1:
@@ -147,7 +147,7 @@ def _header(line: _Line) -> Header:
         raise BrokenArchive(1, f"format version {version} is newer than {VERSION}, the newest known here", UPGRADE)
     try:
         node, registry = (parse_namespace(_text(values, name)) for name in ("node", "registry"))
-        return Header(node, registry, parse_instant(values.get("time")))
+        return ArchiveHeader(node, registry, parse_instant(values.get("time")))
     except ValueError as error:
         raise BrokenArchive(1, str(error)) from error
 
@@ -160,16 +160,16 @@ def _kind_of(line: _Line) -> str:
     raise BrokenArchive(line.number, f"{named} is no kind of record that this software knows", UPGRADE)
 
 
-def _entry(line: _Line, name: str) -> Entry:
+def _entry(line: _Line, name: str) -> ArchivedRecord:
     kind = BY_NAME[name]
     try:
         record = kind.record.from_wire(line.value.get("record"))
     except InvalidRecord as error:
         raise BrokenArchive(line.number, f"no {name} record: {error}") from error
-    return Entry(line.number, len(line.text), kind, record)
+    return ArchivedRecord(line.number, len(line.text), kind, record)
 
 
-def _with_source(line: _Line, member: Entry | None) -> Entry:
+def _with_source(line: _Line, member: ArchivedRecord | None) -> ArchivedRecord:
     values = line.value.get("record")
     if member is None or member.source is not None:
         raise BrokenArchive(line.number, f"a {MEMBER_SOURCE} that does not follow its member")
@@ -181,7 +181,7 @@ def _with_source(line: _Line, member: Entry | None) -> Entry:
         raise BrokenArchive(line.number, f"no {MEMBER_SOURCE}: {error}") from error
 
 
-def _next_place(entry: Entry, last: _Place) -> _Place:
+def _next_place(entry: ArchivedRecord, last: _Place) -> _Place:
     place = _Place(KIND_NAMES.index(entry.kind.name), entry.record.key)
     if place <= last:
         raise BrokenArchive(entry.line, "out of order, or the same record once more")

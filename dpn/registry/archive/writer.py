@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from dpn.registry.archive.lines import (
     MEMBER_SOURCE,
-    Header,
+    ArchiveHeader,
     last_line,
     no_counts,
     record_line,
@@ -19,7 +19,7 @@ from dpn.registry.records import MemberRecord, Record
 class ArchiveWriter:
     """Begins with the header; the caller adds records in the archive's order and then ends it."""
 
-    def __init__(self, file: BinaryIO, header: Header) -> None:
+    def __init__(self, file: BinaryIO, header: ArchiveHeader) -> None:
         self._file = file
         self._sha256 = hashlib.sha256()
         self.counts = no_counts()

@@ -42,7 +42,7 @@ from dpn.registry.records import (
     RestoreRecord,
 )
 from dpn.registry.rules import Accepted, Adoption, Foreign, Refused, peers
-from dpn.registry.rules.peers import BagFacts
+from dpn.registry.rules.peers import KnownBag
 
 R = TypeVar("R", bound=Record)
 
@@ -182,7 +182,7 @@ RULES: dict[str, Callable[[Session, str, Sequence[Any]], Decide[Any]]] = {
 """What decides on a batch of a kind, by what is known when it is asked for."""
 
 
-def _bag_facts(session: Session, peer: str, batch: Iterable[AboutABag]) -> dict[str, BagFacts]:
+def _bag_facts(session: Session, peer: str, batch: Iterable[AboutABag]) -> dict[str, KnownBag]:
     """What is known of the bags that these records are about; of the nodes that hold them, only `peer`."""
     bags = {record.bag for record in batch}
     held = select(REPLICAS.c.bag).where(REPLICAS.c.bag.in_(bags), REPLICAS.c.node == peer)
@@ -191,7 +191,7 @@ def _bag_facts(session: Session, peer: str, batch: Iterable[AboutABag]) -> dict[
     table = BAGS.table.c
     statement = select(table.uuid, table.admin_node, table.ingest_node).where(table.uuid.in_(bags))
     return {
-        row.uuid: BagFacts(
+        row.uuid: KnownBag(
             row.admin_node,
             row.ingest_node,
             (peer,) if row.uuid in holds else (),

@@ -42,7 +42,7 @@ R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
-class BagFacts:
+class KnownBag:
     """What we know of the bag that a record speaks of."""
 
     admin_node: str
@@ -99,7 +99,7 @@ def adopt_bag(
 
 
 def adopt_digest(
-    peer: str, current: DigestRecord | None, theirs: DigestRecord, *, bag: BagFacts | None
+    peer: str, current: DigestRecord | None, theirs: DigestRecord, *, bag: KnownBag | None
 ) -> Adoption[DigestRecord]:
     """A digest as its bag's admin node shows it, or the bag's ingest node that computed it.
 
@@ -118,7 +118,7 @@ def adopt_digest(
 
 
 def adopt_ingest(
-    peer: str, current: IngestRecord | None, theirs: IngestRecord, *, bag: BagFacts | None
+    peer: str, current: IngestRecord | None, theirs: IngestRecord, *, bag: KnownBag | None
 ) -> Adoption[IngestRecord]:
     """An Ingest record as its bag's admin node shows it."""
     if bag is None:
@@ -145,7 +145,7 @@ def adopt_fixity_check(
 
 
 def adopt_transfer(
-    peer: str, current: ReplicationRecord | None, theirs: ReplicationRecord, *, bag: BagFacts | None
+    peer: str, current: ReplicationRecord | None, theirs: ReplicationRecord, *, bag: KnownBag | None
 ) -> Decision[ReplicationRecord]:
     """A replication transfer as its owner shows it, of a bag that it administers or holds a copy of.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpn.ingest.placement import Place, choose_nodes
+from dpn.ingest.placement import Site, choose_nodes
 
-US = Place("us", "east", "glacier")
+US = Site("us", "east", "glacier")
 
 
-def places(*told: str) -> list[Place]:
+def places(*told: str) -> list[Site]:
     """From "name region type"."""
-    return [Place(*text.split()) for text in told]
+    return [Site(*text.split()) for text in told]
 
 
 def test_a_region_without_a_copy_comes_before_one_that_has_one() -> None:
@@ -41,7 +41,7 @@ def test_among_equals_chance_decides_and_different_bags_go_to_different_nodes() 
 
 candidates = st.lists(
     st.builds(
-        Place, st.sampled_from("abcdefgh"), st.sampled_from(["east", "west"]), st.sampled_from(["tape", "s3"])
+        Site, st.sampled_from("abcdefgh"), st.sampled_from(["east", "west"]), st.sampled_from(["tape", "s3"])
     ),
     unique_by=lambda place: place.node,
 )
@@ -49,7 +49,7 @@ candidates = st.lists(
 
 @given(candidates, st.integers(0, 9), st.sets(st.sampled_from("abcdefgh")), st.text(max_size=5), st.randoms())
 def test_what_is_chosen_is_distinct_allowed_as_many_as_there_are_and_does_not_depend_on_the_order(
-    offered: list[Place], count: int, excluded: set[str], seed: str, random: object
+    offered: list[Site], count: int, excluded: set[str], seed: str, random: object
 ) -> None:
     chosen = choose_nodes(offered, count, holders=[US], excluded=excluded, seed=seed)
     allowed = {place.node for place in offered} - excluded

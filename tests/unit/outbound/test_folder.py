@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dpn.errors import Misconfigured
-from dpn.outbound.folder import Entry, NotOurBag, Outbound
+from dpn.outbound.folder import NotOurBag, Offer, Outbound
 from dpn.outbound.settings import OutboundSettings
 from dpn.outbound.withdrawal import is_unneeded
 from tests.fixtures.records import uuid
@@ -120,8 +120,8 @@ def test_what_others_put_there_is_left_alone(tmp_path: Path, tar: Path) -> None:
     assert list(out.withdrawn()) == []
 
 
-OFFER = Entry(BAG, "south", Path("x"))
-KEPT = Entry(BAG, None, Path("y"))
+OFFER = Offer(BAG, "south", Path("x"))
+KEPT = Offer(BAG, None, Path("y"))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ KEPT = Entry(BAG, None, Path("y"))
     ],
 )
 def test_what_may_go_is_decided_by_what_the_registry_knows(
-    entry: Entry, over: dict[str, bool], under_way: bool, goes: bool
+    entry: Offer, over: dict[str, bool], under_way: bool, goes: bool
 ) -> None:
     assert is_unneeded(entry, over, under_way) is goes
 

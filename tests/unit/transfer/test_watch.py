@@ -10,7 +10,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost, ServiceUnavailable
 from dpn.transfer.errors import SourceTooLarge
-from dpn.transfer.watch import PROGRESS_BYTES, Watch
+from dpn.transfer.watch import PROGRESS_BYTES, FetchWatch
 
 GROUP = 1
 
@@ -24,7 +24,7 @@ class Fetch:
         self.cancellation = Cancellation()
         self.io_bytes = 0
         self.sizes: list[int] = []
-        self.watch = Watch(
+        self.watch = FetchWatch(
             destination,
             service="rsync:north",
             stall_seconds=900,

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from dpn.database import reading
 from dpn.errors import Interrupted
 from dpn.ingest.submission import DepositRefused
-from dpn.outbound.folder import Entry, Outbound
+from dpn.outbound.folder import Offer, Outbound
 from dpn.packaging.description import Packaged
 from dpn.packaging.package import package
 from dpn.registry.catalogue import BAGS, INGESTS, put_transfer
@@ -133,7 +133,7 @@ def test_a_bag_that_cannot_be_withdrawn_keeps_no_other_from_being_withdrawn(
         assert north.next_poll(item).status == "success"
     stuck, whole = min(bags), Outbound.withdraw
 
-    def withdraw(outbound: Outbound, entry: Entry) -> None:
+    def withdraw(outbound: Outbound, entry: Offer) -> None:
         if entry.bag == stuck:
             raise PermissionError(f"{entry.path} is immutable")
         whole(outbound, entry)

@@ -15,7 +15,7 @@ NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 OURSELVES = Caller("north", us="north")
 A_PEER = Caller("south", us="north")
 NODES = {"north", "south", "west"}
-NORTHS = peers.BagFacts(admin_node="north", ingest_node="north")
+NORTHS = peers.KnownBag(admin_node="north", ingest_node="north")
 
 
 def create(bag: BagRecord, caller: Caller = OURSELVES, **more: Any) -> Decision[BagRecord]:

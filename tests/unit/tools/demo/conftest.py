@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tools.demo.deposit import Deposit, Request
+from tools.demo.deposit import DemoBag, Request
 
 BAG = "a9f7cbab-b531-4eb7-b532-770f592629ba"
 
 
 @pytest.fixture
-def deposit() -> Deposit:
-    return Deposit("bags/one.tar", BAG, "Test-0001", 61952, "ab" * 32, "cd" * 32)
+def deposit() -> DemoBag:
+    return DemoBag("bags/one.tar", BAG, "Test-0001", 61952, "ab" * 32, "cd" * 32)
 
 
 @pytest.fixture
-def requests(deposit: Deposit) -> list[Request]:
+def requests(deposit: DemoBag) -> list[Request]:
     return [Request(deposit, "south", "transfer to south"), Request(deposit, "west", "transfer to west")]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.fixtures.made_bags import UUID, bag_files, tar_bag
 from tools.demo.corruption import Repair, victims
-from tools.demo.deposit import Deposit, Request
+from tools.demo.deposit import DemoBag, Request
 from tools.demo.report import Result, print_result
 from tools.demo.spoiling import Damage, flip_a_bit
 from tools.network.errors import Broken
@@ -32,7 +32,7 @@ MENDED = Repair(
 
 
 def request(node: str, bag: str = UUID) -> Request:
-    return Request(Deposit("there", bag, "a thing", 1, "ab" * 32, "cd" * 32), node, f"{bag} to {node}")
+    return Request(DemoBag("there", bag, "a thing", 1, "ab" * 32, "cd" * 32), node, f"{bag} to {node}")
 
 
 def test_one_bit_of_the_payload_flips_and_nothing_else_shows_it(tmp_path: Path) -> None:

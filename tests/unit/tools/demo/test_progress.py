@@ -18,7 +18,7 @@ from tools.demo.progress import (
     short_names,
     table_of,
 )
-from tools.demo.watch import Position
+from tools.demo.watch import BagProgress
 
 
 def console(output: io.StringIO, *, terminal: bool) -> Console:
@@ -28,7 +28,7 @@ def console(output: io.StringIO, *, terminal: bool) -> Console:
 def test_without_a_terminal_each_change_is_one_line_and_nothing_is_said_twice(requests: list[Request]) -> None:
     output = io.StringIO()
     progress = PlainProgress(console(output, terminal=False))
-    first = [Position(request, "copy", "running", "copying") for request in requests]
+    first = [BagProgress(request, "copy", "running", "copying") for request in requests]
     progress.show(first)
     progress.show(first)
     progress.show([replace(first[0], stage="validate"), first[1]])
@@ -41,7 +41,7 @@ def test_without_a_terminal_each_change_is_one_line_and_nothing_is_said_twice(re
 def test_growing_bytes_alone_are_no_news_without_a_terminal(requests: list[Request]) -> None:
     output = io.StringIO()
     progress = PlainProgress(console(output, terminal=False))
-    position = Position(requests[0], "copy", "running", "copying", arrived_bytes=1)
+    position = BagProgress(requests[0], "copy", "running", "copying", arrived_bytes=1)
     progress.show([position])
     progress.show([replace(position, arrived_bytes=30_000)])
     assert len(output.getvalue().splitlines()) == 1
@@ -51,7 +51,7 @@ def test_a_terminal_gets_a_table_with_a_line_for_each_bag_and_node(requests: lis
     output = io.StringIO()
     with LiveProgress(console(output, terminal=True)) as progress:
         progress.say("south/worker (pid 7) was killed by SIGKILL: started again")
-        progress.show([Position(request, "copy", "running", "copying", 31_000) for request in requests])
+        progress.show([BagProgress(request, "copy", "running", "copying", 31_000) for request in requests])
     text = output.getvalue()
     assert "started again" in text
     for expected in ("0 of 2 copies done", "south", "west", "31.0 kB of 62.0 kB"):
@@ -65,7 +65,7 @@ def test_the_form_follows_what_the_output_is() -> None:
 
 @pytest.mark.parametrize("note", ["\x1b[31mred", "a\rb", "[/red]", "\u202egnp.exe"])
 def test_what_other_nodes_wrote_cannot_steer_a_terminal(requests: list[Request], note: str) -> None:
-    position = Position(requests[0], "copy", "failed", note)
+    position = BagProgress(requests[0], "copy", "failed", note)
     output = io.StringIO()
     console(output, terminal=False).print(table_of([position], seconds=1, most_rows=10))
     for text in (output.getvalue(), line_of(position)):
@@ -81,9 +81,9 @@ def test_sizes_are_in_base_10_units(count: int, text: str) -> None:
 
 
 def test_where_not_all_fit_those_that_still_travel_are_shown(requests: list[Request]) -> None:
-    done = [Position(requests[0], "store", "success", "stored", item_id=number) for number in range(50)]
+    done = [BagProgress(requests[0], "store", "success", "stored", item_id=number) for number in range(50)]
     output = io.StringIO()
-    table = table_of([*done, Position(requests[1], "copy", "running", "copying")], seconds=1, most_rows=3)
+    table = table_of([*done, BagProgress(requests[1], "copy", "running", "copying")], seconds=1, most_rows=3)
     console(output, terminal=False).print(table)
     assert table.row_count == 3
     assert "west" in output.getvalue()

@@ -14,7 +14,7 @@ from rich.console import Console
 from tools.demo.copies import Copy
 from tools.demo.deposit import Request
 from tools.demo.report import Result, check_json_file, print_result, write_json
-from tools.demo.watch import Position
+from tools.demo.watch import BagProgress
 from tools.network.errors import Unusable
 from tools.network.place import Place
 
@@ -25,8 +25,8 @@ def good(request: Request) -> Copy:
     return Copy(request, URL, request.deposit.size, request.deposit.sha256)
 
 
-def finished(request: Request) -> Position:
-    return Position(request, "store", "success", "stored", request.deposit.size, item_id=1)
+def finished(request: Request) -> BagProgress:
+    return BagProgress(request, "store", "success", "stored", request.deposit.size, item_id=1)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def whole(requests: list[Request]) -> Result:
 @pytest.fixture
 def half(requests: list[Request]) -> Result:
     note = "the bag is invalid\x1b[2J: [bold]data/a.txt\nhas another digest"
-    positions = [finished(requests[0]), Position(requests[1], "validate", "failed", note, item_id=7)]
+    positions = [finished(requests[0]), BagProgress(requests[1], "validate", "failed", note, item_id=7)]
     return Result(1, positions, [good(requests[0]), Copy(requests[1], None, problem="the store does not have it")])
 
 
@@ -74,7 +74,7 @@ def test_a_missing_copy_is_in_the_document_and_not_verified(half: Result) -> Non
 
 
 def test_an_item_that_has_not_ended_is_neither_success_nor_failure(requests: list[Request]) -> None:
-    result = Result(1, [finished(requests[0]), Position(requests[1])], [])
+    result = Result(1, [finished(requests[0]), BagProgress(requests[1])], [])
     assert result.to_json()["items"] == {"success": 1, "failed": 0, "unfinished": 1}
 
 

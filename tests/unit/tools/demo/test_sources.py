@@ -13,7 +13,7 @@ from dpn.bags.building.metadata import DpnMetadata
 from dpn.packaging.settings import DepositS3Settings
 from tools.demo.run import Order
 from tools.demo.s3_sources import s3_settings
-from tools.demo.sources import MEMBER, SAMPLE, Source, check_apart, judge_all, make_sample
+from tools.demo.sources import MEMBER, SAMPLE, DemoSource, check_apart, judge_all, make_sample
 from tools.network.backends import Kinds
 from tools.network.errors import Unusable
 
@@ -40,7 +40,7 @@ def bag(folder: Path, tmp_path: Path) -> Path:
     return build_bag(folder, out, metadata=metadata).path
 
 
-def take(built: Path, *sources: Path) -> list[Source]:
+def take(built: Path, *sources: Path) -> list[DemoSource]:
     return judge_all([str(source) for source in sources], built)
 
 
