@@ -12,14 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from dpn.bags.building.entries import Content, FileContent
-from dpn.bags.digests import ALGORITHMS, Column, DigestTable
+from dpn.bags.digests import Column, DigestTable
 from dpn.bags.errors import BagChanged
 from dpn.bags.findings import Findings
 from dpn.bags.hash_threads import READ_BYTES, Progress, Workers
 from dpn.bags.index import PAYLOAD_PREFIX, FileIndex, TooManyEntries
-from dpn.bags.names import manifest_algorithm
+from dpn.bags.names import manifest_algorithms
 
-DEFAULT_ALGORITHM = "sha256"
 _FILES_PER_TASK = 64
 _BYTES_PER_TASK = 4 * READ_BYTES
 
@@ -39,7 +38,7 @@ class FolderContents:
         self._progress = progress
         self._names: list[bytes] = []
         self._empty_folders: list[bytes] = []
-        payload, tags = _algorithms(self._base)
+        payload, tags = manifest_algorithms(os.listdir(self._base))
         self.index = FileIndex(findings, DigestTable(payload, tags), max_entries)
         self.name = self.expected_name = path.resolve().name
         self.complete = False
@@ -162,15 +161,6 @@ class FolderContents:
 def _sorted_entries(folder: bytes) -> list[os.DirEntry[bytes]]:
     with os.scandir(folder) as entries:
         return sorted(entries, key=lambda entry: entry.name)
-
-
-def _algorithms(base: bytes) -> tuple[set[str], set[str]]:
-    payload, tags = set[str](), set[str]()
-    for name in os.listdir(base):
-        algorithm, is_tag_manifest = manifest_algorithm(name)
-        if algorithm in ALGORITHMS:
-            (tags if is_tag_manifest else payload).add(algorithm)
-    return payload or {DEFAULT_ALGORITHM}, tags or {DEFAULT_ALGORITHM}
 
 
 def _changed(path: bytes) -> BagChanged:

@@ -23,6 +23,8 @@ _TELL_EVERY_BYTES = 4 << 20
 _TELL_EVERY_FILES = 1000
 
 Task = Callable[[], None]
+OnProgress = Callable[[int, int], None]
+"""Is told how many bytes and how many files there were so far."""
 _Thing = TypeVar("_Thing")
 
 
@@ -31,16 +33,14 @@ def default_threads() -> int:
     return min(len(os.sched_getaffinity(0)), MAX_THREADS)
 
 
-class Stopped(Exception):
+class ReadingStopped(Exception):
     """Another part of the same reading failed or was cancelled."""
 
 
 class Progress:
     """One reading of a bag: how far it is, whether it was cancelled, and the first error of any of its threads."""
 
-    def __init__(
-        self, callback: Callable[[int, int], None] | None = None, cancellation: Cancellation | None = None
-    ) -> None:
+    def __init__(self, callback: OnProgress | None = None, cancellation: Cancellation | None = None) -> None:
         self._callback = callback
         self._cancellation = cancellation
         self._lock = threading.Lock()
@@ -52,12 +52,12 @@ class Progress:
         self.files = 0
 
     def add(self, bytes_read: int, files: int = 0) -> None:
-        """Note what was read, from any thread. Raises Stopped if the reading was given up meanwhile."""
+        """Note what was read, from any thread. Raises ReadingStopped if the reading was given up meanwhile."""
         with self._lock:
             self.bytes += bytes_read
             self.files += files
         if self._stopping:
-            raise Stopped
+            raise ReadingStopped
 
     def tick(self) -> None:
         """From the thread that reads, often: raises what the cancellation says, or a thread's error."""
@@ -141,7 +141,7 @@ class Workers:
             try:
                 if not self._progress.stopping:
                     task()
-            except Stopped:
+            except ReadingStopped:
                 pass  # the error that stopped us is already on its way
             except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
                 self._progress.fail(error)

@@ -10,7 +10,7 @@ from pathlib import Path
 from dpn.bags.errors import NotABag
 from dpn.bags.findings import Findings
 from dpn.bags.tar.file import TarFile
-from dpn.bags.tar.walk import Member, TarWalk
+from dpn.bags.tar.walk import TarMember, TarWalk
 from dpn.bags.validation.tags import MAX_TAG_FILE_BYTES, Declaration, Tags, read_tags
 from dpn.cancellation import Cancellation
 
@@ -94,7 +94,9 @@ def _from_tar(path: Path) -> bytes:
         return tar.read(member.offset, min(member.size, MAX_TAG_FILE_BYTES + 1))
 
 
-def _find(tar: TarFile, wanted: bytes, cancellation: Cancellation | None, *, below_root: bool = False) -> Member:
+def _find(
+    tar: TarFile, wanted: bytes, cancellation: Cancellation | None, *, below_root: bool = False
+) -> TarMember:
     tar.require_tar()
     findings = Findings()
     for member in TarWalk(tar, findings):

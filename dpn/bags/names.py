@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from dpn.bags.digests import ALGORITHMS
+
+DEFAULT_ALGORITHM = "sha256"
 MAX_NAME_BYTES = 4096
 MAX_PART_BYTES = 255
 MAX_DEPTH = 256
@@ -78,3 +81,16 @@ def manifest_algorithm(name: bytes) -> tuple[str | None, bool]:
     """The algorithm that a manifest's name says, None if it is not a manifest's; and whether of tag files."""
     match = _MANIFEST.fullmatch(name)
     return (match[2].decode(), match[1] is not None) if match else (None, False)
+
+
+def manifest_algorithms(names: Iterable[bytes]) -> tuple[set[str], set[str]]:
+    """The known algorithms of payload manifests, and those of tag manifests, by the names of a bag's files.
+
+    Where no name says one, it is SHA-256.
+    """
+    payload, tags = set[str](), set[str]()
+    for name in names:
+        algorithm, is_tag_manifest = manifest_algorithm(name)
+        if algorithm in ALGORITHMS:
+            (tags if is_tag_manifest else payload).add(algorithm)
+    return payload or {DEFAULT_ALGORITHM}, tags or {DEFAULT_ALGORITHM}

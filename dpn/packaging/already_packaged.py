@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from dpn.bags.hash_threads import OnProgress
 from dpn.bags.identity import BagIdentity, read_identity
 from dpn.bags.report import Report
 from dpn.bags.validation.profiles import STRICT, load_profile
@@ -15,11 +15,9 @@ from dpn.packaging.description import Description, Packaged
 
 AS_PEERS_MAKE_THEM = "dpn"
 
-Told = Callable[[int, int], None]
-
 
 def finished(
-    description: Description, folder: Path, progress: Told | None, cancellation: Cancellation
+    description: Description, folder: Path, progress: OnProgress | None, cancellation: Cancellation
 ) -> Packaged | None:
     """The bag, if it is there, valid, and the one that is described. What else has its name is removed.
 
@@ -39,7 +37,9 @@ def finished(
     return packaged(path, report)
 
 
-def judged(description: Description, path: Path, progress: Told | None, cancellation: Cancellation) -> Report:
+def judged(
+    description: Description, path: Path, progress: OnProgress | None, cancellation: Cancellation
+) -> Report:
     """What is to be said of the tar: what we build is held to the letter, what is taken as it is to the network's
     rules. Raises NotABag, BagChanged, OSError."""
     profile = load_profile(AS_PEERS_MAKE_THEM if description.as_is else STRICT)

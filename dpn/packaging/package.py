@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dpn.bags.building.build import SCRATCH_PREFIX, BuiltBag, build_from_entries
 from dpn.bags.building.entries import Entry
+from dpn.bags.hash_threads import OnProgress
 from dpn.cancellation import Cancellation
 from dpn.errors import NoSpace
 from dpn.files import DISK_FULL
@@ -29,15 +30,13 @@ FETCHED = "fetched"
 FETCHED_OBJECTS = f"{FETCHED}/objects"
 """The folder in it that may hold very many files."""
 
-Told = Callable[[int, int], None]
-
 
 def package(
     description: Description,
     folder: Path,
     *,
     s3: DepositS3Settings,
-    progress: Told | None = None,
+    progress: OnProgress | None = None,
     when_fetched: Callable[[], None] | None = None,
     cancellation: Cancellation | None = None,
 ) -> Packaged:
@@ -84,7 +83,7 @@ def _build(
     description: Description,
     folder: Path,
     s3: DepositS3Settings,
-    progress: Told | None,
+    progress: OnProgress | None,
     when_fetched: Callable[[], None] | None,
     cancellation: Cancellation,
 ) -> Packaged:
@@ -108,7 +107,7 @@ def _entries(
     description: Description,
     folder: Path,
     s3: DepositS3Settings,
-    progress: Told | None,
+    progress: OnProgress | None,
     when_fetched: Callable[[], None] | None,
     cancellation: Cancellation,
 ) -> Iterator[Iterator[Entry]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from dpn.bags.building.build import SCRATCH_PREFIX
 from dpn.bags.building.entries import FileContent
 from dpn.bags.errors import BagChanged, SourceRefused
+from dpn.bags.hash_threads import OnProgress
 from dpn.bags.identity import read_identity
 from dpn.cancellation import Cancellation
 from dpn.errors import NotABag
@@ -22,11 +22,9 @@ from dpn.packaging.location import BagLocation, locate
 
 COPY_BYTES = 1 << 20
 
-Told = Callable[[int, int], None]
-
 
 def take_as_it_is(
-    description: Description, folder: Path, progress: Told | None, cancellation: Cancellation
+    description: Description, folder: Path, progress: OnProgress | None, cancellation: Cancellation
 ) -> Packaged:
     """Copies the tar into `folder` and validates the copy.
 
@@ -52,7 +50,7 @@ def take_as_it_is(
     return packaged(final, replace(report, path=final))
 
 
-def _copy(source: Path, target: Path, progress: Told | None, cancellation: Cancellation) -> None:
+def _copy(source: Path, target: Path, progress: OnProgress | None, cancellation: Cancellation) -> None:
     buffer, done = memoryview(bytearray(COPY_BYTES)), 0
     with FileContent(os.fsencode(source)).open() as file, target.open("xb") as copy:
         while done < file.size:

@@ -35,7 +35,7 @@ STYLES = {
 }
 
 
-class Progress(Protocol):
+class Display(Protocol):
     """Where the demo tells what goes on."""
 
     def say(self, text: str) -> None:
@@ -51,7 +51,7 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def open_progress(console: Console) -> Progress:
+def open_progress(console: Console) -> Display:
     """A live table if `console` is a terminal, else plain lines."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 

@@ -17,7 +17,7 @@ from dpn.clock import SystemClock
 from tools.demo.copies import read_back
 from tools.demo.corruption import Repair, begin, line_of, look, victims
 from tools.demo.deposit import DepositState, Ingests, Request
-from tools.demo.progress import Progress, open_progress, readable_bytes
+from tools.demo.progress import Display, open_progress, readable_bytes
 from tools.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
 from tools.demo.sources import S3, DemoSource, check_apart, judge_all
 from tools.demo.spoiling import Spoiler
@@ -129,7 +129,7 @@ class _Run:
 
     order: Order
     cluster: Cluster
-    progress: Progress
+    progress: Display
     cancellation: Cancellation
     started: float
 

@@ -8,7 +8,7 @@ second process while it is built.
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from dpn.bags.building.second_reader import Following
 from dpn.bags.building.sources import payload_entries
 from dpn.bags.errors import BuiltBagInvalid
 from dpn.bags.findings import Finding
-from dpn.bags.hash_threads import Progress
+from dpn.bags.hash_threads import OnProgress, Progress
 from dpn.bags.report import Report
 from dpn.bags.validation.profiles import STRICT, Profile, load_profile
 from dpn.bags.validation.validation import validate
@@ -31,8 +31,6 @@ from dpn.files import publish_new, sync_folder
 
 SCRATCH_PREFIX = ".building-"
 """Of the hidden folder in which a bag is built; one that is left over is a crash's, and may go."""
-
-Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def build_bag(
     form: Form = "tar",
     algorithms: Sequence[str] = (REQUIRED_ALGORITHM,),
     profile: Profile | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
     cancellation: Cancellation | None = None,
 ) -> BuiltBag:
     """Bag a folder (what is in it) or several sources (each under its name) as `<uuid>.tar` or folder `<uuid>`.
@@ -94,8 +92,8 @@ def build_from_entries(
     form: Form = "tar",
     algorithms: Sequence[str] = (REQUIRED_ALGORITHM,),
     profile: Profile | None = None,
-    progress: Told | None = None,
-    validating: Told | None = None,
+    progress: OnProgress | None = None,
+    validating: OnProgress | None = None,
     cancellation: Cancellation | None = None,
 ) -> BuiltBag:
     """Bag `entries` (payload, and further tag files `<name>-tags/…`) in the order in which they come.

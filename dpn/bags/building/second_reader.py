@@ -13,16 +13,14 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dpn.bags.hash_threads import Progress, default_threads
+from dpn.bags.hash_threads import OnProgress, Progress, default_threads
 from dpn.bags.report import Report
-
-Told = Callable[[int, int], None]
 
 FOLLOWED_FROM_FILES = 10_000
 FOLLOWED_FROM_BYTES = 256 << 20
@@ -63,7 +61,7 @@ class Following:
         """For the builder: the other process, if there may be one, takes half of them."""
         return default_threads() if self._profile_name is None else default_threads() // 2
 
-    def watching(self, told: Told | None) -> Told:
+    def watching(self, told: OnProgress | None) -> OnProgress:
         """The same listener to how much was bagged; once that is much, the tar must be under way."""
 
         def listen(done_bytes: int, files: int) -> None:

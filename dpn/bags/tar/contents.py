@@ -6,20 +6,19 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from dpn.bags.building.entries import Content, SliceContent
-from dpn.bags.digests import ALGORITHMS, Column, DigestTable
+from dpn.bags.digests import Column, DigestTable
 from dpn.bags.findings import Findings
 from dpn.bags.hash_threads import READ_BYTES, Progress, Workers
 from dpn.bags.index import PAYLOAD_PREFIX, FileIndex, TooManyEntries
-from dpn.bags.names import UNSAFE, faults, manifest_algorithm
+from dpn.bags.names import UNSAFE, faults, manifest_algorithms
 from dpn.bags.tar.empty_folders import EmptyFolders
 from dpn.bags.tar.file import TarFile
 from dpn.bags.tar.headers import BLOCK_BYTES
 from dpn.bags.tar.parallel_reader import ParallelReader
-from dpn.bags.tar.reading import ZEROS, Reader
+from dpn.bags.tar.reader import ZEROS, TarReader
 from dpn.bags.tar.stream_reader import StreamReader
-from dpn.bags.tar.walk import Member, TarWalk
+from dpn.bags.tar.walk import TarMember, TarWalk
 
-DEFAULT_ALGORITHM = "sha256"
 _NAME_FIELD_BYTES = 100
 _MANIFEST_STEM = b"manifest-"
 
@@ -124,15 +123,15 @@ class TarContents:
             self._progress.add(0)
         column.put(number, hasher.digest())
 
-    def _member(self, number: int) -> Member:
+    def _member(self, number: int) -> TarMember:
         return self._member_at(self.index.places[number])
 
-    def _member_at(self, place: int) -> Member:
+    def _member_at(self, place: int) -> TarMember:
         for member in TarWalk(self._tar, Findings(), place):
             return member
         raise self._tar.changed()
 
-    def _walk(self, reader: Reader) -> None:
+    def _walk(self, reader: TarReader) -> None:
         walk = TarWalk(reader, self._findings)
         try:
             for member in walk:
@@ -145,14 +144,14 @@ class TarContents:
             self._say_trailing(walk.end)
         self.complete = True
 
-    def _add(self, member: Member, reader: Reader) -> None:
+    def _add(self, member: TarMember, reader: TarReader) -> None:
         numbered = self._numbered(member)
         if numbered is not None:
             index, number = self.index, numbered[0]
             columns = index.digests.payload if index.is_payload[number] else index.digests.tags
             reader.hash_file(number, member.offset, member.size, columns)
 
-    def _numbered(self, member: Member) -> tuple[int, bytes] | None:
+    def _numbered(self, member: TarMember) -> tuple[int, bytes] | None:
         """A file's number and name; None for what is no file of the bag."""
         if member.name.startswith(self._prefix):
             name = member.name[len(self._prefix) :]
@@ -171,7 +170,7 @@ class TarContents:
     def _say_trailing(self, end: int) -> None:
         self._findings.add("tar-trailing-data", f"After the archive's end at byte {end:,}.")
 
-    def _below_root(self, member: Member) -> bytes:
+    def _below_root(self, member: TarMember) -> bytes:
         """The name below the bag's folder, which the first member names; empty if there is none."""
         if member.name.startswith(b"./") or member.name == b".":
             self._say_dot()
@@ -209,18 +208,18 @@ def guess_algorithms(tar: TarFile) -> tuple[set[str], set[str]]:
 
     Only a guess: what it misses costs a second reading of those files, nothing else.
     """
-    payload, tags = set[str](), set[str]()
+    return manifest_algorithms(_names_near_the_ends(tar))
+
+
+def _names_near_the_ends(tar: TarFile) -> Iterator[bytes]:
     for offset in (0, max(0, (tar.size - READ_BYTES) // BLOCK_BYTES * BLOCK_BYTES)):
         data = tar.read(offset, READ_BYTES)
         at = data.find(_MANIFEST_STEM)
         while at >= 0:
             start = at // BLOCK_BYTES * BLOCK_BYTES
             name = data[start : start + _NAME_FIELD_BYTES].partition(b"\0")[0]
-            algorithm, of_tags = manifest_algorithm(_without_dot(name).partition(b"/")[2])
-            if algorithm in ALGORITHMS:
-                (tags if of_tags else payload).add(algorithm)
+            yield _without_dot(name).partition(b"/")[2]
             at = data.find(_MANIFEST_STEM, start + BLOCK_BYTES)
-    return payload or {DEFAULT_ALGORITHM}, tags or {DEFAULT_ALGORITHM}
 
 
 def _without_dot(name: bytes) -> bytes:

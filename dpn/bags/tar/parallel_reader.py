@@ -10,7 +10,7 @@ from typing import Self
 from dpn.bags.hash_threads import READ_BYTES, Progress, Workers, take
 from dpn.bags.tar.file import TarFile
 from dpn.bags.tar.headers import BLOCK_BYTES
-from dpn.bags.tar.reading import SMALLEST_WINDOW_BYTES, ZEROS, Columns, free_buffers, window_bytes
+from dpn.bags.tar.reader import SMALLEST_WINDOW_BYTES, ZEROS, Columns, free_buffers, window_bytes
 
 LARGE_FILE_BYTES = READ_BYTES // 4
 """From here on a file that crosses the edge of a window is read by itself."""

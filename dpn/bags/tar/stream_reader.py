@@ -14,7 +14,7 @@ from dpn.bags.digests import Column, Hasher
 from dpn.bags.hash_threads import Progress, Workers, take
 from dpn.bags.tar.file import TarFile
 from dpn.bags.tar.headers import BLOCK_BYTES
-from dpn.bags.tar.reading import ZEROS, Columns, free_buffers, window_bytes
+from dpn.bags.tar.reader import ZEROS, Columns, free_buffers, window_bytes
 
 STREAM_BUFFERS = 6
 

@@ -54,7 +54,7 @@ class Blocks(Protocol):
         ...
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A file or folder. `header` is where its first header lies, extended headers included."""
 
     name: bytes
@@ -94,14 +94,14 @@ class TarWalk:
         self.complete = False
         self.end = 0
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[TarMember]:
         try:
             yield from self._members()
             self.complete = True
         except Unreadable as reason:
             self._findings.add(reason.code, reason.message, reason.name)
 
-    def _members(self) -> Iterator[Member]:
+    def _members(self) -> Iterator[TarMember]:
         blocks, position = self._blocks, self._start
         extended: _Extended | None = None
         while True:
@@ -116,9 +116,9 @@ class TarWalk:
                 position += BLOCK_BYTES + _padded(header.size)
                 continue
             offset = position + BLOCK_BYTES
-            member: Member | None
+            member: TarMember | None
             if extended is None and header.type == REGULAR_TYPES[0] and header.name[-1:] != b"/":  # nearly always
-                member, stored = Member(header.name, True, position, offset, header.size), header.size
+                member, stored = TarMember(header.name, True, position, offset, header.size), header.size
             else:
                 member, stored = self._unusual(header, offset, extended or _Extended(position))
             position = offset + _padded(stored)
@@ -130,16 +130,16 @@ class TarWalk:
                 yield member
             extended = None
 
-    def _unusual(self, header: Header, offset: int, extended: _Extended) -> tuple[Member | None, int]:
+    def _unusual(self, header: Header, offset: int, extended: _Extended) -> tuple[TarMember | None, int]:
         """A member with all that headers before it say; None if a bag has no such thing. And what it takes up."""
         name, size = self._name_of(header, extended), _size_of(header, extended)
         stored = self._stored_size(header, name, size)
         if extended.name_unknown:
             return None, stored
         if header.type in REGULAR_TYPES and not name.endswith(b"/"):
-            return Member(name, True, extended.start, offset, size), stored
+            return TarMember(name, True, extended.start, offset, size), stored
         if header.type == DIRECTORY_TYPE or header.type in REGULAR_TYPES:
-            return Member(name.rstrip(b"/") or name, False, extended.start, offset, 0), stored
+            return TarMember(name.rstrip(b"/") or name, False, extended.start, offset, 0), stored
         self._findings.add(_code(header.type), f"A member of type {header.type.decode('latin-1')!r}.", name)
         return None, stored
 

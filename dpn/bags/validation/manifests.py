@@ -28,7 +28,7 @@ UNFORGEABLE = frozenset({"sha224", "sha256", "sha384", "sha512"})
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ManifestFile:
     """One manifest of the bag, with an algorithm that we know."""
 
     name: bytes
@@ -41,7 +41,7 @@ class ManifestCheck:
     """Compares one manifest with the bag. `listed` has a byte a file of the bag: 1 if the manifest names it."""
 
     def __init__(
-        self, manifest: Manifest, contents: Contents, declaration: Declaration, findings: Findings
+        self, manifest: ManifestFile, contents: Contents, declaration: Declaration, findings: Findings
     ) -> None:
         self._manifest = manifest
         self._contents = contents
@@ -169,7 +169,7 @@ class ManifestCheck:
 
 
 def report_unlisted_payload(
-    contents: Contents, listed: Mapping[Manifest, bytearray], declaration: Declaration, findings: Findings
+    contents: Contents, listed: Mapping[ManifestFile, bytearray], declaration: Declaration, findings: Findings
 ) -> None:
     """Payload files that stand in no payload manifest; from BagIt 1.0 on, that do not stand in each."""
     payload = contents.index.is_payload
@@ -183,7 +183,7 @@ def report_unlisted_payload(
             findings.add("payload-file-unlisted", "Not listed in any manifest.", contents.name_of(number))
 
 
-def proves_payload(contents: Contents, of_tags: bytearray, listed: Mapping[Manifest, bytearray]) -> bool:
+def proves_payload(contents: Contents, of_tags: bytearray, listed: Mapping[ManifestFile, bytearray]) -> bool:
     """Whether the digest of a tag manifest, which lists `of_tags`, proves all of the payload: each file stands in
     a payload manifest that it lists, with a checksum that nobody can forge."""
     pinned = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from dpn.bags.contents import Contents
 from dpn.bags.digests import ALGORITHMS
 from dpn.bags.findings import Findings
 from dpn.bags.folder_contents import FolderContents
-from dpn.bags.hash_threads import Progress, default_threads
+from dpn.bags.hash_threads import OnProgress, Progress, default_threads
 from dpn.bags.index import DEFAULT_MAX_ENTRIES, PAYLOAD_DIRECTORY
 from dpn.bags.names import manifest_algorithm
 from dpn.bags.report import Report
@@ -19,8 +19,8 @@ from dpn.bags.tar.file import TarFile
 from dpn.bags.validation.bag_info import check_bag_info
 from dpn.bags.validation.fetch_txt import FETCH_FILE, check_fetch
 from dpn.bags.validation.manifests import (
-    Manifest,
     ManifestCheck,
+    ManifestFile,
     proves_payload,
     report_unlisted_payload,
     report_unlisted_tags,
@@ -47,7 +47,7 @@ def validate(
     strict: bool = False,
     whole_file_sha256: bool = False,
     threads: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
     cancellation: Cancellation | None = None,
     max_entries: int = DEFAULT_MAX_ENTRIES,
 ) -> Report:
@@ -141,20 +141,20 @@ class _Validation:
         content = self._bounded(number, DECLARATION)
         return Declaration() if content is None else read_declaration(content, self._findings)
 
-    def _manifests(self) -> list[Manifest]:
+    def _manifests(self) -> list[ManifestFile]:
         """The manifests that can be verified, payload first. Others are findings."""
         manifests = []
         for name, number in self._index.manifests.items():
             algorithm, of_tags = manifest_algorithm(name)
             if algorithm in ALGORITHMS:
-                manifests.append(Manifest(name, number, self._index.digests.column(algorithm), of_tags))
+                manifests.append(ManifestFile(name, number, self._index.digests.column(algorithm), of_tags))
             else:
                 self._findings.add("manifest-algorithm-unknown", f"No such algorithm here: {algorithm}.", name)
         if not any(not manifest.of_tags for manifest in manifests):
             self._findings.add("manifest-missing", "There is no payload manifest that can be verified.")
         return sorted(manifests, key=lambda manifest: (manifest.of_tags, manifest.name))
 
-    def _judge_manifests(self, manifests: list[Manifest], declaration: Declaration) -> None:
+    def _judge_manifests(self, manifests: list[ManifestFile], declaration: Declaration) -> None:
         contents, findings = self._contents, self._findings
         listed = {manifest: self._judge_manifest(manifest, declaration) for manifest in manifests}
         payload = {manifest: files for manifest, files in listed.items() if not manifest.of_tags}
@@ -168,7 +168,7 @@ class _Validation:
                 message = f"{manifest.name.decode()} does not list {omitted.name.decode()}."
                 findings.add("tag-manifest-incomplete", message, manifest.name, declaration.severity)
 
-    def _judge_manifest(self, manifest: Manifest, declaration: Declaration) -> bytearray:
+    def _judge_manifest(self, manifest: ManifestFile, declaration: Declaration) -> bytearray:
         missing = manifest.column.missing(self._index.is_payload, 0 if manifest.of_tags else 1)
         if missing:
             self._contents.compute(manifest.column, missing)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dpn.audit.trail import Event, EventType, record
-from dpn.bags.unpacking import unpack
+from dpn.bags.unpack import unpack
 from dpn.bags.validation.profiles import load_profile
 from dpn.cancellation import Cancellation
 from dpn.cli.bag import progress_bar

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dpn.bags.building.entries import Claims, Entry
 from dpn.bags.building.source_bag import is_bag
 from dpn.bags.errors import ClaimRefuted, SourceRefused
+from dpn.bags.hash_threads import OnProgress
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.cancellation import Cancellation
 from dpn.packaging.description import DEFAULT_SOURCE_NAME, check_source_name
@@ -25,8 +26,6 @@ from dpn.packaging.settings import DepositS3Settings
 
 LISTING, OBJECTS, PARTIAL, BOOT = "listing.sqlite", "objects", "partial", "boot"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-Told = Callable[[int, int], None]
 
 
 def object_sizes(
@@ -48,7 +47,7 @@ def fetched_entries(
     folder: Path,
     source_name: str | None,
     settings: DepositS3Settings,
-    progress: Told | None,
+    progress: OnProgress | None,
     cancellation: Cancellation,
 ) -> Iterator[Iterator[Entry]]:
     """Fetches all that lies under the prefix into `folder`, where an earlier attempt may have begun, and gives the
@@ -110,7 +109,7 @@ def _fetch(
     listing: Listing,
     folder: Path,
     settings: DepositS3Settings,
-    progress: Told | None,
+    progress: OnProgress | None,
     cancellation: Cancellation,
 ) -> None:
     for name in listing.folders():

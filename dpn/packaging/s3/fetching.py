@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dpn.bags.hash_threads import OnProgress
 from dpn.cancellation import Cancellation
 from dpn.errors import ServiceUnavailable
 from dpn.files import make_durable
@@ -28,7 +29,6 @@ READ_BYTES = 256 << 10
 TICK_SECONDS = 0.2
 NOTED_AT_ONCE = 200
 
-Told = Callable[[int, int], None]
 Checksums = Mapping[str, str]
 
 
@@ -56,7 +56,7 @@ class Fetch:
         *,
         threads: int,
         etags_are_checksums: bool,
-        progress: Told | None,
+        progress: OnProgress | None,
         cancellation: Cancellation,
     ) -> None:
         self._source = source

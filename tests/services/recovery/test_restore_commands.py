@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from dpn.bags import unpacking
+from dpn.bags import unpack
 from dpn.bags.validation.profiles import load_profile
 from dpn.bags.validation.validation import validate
 from dpn.cli.restore import fetch
@@ -354,7 +354,7 @@ def test_a_command_that_died_before_it_told_the_holder_tells_it_the_next_time(as
 def test_wherever_it_dies_the_same_command_ends_in_the_same_state(asking, monkeypatch, words) -> None:
     bag = asking.a_bag()
     steps = [
-        (arrival, "fetch"), (fetch, "judge_received"), (fetch, "unpack"), (unpacking, "sync_folder"),
+        (arrival, "fetch"), (fetch, "judge_received"), (fetch, "unpack"), (unpack, "sync_folder"),
         (destination, "publish_new"), (destination, "sync_folder"), (destination.shutil, "rmtree"),
         (fetch, "record"), (requests, "put_restore"),
     ]  # fmt: skip

@@ -12,15 +12,9 @@ HOUSE = ("models", "dpn", "workers", "tools")
 SHARED = {
     "CancelReason",
     "Digests",
-    "Kind",
     "Listing",
-    "Manifest",
-    "Member",
     "Node",
-    "Progress",
-    "Reader",
     "SourceChanged",
-    "Stopped",
 }
 """Names that stand for two things all the same. None comes to them without a reason beside it."""
 

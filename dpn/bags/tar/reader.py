@@ -22,7 +22,7 @@ SMALLEST_WINDOW_BYTES = 64 << 10
 ZEROS = bytes(READ_BYTES)
 
 
-class Reader(Protocol):
+class TarReader(Protocol):
     """Gives the walk its blocks, hashes the files that the walk finds."""
 
     size: int

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpn.bags.unpacking import unpack
+from dpn.bags.unpack import unpack
 from dpn.bags.validation.profiles import load_profile
 from dpn.bags.validation.validation import validate
 from dpn.cancellation import Cancellation

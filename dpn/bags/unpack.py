@@ -10,7 +10,7 @@ from dpn.bags.errors import NotABag
 from dpn.bags.findings import Findings
 from dpn.bags.names import is_safe
 from dpn.bags.tar.file import TarFile
-from dpn.bags.tar.walk import Member, TarWalk
+from dpn.bags.tar.walk import TarMember, TarWalk
 from dpn.cancellation import Cancellation
 from dpn.files import sync_folder, write_all
 
@@ -73,7 +73,7 @@ class _Unpacking:
         self._place(self._name).mkdir()
         self._folders.add(self._name)
 
-    def add(self, member: Member) -> None:
+    def add(self, member: TarMember) -> None:
         name = member.name.removeprefix(b"./")
         if name == b"." and not member.is_file:
             return
@@ -94,7 +94,7 @@ class _Unpacking:
         self._place(name).mkdir()
         self._folders.add(name)
 
-    def _write(self, member: Member, name: bytes) -> None:
+    def _write(self, member: TarMember, name: bytes) -> None:
         with self._place(name).open("xb", buffering=0) as file:
             for chunk in self._tar.chunks(member.offset, member.size):
                 self._tick(len(chunk))
