@@ -1,1 +1,1 @@
-"""The REST server: DPN REST API v2 over the catalogue."""
+"""All HTTP: what every service shares. Each folder in here is a service; what they share knows of none."""

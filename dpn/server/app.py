@@ -1,32 +1,28 @@
-"""Puts the server together: routes, errors, the log line of each request, and a health check."""
+"""Puts a server together of its services: routes, errors in one form, the log line of each request, health."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from collections.abc import Iterator
+from typing import Any
 
 import structlog
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.routing import Match
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
 
-from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.registry.catalogue import PageMemory
-from dpn.registry.records import InvalidRecord
-from dpn.server.access import CallerDep, Registry, RegistryDep
-from dpn.server.bodies import BadBody
-from dpn.server.middleware import OneLineARequest, TrailingSlash
-from dpn.server.registry import openapi
-from dpn.server.registry.operations import API
-from dpn.server.registry.queries import BadFilter, BadPaging, PagingNeeded
-from dpn.server.registry.routes import OPERATIONS
-from dpn.server.registry.serving import READING, serve
-from dpn.server.replies import errors_reply, json_reply
-from dpn.settings import Settings
+from dpn.server.bodies import read_json_object
+from dpn.server.openapi import describe
+from dpn.server.replies import Refusal, hanging_up, json_reply, refusal_reply
+from dpn.server.request_log import OneLineARequest
+from dpn.server.service import Call, Check, HttpService, Operation
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -34,87 +30,103 @@ BUSY_SECONDS = 5
 """When a client may ask again after the database was away or all its connections were taken."""
 
 
-def create_app(sessions: Sessions, settings: Settings, clock: Clock) -> FastAPI:
-    """The registry server of the node that `settings` describe. The database must have its schema."""
-    # Our own description, not the generated one: that knows nothing of filters. Both forms of slashes are served.
-    app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.state.registry = Registry(sessions, settings, clock, PageMemory(clock.monotonic))
-    serve(app, OPERATIONS)
-    app.add_api_route(f"{API}/version", _version, methods=READING)
-    app.add_api_route("/healthz", _health, methods=READING)
-    description = openapi.describe(OPERATIONS, api_root=settings.node.api_root)
-    for path in ("/openapi.json", f"{API}/openapi.json"):
-        app.add_api_route(path, lambda: json_reply(description), methods=READING)
-    app.add_middleware(TrailingSlash, under=API)
-    app.add_middleware(OneLineARequest)
-    _answer_errors(app)
-    return app
+def create_app(*services: HttpService) -> FastAPI:
+    """A server of these services. Where two serve the same path, the first does.
+
+    FastAPI, so that a service may bring routes of that kind; what it generates of itself is left out: redirects of
+    slashes, and a description that would know nothing of ours.
+    """
+    checks = {name: check for service in services for name, check in service.checks.items()}
+    routes: list[BaseRoute] = [Route("/healthz", lambda _: _health(checks))]
+    for service in services:
+        routes += _routes(service)
+    return FastAPI(
+        routes=routes,
+        openapi_url=None,
+        redirect_slashes=False,
+        middleware=[Middleware(OneLineARequest)],
+        exception_handlers={
+            Refusal: _refused,
+            HTTPException: _not_served,
+            IntegrityError: _overtaken,
+            OperationalError: _busy,
+            PoolTimeout: _busy,
+        },
+    )
 
 
-def _version(_caller: CallerDep) -> Response:
-    return json_reply({"app_version": version("dpn"), "api_version": "2"})
+def database_check(sessions: Sessions) -> Check:
+    """Whether the database answers."""
+
+    def check() -> str | None:
+        try:
+            with reading(sessions) as session:
+                session.execute(text("SELECT 1"))
+        except (DBAPIError, PoolTimeout):
+            return "the database does not answer"
+        return None
+
+    return check
 
 
-def _health(registry: RegistryDep) -> Response:
-    try:
-        with reading(registry.sessions) as session:
-            session.execute(text("SELECT 1"))
-    except (DBAPIError, PoolTimeout):
-        return json_reply({"status": "the database does not answer"}, status=503)
-    return json_reply({"status": "ok"})
+def _health(checks: dict[str, Check]) -> Response:
+    wrong = [problem for check in checks.values() if (problem := check())]
+    return json_reply({"status": "; ".join(wrong) or "ok"}, 503 if wrong else 200)
 
 
-def _answer_errors(app: FastAPI) -> None:
-    @app.exception_handler(InvalidRecord)
-    async def invalid_record(_request: Request, error: InvalidRecord) -> Response:
-        return errors_reply(400, error.problems)
-
-    @app.exception_handler(BadBody)
-    async def bad_body(_request: Request, error: BadBody) -> Response:
-        return _hanging_up(errors_reply(error.status, (str(error),)))
-
-    @app.exception_handler(BadFilter)
-    async def bad_filter(_request: Request, error: BadFilter) -> Response:
-        return errors_reply(400, (str(error),))
-
-    @app.exception_handler(BadPaging)
-    async def bad_paging(_request: Request, _error: BadPaging) -> Response:
-        return Response(status_code=400)
-
-    @app.exception_handler(PagingNeeded)
-    async def paging_needed(_request: Request, error: PagingNeeded) -> Response:
-        return Response(status_code=302, headers={"Location": error.location})
-
-    @app.exception_handler(IntegrityError)
-    async def overtaken(_request: Request, error: IntegrityError) -> Response:
-        log.warning("another write came first", error=str(error.orig))
-        return Response(status_code=409)
-
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(PoolTimeout)
-    async def busy(_request: Request, error: Exception) -> Response:
-        log.error("the database does not answer", error=str(error))
-        reply = errors_reply(503, ("The registry cannot reach its database: ask again later.",))
-        reply.headers["Retry-After"] = str(BUSY_SECONDS)
-        return reply
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 404:
-            return Response(status_code=404)
-        headers = {"Allow": ", ".join(_allowed(app, request))} if error.status_code == 405 else error.headers
-        text = f"{error.detail}\n"
-        reply = Response(text, status_code=error.status_code, headers=headers, media_type="text/plain")
-        return _hanging_up(reply) if error.status_code in (401, 403) else reply
+def _routes(service: HttpService) -> Iterator[BaseRoute]:
+    document = describe(service)
+    for path in service.description.paths:
+        yield Route(path, lambda _: json_reply(document))
+    for operation in service.operations:
+        path = service.root + operation.path
+        for spelled in (path, f"{path}/") if service.either_slash else (path,):
+            yield Route(spelled, _endpoint(operation, service.max_body_bytes), methods=[operation.method])
+    yield from service.routes
 
 
-def _allowed(app: FastAPI, request: Request) -> list[str]:
+def _endpoint(operation: Operation[Any], max_body_bytes: int) -> Any:
+    """Whether the caller may ask is settled before anything else; who may not is not read from."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            caller = await run_in_threadpool(operation.guard.admit, request)
+            body = {} if operation.body is None else await read_json_object(request, max_body_bytes)
+        except Refusal as refusal:
+            return hanging_up(refusal.reply())
+        try:
+            path = {name: operation.parts[name].read(part) for name, part in request.path_params.items()}
+        except ValueError:
+            return refusal_reply(404)
+        return await run_in_threadpool(operation.answer, Call(request, caller, path, body))
+
+    return endpoint
+
+
+async def _refused(_request: Request, refusal: Refusal) -> Response:
+    return refusal.reply()
+
+
+async def _not_served(request: Request, error: HTTPException) -> Response:
+    """No such path, no such method, or what a service's own route raises."""
+    if error.status_code == 404:
+        return refusal_reply(404)
+    headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
+    return refusal_reply(error.status_code, (error.detail,), headers)
+
+
+def _allowed(request: Request) -> list[str]:
     """The methods of all routes that have the path: the framework names only those of one."""
-    there = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    there = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in there for method in getattr(route, "methods", None) or ()})
 
 
-def _hanging_up(reply: Response) -> Response:
-    """The last answer on its connection: what the client still sends of its body is not waited for."""
-    reply.headers["Connection"] = "close"
-    return reply
+async def _overtaken(_request: Request, error: IntegrityError) -> Response:
+    log.warning("another write came first", error=str(error.orig))
+    return refusal_reply(409)
+
+
+async def _busy(_request: Request, error: Exception) -> Response:
+    log.error("the database does not answer", error=str(error))
+    why = "The server cannot reach its database: ask again later."
+    return refusal_reply(503, (why,), {"Retry-After": str(BUSY_SECONDS)})

@@ -1,72 +1,50 @@
-"""How answers look: records and lists as JSON, refusals with the bodies that clients know."""
+"""How answers look: JSON, and refusals in the one form that they have everywhere."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, TypeVar
-from urllib.parse import urlencode
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
-
-from dpn.registry.catalogue import Listing
-from dpn.registry.records import Record
-from dpn.registry.rules import Decision, Refused
-from dpn.server.access import Registry
-from dpn.server.registry.queries import ListRequest
-
-R = TypeVar("R", bound=Record)
 
 JSON_TYPE = "application/json; charset=utf-8"
 UNCACHED = {"Cache-Control": "no-store"}
 
-LIST_STATE = "DPN-List-State"
-"""The header that vouches for a list: while it is equal for the same address, none of its records has changed."""
+TOLD_AS_TEXT = frozenset({401, 403, 404, 405, 409})
+"""Refusals in plain text, a message a line, as the Rails server of the DPN has them; all others are JSON."""
 
 
-def json_reply(value: Any, status: int = 200) -> Response:
+class Refusal(Exception):
+    """What was asked is not done: `status` and `messages` say why."""
+
+    def __init__(self, status: int, *messages: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, *messages)
+        self.status = status
+        self.messages = messages
+        self.headers = headers
+
+    def reply(self) -> Response:
+        return refusal_reply(self.status, self.messages, self.headers)
+
+
+def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The value as JSON, not to be cached."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Response(text.encode(), status_code=status, media_type=JSON_TYPE, headers=UNCACHED)
+    return Response(text.encode(), status, {**UNCACHED, **(headers or {})}, JSON_TYPE)
 
 
-def errors_reply(status: int, messages: Iterable[str]) -> Response:
-    return json_reply({"errors": list(messages)}, status)
+def refusal_reply(status: int, messages: Iterable[str] = (), headers: Mapping[str, str] | None = None) -> Response:
+    """`{"errors": [...]}`, or plain text (see TOLD_AS_TEXT); without messages nothing but the status."""
+    told = list(messages)
+    if not told:
+        return Response(status_code=status, headers=headers)
+    if status in TOLD_AS_TEXT:
+        return Response("".join(f"{message}\n" for message in told), status, headers, "text/plain")
+    return json_reply({"errors": told}, status, headers)
 
 
-def record_reply(record: Record | None) -> Response:
-    """The record, or 404 with nothing in it."""
-    return Response(status_code=404) if record is None else json_reply(record.to_wire())
-
-
-def decision_reply(decision: Decision[R], *, done: int = 200) -> Response:
-    """The record as it now stands, or why it does not; only 400 has messages as JSON."""
-    if not isinstance(decision, Refused):
-        return json_reply(decision.record.to_wire(), done)
-    if decision.status == 400:
-        return errors_reply(400, decision.messages)
-    text = "".join(f"{message}\n" for message in decision.messages)
-    return Response(text, status_code=decision.status, media_type="text/plain")
-
-
-def list_reply(
-    request: Request, registry: Registry, asked: ListRequest, listing: Listing[R], state: str
-) -> Response:
-    """One page in its envelope. `next` and `previous` are addresses at our public root."""
-    root = registry.settings.node.api_root
-    path = request.scope.get("dpn.asked_path", request.url.path)
-
-    def page(number: int) -> str:
-        return f"{root}{path}?{urlencode(asked.parameters_for(number))}"
-
-    envelope: dict[str, Any] = {
-        "count": listing.count,
-        "next": page(asked.number + 1) if listing.has_next else None,
-        "previous": page(asked.number - 1) if asked.number > 1 else None,
-        "results": [record.to_wire() for record in listing.records],
-    }
-    if listing.total_size is not None:
-        envelope["total_size"] = listing.total_size
-    reply = json_reply(envelope)
-    reply.headers[LIST_STATE] = state
+def hanging_up(reply: Response) -> Response:
+    """The last answer on its connection: what the client still sends of its body is not waited for."""
+    reply.headers["Connection"] = "close"
     return reply

@@ -1,1 +1,1 @@
-"""The registry as other nodes see it (DPN REST API v2), and the records they may write."""
+"""/api-v2: DPN REST API v2 over the catalogue."""

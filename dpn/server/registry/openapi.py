@@ -1,116 +1,24 @@
-"""The server's OpenAPI description, made of the same declarations as its routes and its records.
-
-It tells what the server does, not what is in it: anyone may read it.
-"""
+"""What the registry's OpenAPI document says of lists and records."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any
 
 from dpn.registry import wire
 from dpn.registry.catalogue import Kind
 from dpn.registry.records import Record
-from dpn.server.bodies import TIMES
-from dpn.server.registry.operations import (
-    API,
-    PATH_PARTS,
-    Creates,
-    Lists,
-    Operation,
-    Shows,
-    Updates,
-)
-from dpn.server.registry.queries import MAX_PAGE, MAX_PAGE_SIZE, ORDERS
-from dpn.server.replies import LIST_STATE
-
-Part = dict[str, Any]
+from dpn.server.openapi import JSON, answer, reference, refusal
+from dpn.server.registry.declarations import Creates, Declared, Lists, Updates
+from dpn.server.registry.queries import MAX_PAGE, MAX_PAGE_SIZE, ORDERS, Filters
+from dpn.server.registry.replies import LIST_STATE
+from dpn.server.service import Part
 
 ABOUT = """\
 DPN REST API v2. Every path is served with and without a slash at its end, every GET as HEAD too. Unknown query
 parameters are ignored; of one that stands twice the last counts; a filter's value that no record has gives an
 empty list. Records are sent whole, on change too: a field left out is a field set to null. Times have whole
 seconds, UTC, and lie in the years 1900 to 9998."""
-
-AUTHORIZATION = {
-    "token-parameter": "`Token token=KEY`, as the Rails server wants it.",
-    "token": "`token KEY`, as the specification has it.",
-}
-
-SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
-    name: {"type": "apiKey", "in": "header", "name": "Authorization", "description": says}
-    for name, says in AUTHORIZATION.items()
-}
-
-JSON = "application/json"
-TEXT = "text/plain"
-PATH_PART = re.compile(r"\{(\w+)\}")
-
-
-def describe(operations: Iterable[Operation], *, api_root: str) -> Part:
-    """The OpenAPI 3.1 document of these operations, served under `api_root`."""
-    operations = tuple(operations)
-    paths: dict[str, Part] = {}
-    for operation in operations:
-        method, described = _operation(operation)
-        paths.setdefault(operation.path, {})[method] = described
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "DPN registry", "version": version("dpn"), "description": ABOUT},
-        "servers": [{"url": api_root + API}],
-        "security": [{name: []} for name in AUTHORIZATION],
-        "paths": paths | _further_paths(),
-        "components": {
-            "schemas": _schemas(operations),
-            "responses": ANSWERS,
-            "parameters": LIST_PARAMETERS,
-            "securitySchemes": SECURITY_SCHEMES,
-        },
-    }
-
-
-def _operation(operation: Operation) -> tuple[str, Part]:
-    name = _name(operation.kind)
-    absent = ["404"] if "{" in operation.path else []
-    part: Part = {
-        "summary": operation.summary,
-        "tags": [operation.kind.name],
-        "parameters": _path_parts(operation),
-    }
-    match operation:
-        case Lists():
-            part["parameters"] += _query_parameters(operation)
-            answers = {"200": _page(name), **refusals("302", "BadQuery", *absent)}
-            return "get", part | {"responses": answers}
-        case Shows():
-            return "get", part | {"responses": {"200": _record(name), **refusals("404")}}
-        case Creates():
-            part["requestBody"] = _body(f"New{name}")
-            answers = {"201": _record(name), **refusals(*WRITING, *absent)}
-            return "post", part | {"responses": answers}
-        case Updates():
-            part["requestBody"] = _body(f"Changed{name}")
-            return "put", part | {"responses": {"200": _record(name), **refusals(*WRITING, "404")}}
-
-
-def _further_paths() -> dict[str, Part]:
-    versions: Part = {"type": "object", "required": ["app_version", "api_version"]}
-    versions["properties"] = {"app_version": {"type": "string"}, "api_version": {"const": "2"}}
-    answer = {"description": "The versions.", "content": {JSON: {"schema": versions}}}
-    this = {"description": "This description.", "content": {JSON: {"schema": {"type": "object"}}}}
-    return {
-        "/version": {
-            "get": {"summary": "What runs here", "responses": {"200": answer, **refusals()}},
-        },
-        "/openapi.json": {
-            "get": {"summary": "This description", "security": [], "responses": {"200": this}},
-        },
-    }
-
-
-# --- what is asked ---------------------------------------------------------------------------------------------
 
 LIST_PARAMETERS: dict[str, Part] = {
     name: {"name": name, "in": "query", "description": says, "schema": form}
@@ -132,26 +40,17 @@ LIST_PARAMETERS: dict[str, Part] = {
 }
 
 
-def _path_parts(operation: Operation) -> list[Part]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": PATH_PARTS[name].form}
-        for name in PATH_PART.findall(operation.path)
-    ]
+def query_parameters(filters: Filters) -> tuple[Part, ...]:
+    """What the query of a list with these filters may say."""
+    common = ({"$ref": f"#/components/parameters/{name}"} for name in LIST_PARAMETERS)
+    return (
+        *common,
+        *(
+            {"name": name, "in": "query", "description": each.says, "schema": each.form}
+            for name, each in filters.items()
+        ),
+    )
 
-
-def _query_parameters(operation: Lists[Any]) -> list[Part]:
-    common: list[Part] = [{"$ref": f"#/components/parameters/{name}"} for name in LIST_PARAMETERS]
-    return common + [
-        {"name": name, "in": "query", "description": each.says, "schema": each.form}
-        for name, each in operation.filters.items()
-    ]
-
-
-def _body(schema: str) -> Part:
-    return {"required": True, "content": {JSON: {"schema": _ref(schema)}}}
-
-
-# --- what is answered ------------------------------------------------------------------------------------------
 
 STATE_HEADER: Part = {
     "description": "Not in DPN REST API v2. Equal for the same address: no record of the list has changed.",
@@ -159,77 +58,31 @@ STATE_HEADER: Part = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 
-ERRORS: Part = {
-    "type": "object",
-    "required": ["errors"],
-    "properties": {"errors": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
+REFUSALS: dict[str, Part] = {
+    "302": refusal("The same list with the page named.", Location="A relative address."),
+    "BadQuery": refusal("A filter that is none, by name. Without a body: the page is no positive number.", JSON),
+    "409": refusal("There is such a record already. Without a body."),
 }
 
-
-def _ref(schema: str) -> Part:
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
-def _refusal(description: str, content: str | None = None, **headers: str) -> Part:
-    answer: Part = {"description": description}
-    if content is not None:
-        answer["content"] = {content: {"schema": _ref("Errors") if content == JSON else {"type": "string"}}}
-    if headers:
-        answer["headers"] = {
-            name.replace("_", "-"): {"description": says, "required": True, "schema": {"type": "string"}}
-            for name, says in headers.items()
-        }
-    return answer
+TIMES = frozenset({"created_at", "updated_at"})
+"""What the server sets where a new record has none, and whenever one changes."""
 
 
-ANSWERS: dict[str, Part] = {
-    "302": _refusal("The same list with the page named.", Location="A relative address."),
-    "BadQuery": _refusal("A filter that is none, by name. Without a body: the page is no positive number.", JSON),
-    "BadRecord": _refusal("Not JSON, or a record that breaks its form or a rule; one text a problem.", JSON),
-    "401": _refusal("No valid token.", TEXT, WWW_Authenticate="`Token`."),
-    "403": _refusal("Somebody else may do this, the caller may not.", TEXT),
-    "404": _refusal("There is no such record. Without a body."),
-    "408": _refusal("The body did not arrive in time.", JSON),
-    "409": _refusal("There is such a record already. Without a body."),
-    "413": _refusal("The body is too large.", JSON),
-    "500": _refusal("The registry failed.", JSON),
-    "503": _refusal("The registry cannot reach its database.", JSON, Retry_After="Seconds."),
-}
-
-STATUS = {"BadQuery": "400", "BadRecord": "400"}
-
-WRITING = ("BadRecord", "403", "408", "409", "413")
+def record_answer(name: str) -> Part:
+    return answer("The record as it stands.", reference(name))
 
 
-def refusals(*names: str) -> Part:
-    """These answers, and those that every operation may give."""
-    return {
-        STATUS.get(name, name): {"$ref": f"#/components/responses/{name}"}
-        for name in (*names, "401", "500", "503")
-    }
+def page_answer(name: str) -> Part:
+    return answer("One page of the list.", reference(f"{name}List"), {LIST_STATE: STATE_HEADER})
 
 
-def _record(name: str) -> Part:
-    return {"description": "The record as it stands.", "content": {JSON: {"schema": _ref(name)}}}
-
-
-def _page(name: str) -> Part:
-    return {
-        "description": "One page of the list.",
-        "headers": {LIST_STATE: STATE_HEADER},
-        "content": {JSON: {"schema": _ref(f"{name}List")}},
-    }
-
-
-# --- the records -----------------------------------------------------------------------------------------------
-
-
-def _schemas(operations: tuple[Operation, ...]) -> dict[str, Part]:
-    schemas: dict[str, Part] = {"Errors": ERRORS}
-    for operation in operations:
-        kind, name = operation.kind, _name(operation.kind)
+def schemas_of(declared: Iterable[Declared]) -> dict[str, Part]:
+    """The records as they are sent and taken, and the pages that they come in."""
+    schemas: dict[str, Part] = {}
+    for each in declared:
+        kind, name = each.kind, name_of(each.kind)
         schemas |= _as_sent(kind.record, name)
-        match operation:
+        match each:
             case Lists():
                 schemas[f"{name}List"] = _envelope(kind, name)
             case Creates():
@@ -239,7 +92,8 @@ def _schemas(operations: tuple[Operation, ...]) -> dict[str, Part]:
     return schemas
 
 
-def _name(kind: Kind[Any]) -> str:
+def name_of(kind: Kind[Any]) -> str:
+    """What the kind's record is called in the document."""
     return kind.record.__name__.removesuffix("Record")
 
 
@@ -267,7 +121,7 @@ def _envelope(kind: Kind[Any], name: str) -> Part:
         "count": {"type": "integer", "minimum": 0, "description": "Of the whole list."},
         "next": address,
         "previous": address,
-        "results": {"type": "array", "maxItems": MAX_PAGE_SIZE, "items": _ref(name)},
+        "results": {"type": "array", "maxItems": MAX_PAGE_SIZE, "items": reference(name)},
     }
     if "size" in kind.table.c:
         properties["total_size"] = {"type": "integer", "minimum": 0, "description": "Bytes of the whole list."}

@@ -17,6 +17,7 @@ from starlette.datastructures import QueryParams
 
 from dpn.registry import wire
 from dpn.registry.catalogue import Kind, Query
+from dpn.server.replies import Refusal
 
 DEFAULT_PAGE_SIZE = 25
 MAX_PAGE_SIZE = 100
@@ -30,29 +31,13 @@ LAST_TIME = datetime(wire.LAST_YEAR, 12, 31, 23, 59, 59, tzinfo=UTC)
 FAR_YEAR = re.compile(r"(?P<early>0\d{3}|1[0-8]\d\d)(?=-)|9999(?=-)", re.ASCII)
 
 
-class BadPaging(Exception):
-    """`page` or `page_size` is not a positive number, or the page is beyond MAX_PAGE."""
-
-
-class BadFilter(Exception):
-    """A time or a boolean that is none."""
-
-
-class PagingNeeded(Exception):
-    """The page was not named: `location` names it. Relative, so that it holds behind any proxy."""
-
-    def __init__(self, location: str) -> None:
-        super().__init__(location)
-        self.location = location
-
-
 class NoRecordHasIt(Exception):
     """A filter's value that no record can have."""
 
 
 @dataclass(frozen=True)
 class ListRequest:
-    """What was asked for; `query` is none where nothing can match."""
+    """What was asked for; `query` is None where nothing can match."""
 
     number: int
     size: int
@@ -82,7 +67,8 @@ Filters: TypeAlias = Mapping[str, Filter]
 def read_list_request(
     parameters: QueryParams, kind: Kind[Any], filters: Filters, fixed: Mapping[str, str]
 ) -> ListRequest:
-    """Raises BadPaging, BadFilter or PagingNeeded. Parameters that the list does not have are ignored.
+    """Raises Refusal: 400 for what is no page, time or boolean; 302 to the same list with its page named. (That is
+    relative, so that it holds behind any proxy.) Parameters that the list does not have are ignored.
 
     `fixed` are filters that the path sets. Of a parameter that stands twice the last counts, as for Rails.
     """
@@ -90,14 +76,14 @@ def read_list_request(
     query = _query(parameters, kind, filters, fixed)
     if not {"page", "page_size"} <= parameters.keys() or size > MAX_PAGE_SIZE:
         named = dict(parameters) | {"page": str(number), "page_size": str(min(size, MAX_PAGE_SIZE))}
-        raise PagingNeeded(f"?{urlencode(named)}")
+        raise Refusal(302, headers={"Location": f"?{urlencode(named)}"})
     return ListRequest(number, size, query, tuple(parameters.items()))
 
 
 def _paging(parameters: QueryParams) -> tuple[int, int]:
     page, page_size = parameters.get("page", "1"), parameters.get("page_size", str(DEFAULT_PAGE_SIZE))
     if not (WHOLE_NUMBER.match(page) and WHOLE_NUMBER.match(page_size)) or _capped(page) > MAX_PAGE:
-        raise BadPaging
+        raise Refusal(400)
     return _capped(page), _capped(page_size)
 
 
@@ -115,7 +101,7 @@ def _query(parameters: QueryParams, kind: Kind[Any], filters: Filters, fixed: Ma
         except NoRecordHasIt:
             possible = False
         except ValueError as error:
-            raise BadFilter(f"{name}: {error}") from error
+            raise Refusal(400, f"{name}: {error}") from error
     possible &= all(where.get(name, value) == value for name, value in fixed.items())
     latest = where.pop("latest", False)
     after, before = _time(parameters, "after"), _time(parameters, "before")
@@ -138,7 +124,7 @@ def _time(parameters: QueryParams, name: str) -> datetime | None:
     try:
         return _bound(text)
     except ValueError as error:
-        raise BadFilter(f"{name}: {error}") from error
+        raise Refusal(400, f"{name}: {error}") from error
 
 
 def _bound(text: str) -> datetime:

@@ -1,135 +1,131 @@
-"""Answers each operation as it was declared: whether the caller may ask is settled before anything else."""
+"""Makes operations of what the registry declares: how each is answered, and what is said of that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
-from dpn.database import reading
-from dpn.registry.catalogue import Reader, find, list_page, state_of
-from dpn.registry.catalogue.query import Listing
+from dpn.clock import Clock
+from dpn.database import Sessions, reading
+from dpn.registry.catalogue import Listing, PageMemory, Reader, find, list_page, state_of
+from dpn.registry.records import InvalidRecord
 from dpn.registry.rules import Caller
-from dpn.server.access import CallerDep, LocalCallerDep, Registry, RegistryDep
-from dpn.server.bodies import BodyDep, OurBodyDep, with_missing_times, with_our_times
-from dpn.server.registry.operations import (
-    API,
-    PATH_PARTS,
-    Creates,
-    Lists,
-    Operation,
-    Shows,
-    Updates,
-    Writing,
-)
+from dpn.registry.wire import format_instant
+from dpn.server.access import NodeTokens
+from dpn.server.openapi import reference
+from dpn.server.registry.declarations import PATH_PARTS, Creates, Declared, Lists, Shows, Updates, Writing
+from dpn.server.registry.openapi import TIMES, name_of, page_answer, query_parameters, record_answer
 from dpn.server.registry.queries import read_list_request
-from dpn.server.replies import decision_reply, list_reply, record_reply
-
-READING = ["GET", "HEAD"]
-
-Endpoint = Callable[..., Response]
+from dpn.server.registry.replies import decision_reply, list_reply, record_reply
+from dpn.server.replies import Refusal
+from dpn.server.service import Call, Operation
 
 
-def serve(app: FastAPI, operations: Iterable[Operation]) -> None:
-    """Adds a route for each operation."""
-    for operation in operations:
-        endpoint, methods = _endpoint(operation)
-        app.add_api_route(API + operation.path, endpoint, methods=methods)
+@dataclass(frozen=True)
+class Registry:
+    """What the registry is served of."""
+
+    sessions: Sessions
+    clock: Clock
+    api_root: str
+    copies: int
+    pages: PageMemory
 
 
-def _endpoint(operation: Operation) -> tuple[Endpoint, list[str]]:
-    match operation:
+def operation_of(declared: Declared, registry: Registry, tokens: NodeTokens) -> Operation[Caller]:
+    """The operation that was declared."""
+    name = name_of(declared.kind)
+    operation: Callable[..., Operation[Caller]] = partial(
+        Operation, path=declared.path, summary=declared.summary, parts=PATH_PARTS, tags=(declared.kind.name,)
+    )
+    match declared:
         case Lists():
-            return _listing(operation), READING
+            return operation(
+                "GET",
+                guard=tokens.any_node,
+                answer=partial(_list, registry, declared),
+                answers={"200": page_answer(name)},
+                refusals={"302": "302", "400": "BadQuery"},
+                parameters=query_parameters(declared.filters),
+            )
         case Shows():
-            return _showing(operation), READING
+            return operation(
+                "GET",
+                guard=tokens.any_node,
+                answer=partial(_show, registry, declared),
+                answers={"200": record_answer(name)},
+            )
         case Creates():
-            return _creating(operation), ["POST"]
-        case Updates(by_peers=True):
-            return _updating_by_peers(operation), ["PUT"]
+            return operation(
+                "POST",
+                guard=tokens.this_node,
+                answer=partial(_create, registry, declared),
+                answers={"201": record_answer(name)},
+                refusals={"409": "409"},
+                body=reference(f"New{name}"),
+            )
         case Updates():
-            return _updating(operation), ["PUT"]
+            return operation(
+                "PUT",
+                guard=tokens.any_node if declared.by_peers else tokens.this_node,
+                answer=partial(_update, registry, declared),
+                answers={"200": record_answer(name)},
+                refusals={"403": "403", "409": "409"},
+                body=reference(f"Changed{name}"),
+            )
 
 
-def _listing(operation: Lists[Any]) -> Endpoint:
-    kind = operation.kind
-
-    def answer(request: Request, registry: RegistryDep, caller: CallerDep) -> Response:
-        key = _key(request)
-        fixed = {operation.fixed: key[0]} if operation.fixed else {}
-        asked = read_list_request(request.query_params, kind, operation.filters, fixed)
-        with reading(registry.sessions) as session:
-            if operation.within is not None and find(session, operation.within, *key) is None:
-                return record_reply(None)
-            # Before the rows: what changes in between shows as a state that is already over.
-            state = state_of(session, kind)
-            if asked.query is None:
-                listing: Listing[Any] = Listing(0, 0 if "size" in kind.table.c else None, [])
-            else:
-                reader = Reader(caller.namespace, state, registry.pages)
-                listing = list_page(
-                    session, kind, asked.query, number=asked.number, size=asked.size, reader=reader
-                )
-        return list_reply(request, registry, asked, listing, state)
-
-    return answer
+def _list(registry: Registry, declared: Lists[Any], call: Call[Caller]) -> Response:
+    kind, key = declared.kind, tuple(call.path.values())
+    fixed = {declared.fixed: key[0]} if declared.fixed else {}
+    asked = read_list_request(call.request.query_params, kind, declared.filters, fixed)
+    with reading(registry.sessions) as session:
+        if declared.within is not None and find(session, declared.within, *key) is None:
+            raise Refusal(404)
+        # Before the rows: what changes in between shows as a state that is already over.
+        state = state_of(session, kind)
+        if asked.query is None:
+            listing: Listing[Any] = Listing(0, 0 if "size" in kind.table.c else None, [])
+        else:
+            reader = Reader(call.caller.namespace, state, registry.pages)
+            listing = list_page(session, kind, asked.query, number=asked.number, size=asked.size, reader=reader)
+    return list_reply(call.request, registry.api_root, asked, listing, state)
 
 
-def _showing(operation: Shows[Any]) -> Endpoint:
-    def answer(request: Request, registry: RegistryDep, _caller: CallerDep) -> Response:
-        key = _key(request)
-        with reading(registry.sessions) as session:
-            return record_reply(find(session, operation.kind, *key))
-
-    return answer
+def _show(registry: Registry, declared: Shows[Any], call: Call[Caller]) -> Response:
+    with reading(registry.sessions) as session:
+        return record_reply(find(session, declared.kind, *call.path.values()))
 
 
-def _creating(operation: Creates[Any]) -> Endpoint:
-    def answer(request: Request, body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
-        record = operation.kind.record.from_wire(with_missing_times(body, registry))
-        return _written(operation, request, registry, caller, record, done=201)
-
-    return answer
+def _create(registry: Registry, declared: Creates[Any], call: Call[Caller]) -> Response:
+    """The record's times are kept, ours stand in for those it has not."""
+    missing = {name for name in TIMES if call.body.get(name) is None}
+    return _write(registry, declared, call, ours=missing, done=201)
 
 
-def _updating(operation: Updates[Any]) -> Endpoint:
-    def answer(request: Request, body: OurBodyDep, registry: RegistryDep, caller: LocalCallerDep) -> Response:
-        record = operation.kind.record.from_wire(with_our_times(body, registry))
-        return _written(operation, request, registry, caller, record)
-
-    return answer
+def _update(registry: Registry, declared: Updates[Any], call: Call[Caller]) -> Response:
+    """Whatever times the record has do not count."""
+    return _write(registry, declared, call, ours=TIMES, done=200)
 
 
-def _updating_by_peers(operation: Updates[Any]) -> Endpoint:
-    def answer(request: Request, body: BodyDep, registry: RegistryDep, caller: CallerDep) -> Response:
-        record = operation.kind.record.from_wire(with_our_times(body, registry))
-        return _written(operation, request, registry, caller, record)
-
-    return answer
-
-
-def _written(
-    operation: Creates[Any] | Updates[Any],
-    request: Request,
+def _write(
     registry: Registry,
-    caller: Caller,
-    record: Any,
+    declared: Creates[Any] | Updates[Any],
+    call: Call[Caller],
     *,
-    done: int = 200,
+    ours: set[str] | frozenset[str],
+    done: int,
 ) -> Response:
-    key, copies = "".join(_key(request)), registry.settings.ingest.copies
-    with registry.sessions.begin() as session:
-        job = Writing(session, caller, registry.clock.now(), copies, key)
-        return decision_reply(operation.write(job, record), done=done)
-
-
-def _key(request: Request) -> tuple[str, ...]:
-    """The values in the path, in its order; 404 for what can name nothing."""
+    """With the time of now as those that are `ours`."""
+    now = registry.clock.now()
     try:
-        return tuple(PATH_PARTS[name].read(text) for name, text in request.path_params.items())
-    except ValueError as error:
-        raise HTTPException(404) from error
+        record = declared.kind.record.from_wire({**call.body, **dict.fromkeys(ours, format_instant(now))})
+    except InvalidRecord as error:
+        raise Refusal(400, *error.problems) from error
+    with registry.sessions.begin() as session:
+        writing = Writing(session, call.caller, now, registry.copies, key="".join(call.path.values()))
+        return decision_reply(declared.write(writing, record), done=done)

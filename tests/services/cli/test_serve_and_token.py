@@ -17,6 +17,8 @@ import pytest
 import requests
 
 ROOT = Path(__file__).resolve().parents[3]
+NAMED = ["-subj", "/CN=north", "-addext", "subjectAltName=IP:127.0.0.1"]
+OPENSSL = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *NAMED]
 
 
 @pytest.fixture
@@ -128,6 +130,33 @@ def test_a_port_that_is_taken_is_told_in_one_line(config: Path) -> None:
         second = dpn(config, "serve", "--port", port)
         assert second.returncode == 2
         assert second.stderr.splitlines()[-1].startswith(f"dpn: cannot listen on 127.0.0.1:{port}")
+
+
+def test_a_certificate_is_served_with_its_own_key_or_the_reason_is_told_in_one_line(
+    config: Path, tmp_path: Path
+) -> None:
+    for name in ("ours", "another"):
+        made = [*OPENSSL, "-keyout", str(tmp_path / f"{name}.key"), "-out", str(tmp_path / f"{name}.pem")]
+        subprocess.run(made, check=True, capture_output=True)
+    settings = config.read_text()
+
+    def serve_with(key: str) -> None:
+        files = f'certificate_file = "{tmp_path}/ours.pem"\n{key}'
+        config.write_text(settings.replace("[server]", f"[server]\n{files}"))
+
+    serve_with("")
+    refused = dpn(config, "serve")
+    assert refused.returncode == 2
+    assert "give both of certificate_file and key_file, or neither" in refused.stderr
+    serve_with(f'key_file = "{tmp_path}/another.key"')
+    refused = dpn(config, "serve")
+    assert refused.returncode == 2
+    told = refused.stderr.splitlines()[-1]
+    assert told.startswith("dpn: server.certificate_file and server.key_file cannot be used together")
+    serve_with(f'key_file = "{tmp_path}/ours.key"')
+    with serving(config) as (_, url):
+        secure = f"{url.replace('http', 'https')}/healthz"
+        assert requests.get(secure, verify=str(tmp_path / "ours.pem"), timeout=10).json() == {"status": "ok"}
 
 
 def test_answers_do_not_wait_for_acknowledgements(config: Path) -> None:

@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 from dpn.registry.catalogue import MEMBERS
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import MemberRecord
-from dpn.server.deposits import serve_deposits
+from dpn.server.deposits.service import deposit_service
+from dpn.server.service import HttpService
 from models.work import WorkItem
 from tests.fixtures.records import LONG_AGO, uuid
 from tests.fixtures.registry import RunningRegistry, running_registry
@@ -57,13 +58,26 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     uploads = folder / "uploads"
     uploads.mkdir()
     announced: list[int] = []
+
+    def deposits(running: RunningRegistry) -> list[HttpService]:
+        return [
+            deposit_service(
+                sessions=running.sessions,
+                clock=running.clock,
+                namespace="north",
+                source_folders=[uploads],
+                server=running.settings.server,
+                pipelines=PIPELINES,
+                announce=announced.append,
+            )
+        ]
+
     with running_registry(
         "north",
         database_url=f"sqlite:///{folder / 'north.db'}",
         folder=folder,
         peers=("south",),
-        further=lambda app: serve_deposits(app, PIPELINES, announced.append),
-        ingest={"source_folders": [str(uploads)]},
+        beside=deposits,
     ) as running:
         member = MemberRecord(
             member_id=MEMBER, name="A library", email="a@example.org", created_at=LONG_AGO, updated_at=LONG_AGO

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from dpn.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 HOUSE = ("models", "dpn", "workers")
@@ -32,7 +37,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.recovery": {"dpn.audit", "dpn.bags", "dpn.fixity", "dpn.registry", "dpn.transfer", "dpn.work"},
     "dpn.registry": set(),
     "dpn.s3": set(),
-    "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.settings", "dpn.work"},
+    "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.telemetry", "dpn.work"},
     "dpn.staging": set(),
     "dpn.storage": {"dpn.s3"},
     "dpn.telemetry": set(),
@@ -179,6 +184,30 @@ def test_every_part_of_dpn_has_its_place_in_the_picture() -> None:
     found = {part(module) for module in modules() if module.startswith("dpn.")}
     assert found <= {*CAPABILITIES, *FOUNDATIONS, "dpn.cli"}
     assert set(FOUNDATIONS) == FOR_ALL | FOR_THOSE_WHO_START
+
+
+def test_what_http_services_share_knows_of_none_and_none_of_another(arrows: set[Import]) -> None:
+    def service(module: str) -> str | None:
+        """The folder of dpn.server that it lies in; None for what all of them share."""
+        folder = ".".join(module.split(".")[:3])
+        return folder if module.startswith("dpn.server.") and folder in services else None
+
+    services = {module.rpartition(".")[0] for module in modules() if re.match(r"dpn\.server\.\w+\.", module)}
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if part(module) == "dpn.server" and service(imported) not in (None, service(module))
+    ]
+    assert wrong == []
+    assert {"dpn.server.registry", "dpn.server.deposits"} <= services
+
+
+def test_only_what_serves_imports_a_web_framework() -> None:
+    """It takes a quarter of a second of processor and ten megabytes."""
+    commands = {target.partition(":")[0] for target in COMMANDS.values()}
+    code = "import sys, " + ", ".join(sorted(commands)) + "; print({'fastapi', 'uvicorn'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"
 
 
 def test_nothing_but_the_command_line_uses_the_command_line(arrows: set[Import]) -> None:

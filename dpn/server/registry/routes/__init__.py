@@ -1,11 +1,11 @@
 """The operations under /api-v2, one module a family of records."""
 
-from dpn.server.registry.operations import Operation
+from dpn.server.registry.declarations import Declared
 from dpn.server.registry.routes import bags, checks, nodes, transfers
 
-OPERATIONS: tuple[Operation, ...] = (
-    *nodes.OPERATIONS,
-    *bags.OPERATIONS,
-    *checks.OPERATIONS,
-    *transfers.OPERATIONS,
+DECLARED: tuple[Declared, ...] = (
+    *nodes.DECLARED,
+    *bags.DECLARED,
+    *checks.DECLARED,
+    *transfers.DECLARED,
 )

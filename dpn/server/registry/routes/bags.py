@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpn.registry.catalogue import BAGS, DIGESTS, add_bag, add_digest, put_bag
 from dpn.server.registry import queries
-from dpn.server.registry.operations import Creates, Lists, Operation, Shows, Updates
+from dpn.server.registry.declarations import Creates, Declared, Lists, Shows, Updates
 
 BAG_FILTERS: queries.Filters = {
     "admin_node": queries.NAMESPACE,
@@ -19,7 +19,7 @@ BAG_FILTERS: queries.Filters = {
 
 DIGEST_FILTERS: queries.Filters = {"bag": queries.UUID, "node": queries.NAMESPACE}
 
-OPERATIONS: tuple[Operation, ...] = (
+DECLARED: tuple[Declared, ...] = (
     Lists("/bag", BAGS, "The bags of the network", BAG_FILTERS),
     Creates(
         "/bag",

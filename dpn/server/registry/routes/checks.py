@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpn.registry.catalogue import FIXITY_CHECKS, INGESTS, add_fixity_check, add_ingest
 from dpn.server.registry import queries
-from dpn.server.registry.operations import Creates, Lists, Operation
+from dpn.server.registry.declarations import Creates, Declared, Lists
 
 FIXITY_CHECK_FILTERS: queries.Filters = {
     "bag": queries.UUID,
@@ -14,7 +14,7 @@ FIXITY_CHECK_FILTERS: queries.Filters = {
 }
 INGEST_FILTERS: queries.Filters = {"bag": queries.UUID, "ingested": queries.FLAG, "latest": queries.LATEST}
 
-OPERATIONS: tuple[Operation, ...] = (
+DECLARED: tuple[Declared, ...] = (
     Lists("/fixity_check", FIXITY_CHECKS, "The checks of the nodes' copies", FIXITY_CHECK_FILTERS),
     Creates(
         "/fixity_check",

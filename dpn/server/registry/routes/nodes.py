@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dpn.registry.catalogue import BAGS, MEMBERS, NODES, add_member, add_node, put_member, put_node
 from dpn.server.registry import queries
-from dpn.server.registry.operations import Creates, Lists, Operation, Shows, Updates
+from dpn.server.registry.declarations import Creates, Declared, Lists, Shows, Updates
 from dpn.server.registry.routes.bags import BAG_FILTERS
 
 MEMBER_FILTERS: queries.Filters = {"name": queries.WORDS, "email": queries.WORDS}
 
-OPERATIONS: tuple[Operation, ...] = (
+DECLARED: tuple[Declared, ...] = (
     Lists("/node", NODES, "The nodes of the network, as this one knows them"),
     Creates(
         "/node", NODES, "Record a node", write=lambda job, node: add_node(job.session, node, caller=job.caller)

@@ -11,7 +11,7 @@ from dpn.registry.catalogue import (
     put_transfer,
 )
 from dpn.server.registry import queries
-from dpn.server.registry.operations import Creates, Lists, Operation, Shows, Updates
+from dpn.server.registry.declarations import Creates, Declared, Lists, Shows, Updates
 
 COMMON_FILTERS: queries.Filters = {
     "bag": queries.UUID,
@@ -27,7 +27,7 @@ REPLICATION_FILTERS: queries.Filters = {
 }
 RESTORE_FILTERS: queries.Filters = {**COMMON_FILTERS, "accepted": queries.FLAG, "finished": queries.FLAG}
 
-OPERATIONS: tuple[Operation, ...] = (
+DECLARED: tuple[Declared, ...] = (
     Lists("/replicate", TRANSFERS, "Replication transfers", REPLICATION_FILTERS),
     Creates(
         "/replicate",

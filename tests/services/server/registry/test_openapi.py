@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +13,24 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
+from dpn.clock import ManualClock
+from dpn.database import open_engine, open_sessions
 from dpn.registry.catalogue import FIXITY_CHECKS, INGESTS, MEMBERS, RESTORES
 from dpn.registry.records import FixityCheckRecord, IngestRecord, MemberRecord, RestoreRecord
-from dpn.server.registry.openapi import describe
-from dpn.server.registry.routes import OPERATIONS
+from dpn.server.openapi import describe
 from tests.fixtures.records import a_bag, a_digest, a_transfer, uuid
-from tests.fixtures.registry import RunningRegistry, running_registry
+from tests.fixtures.registry import RunningRegistry, node_settings, registry_of, running_registry
 from tests.services.registry.conftest import PEERS, post, put_in
 
-DOCUMENT = describe(OPERATIONS, api_root="http://127.0.0.1:1")
+
+def document(api_root: str) -> dict[str, Any]:
+    """What a registry at this address says of itself."""
+    settings = node_settings("north", database_url="sqlite://", folder=Path("/nowhere"), api_root=api_root)
+    sessions = open_sessions(open_engine("sqlite://"))
+    return describe(registry_of(sessions, settings, ManualClock()))
+
+
+DOCUMENT = document("http://127.0.0.1:1")
 
 BODILESS = (content_type_conformance, response_schema_conformance)
 """OpenAPI cannot say that an answer has a body or none, which is how a page that is no number is refused."""
@@ -109,7 +119,7 @@ def test_a_stranger_finds_nothing_but_the_description(case: Any, filled: Running
 def test_the_description_is_served_to_anyone_and_tells_no_secret(filled: RunningRegistry) -> None:
     served = [requests.get(filled.url + path, timeout=10) for path in ("/openapi.json", "/api-v2/openapi.json")]
     assert all(answer.status_code == 200 for answer in served)
-    expected = describe(OPERATIONS, api_root=filled.url)
+    expected = document(filled.url)
     assert [answer.json() for answer in served] == [json.loads(json.dumps(expected))] * 2
     for secret in (filled.token("north"), "sqlite", "south", "staging"):
         assert secret not in served[0].text

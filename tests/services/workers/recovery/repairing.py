@@ -33,6 +33,7 @@ from dpn.work.pipeline import StageSpec
 from models.manifests import RecoveryManifest, read_manifest
 from models.work import AuditEvent, Status, Task, WorkItem
 from tests.fixtures.records import a_bag, uuid
+from tests.fixtures.registry import registry_of
 from tests.services.workers.fixity.checking import BAG, KEY, METADATA, Checker, damage, make_checker
 from tests.services.workers.replication.consortium import RegistryServer
 from workers.own_copy import OurCopies
@@ -299,7 +300,8 @@ def mending(
     north = make_checker(folder, kind=Mender, settings=more, holders=holders, **options)
     engine = open_engine(north.settings.database.address())
     theirs = open_sessions(engine)
-    server = RegistryServer(create_app(theirs, north.settings, SystemClock())) if served else None
+    app = create_app(registry_of(theirs, north.settings, SystemClock()))
+    server = RegistryServer(app) if served else None
     try:
         for name in holders:
             client: RegistryClient | AtTheTable = AtTheTable(theirs, name)

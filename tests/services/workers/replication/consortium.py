@@ -42,6 +42,7 @@ from dpn.work.items import new_item
 from dpn.work.lifecycle import Policy
 from models.manifests import ReplicationManifest, read_manifest
 from models.work import Task, WorkItem
+from tests.fixtures.registry import registry_of
 from workers.notice.tell import TellStage
 from workers.peers import OwnerClient, Owners
 from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE
@@ -293,7 +294,7 @@ class South:
 def make_north(folder: Path, daemon: dict[str, Any]) -> North:
     settings = _settings("north", folder, {"south": _peer("http://127.0.0.1:9", "unused", daemon)})
     sessions = _database(settings)
-    server = RegistryServer(create_app(sessions, settings, SystemClock()))
+    server = RegistryServer(create_app(registry_of(sessions, settings, SystemClock())))
     return North(sessions, settings, server, Path(daemon["modules"]["outbound"]), daemon)
 
 

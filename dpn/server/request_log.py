@@ -1,30 +1,18 @@
-"""What happens around every request."""
+"""One line a request, whatever comes of it."""
 
 from __future__ import annotations
 
-import json
 import time
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dpn.server.replies import refusal_reply
+
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 MAX_LOGGED_PATH = 200
-
-
-class TrailingSlash:
-    """Serves `/bag/` as `/bag`, without a redirect: old clients send one or the other, and some both."""
-
-    def __init__(self, app: ASGIApp, under: str) -> None:
-        self._app = app
-        self._under = under
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(self._under) and scope["path"].endswith("/"):
-            scope["dpn.asked_path"] = scope["path"]
-            scope["path"] = scope["path"].removesuffix("/")
-        await self._app(scope, receive, send)
+FAILED = "The server failed: its operators find the cause in its log."
 
 
 class OneLineARequest:
@@ -52,7 +40,7 @@ class OneLineARequest:
             log.exception("a request failed", method=scope["method"], path=scope["path"][:MAX_LOGGED_PATH])
             if status is not None:
                 raise
-            await _send_failure(watched)
+            await refusal_reply(500, [FAILED])(scope, receive, watched)
         log.info(
             "request",
             method=scope["method"],
@@ -61,10 +49,3 @@ class OneLineARequest:
             caller=scope.get("dpn.caller"),
             seconds=round(time.perf_counter() - started, 4),
         )
-
-
-async def _send_failure(send: Send) -> None:
-    body = json.dumps({"errors": ["The registry failed: its operators find the cause in its log."]}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

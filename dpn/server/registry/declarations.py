@@ -1,4 +1,4 @@
-"""What the server can be asked: a value for each operation, from which come its route and its OpenAPI alike."""
+"""What the registry can be asked of its records: a declaration each, of which `serving` makes an operation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from dpn.registry.records import Record
 from dpn.registry.rules import Caller, Decision
 from dpn.registry.rules.transfers import SUPPORTED_ALGORITHMS
 from dpn.server.registry.queries import Filters
+from dpn.server.service import PathPart
 
 R = TypeVar("R", bound=Record)
-
-API = "/api-v2"
 
 
 @dataclass(frozen=True)
@@ -80,15 +79,7 @@ class Updates(Generic[R]):
     by_peers: bool = False
 
 
-Operation: TypeAlias = Lists[Any] | Shows[Any] | Creates[Any] | Updates[Any]
-
-
-@dataclass(frozen=True)
-class PathPart:
-    """A value in a path. `read` raises ValueError for what can name nothing."""
-
-    read: Callable[[str], str]
-    form: wire.Form
+Declared: TypeAlias = Lists[Any] | Shows[Any] | Creates[Any] | Updates[Any]
 
 
 def _algorithm(text: str) -> str:

@@ -1,0 +1,1 @@
+"""/deposits: what is handed in over HTTP by the node's own systems."""

@@ -1,0 +1,253 @@
+"""What every service gets from `dpn.server`, shown by one that declares two operations and a page."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from dpn.server.openapi import describe
+from tests.services.server.toy import MAX_BODY_BYTES, SICK, toy_service
+
+ROOT = Path(__file__).resolve().parents[3]
+HEAD_SECONDS = 1.0
+OPENSSL = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=toy"]
+FRIEND = {"X-Friend": "ada"}
+
+
+@dataclass
+class Toy:
+    """The process, its two ports, and what it has logged so far."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    certificate: Path
+    ports: list[int] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    def read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(json.loads(line))
+
+    def lines(self, method: str, path: str, count: int = 1) -> list[dict[str, Any]]:
+        """What was logged of such requests, once there are so many lines."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            found = [line for line in self.log if (line.get("method"), line.get("path")) == (method, path)]
+            if len(found) >= count:
+                return found
+            time.sleep(0.01)
+        raise AssertionError(f"not {count} lines of {method} {path}: {self.log}")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
+    folder = tmp_path_factory.mktemp("toy")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*OPENSSL, *names], check=True, capture_output=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.services.server.toy", str(HEAD_SECONDS), str(certificate), str(key)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    running = Toy(process, folder, certificate)
+    reader = threading.Thread(target=running.read_log)
+    reader.start()
+    try:
+        deadline = time.monotonic() + 60
+        while len(running.ports) < 2:
+            assert process.poll() is None, running.log
+            assert time.monotonic() < deadline, running.log
+            running.ports = [line["port"] for line in running.log if line["event"] == "serving"]
+            time.sleep(0.01)
+        yield running
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+
+
+def connected(toy: Toy) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", toy.ports[0]), timeout=10)
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the server hangs up."""
+    parts = []
+    while part := client.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_an_operation_is_served_as_it_is_declared(toy: Toy) -> None:
+    painted = requests.post(f"{toy.url}/toy/red", json={"coats": 2}, headers=FRIEND, timeout=10)
+    assert (painted.status_code, painted.json()) == (201, {"by": "ada", "colour": "red", "coats": 2})
+    assert requests.head(f"{toy.url}/toy/blue", timeout=10).status_code == 200
+    assert requests.get(f"{toy.url}/page", timeout=10).text == "a page"
+    refused = requests.delete(f"{toy.url}/toy/red", timeout=10)
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD, POST")
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "status", "said"),
+    [
+        ("/toy/red", {"json": {}}, 401, "Who are you?\n"),
+        ("/toy/green", {"json": {}, "headers": FRIEND}, 404, ""),
+        ("/toy", {"json": {}, "headers": FRIEND}, 404, ""),
+        ("/toy/red", {"data": b"[]", "headers": FRIEND}, 400, '{"errors":["The body must be one JSON object."]}'),
+        ("/toy/red", {"json": {"refuse": True}, "headers": FRIEND}, 409, "It is painted already.\n"),
+        (
+            "/toy/red",
+            {"data": b" " * (MAX_BODY_BYTES + 1), "headers": FRIEND},
+            413,
+            '{"errors":["The body is larger than 1000 bytes."]}',
+        ),
+    ],
+)
+def test_what_is_refused_is_refused_in_one_form(
+    toy: Toy, path: str, more: dict[str, Any], status: int, said: str
+) -> None:
+    refused = requests.post(f"{toy.url}{path}", timeout=10, **more)
+    assert (refused.status_code, refused.text) == (status, said)
+    assert (refused.headers.get("Connection") == "close") == (status in (400, 401, 413)), "its body is not awaited"
+
+
+def test_the_document_says_what_guard_path_and_body_may_be_refused_for(toy: Toy) -> None:
+    document = requests.get(f"{toy.url}/toy/openapi.json", timeout=10).json()
+    assert document == json.loads(json.dumps(describe(toy_service())))
+    look, paint = (document["paths"]["/{colour}"][method] for method in ("get", "post"))
+    assert set(look["responses"]) == {"200", "404", "500", "503"}
+    assert look["security"] == []
+    assert set(paint["responses"]) == {"201", "400", "401", "404", "408", "409", "413", "500", "503"}
+    assert paint["requestBody"]["content"]["application/json"]["schema"] == {"type": "object"}
+    assert "security" not in paint
+    assert list(document["paths"]) == ["/{colour}", "/failures/all", "/openapi.json"]
+
+
+def test_each_request_leaves_one_line(toy: Toy) -> None:
+    requests.post(f"{toy.url}/toy/blue", json={}, headers=FRIEND, timeout=10)
+    [line] = toy.lines("POST", "/toy/blue")
+    assert (line["event"], line["status"], line["caller"]) == ("request", 201, "ada")
+    assert 0 <= line["seconds"] < 10
+    requests.get(f"{toy.url}/{'x' * 5000}", timeout=10)
+    assert toy.lines("GET", "/" + "x" * 199)[0]["status"] == 404, "no line is as long as a stranger wants"
+
+
+def test_a_failure_that_nobody_expected_is_told_to_the_log_and_not_to_the_client(toy: Toy) -> None:
+    failed = requests.get(f"{toy.url}/toy/failures/all", timeout=10)
+    assert failed.status_code == 500
+    assert failed.json() == {"errors": ["The server failed: its operators find the cause in its log."]}
+    cause, line = toy.lines("GET", "/toy/failures/all", 2)
+    assert "the secret is out" in cause["exception"]
+    assert (line["event"], line["status"]) == ("request", 500)
+
+
+def test_health_says_what_is_not_well(toy: Toy) -> None:
+    def health() -> tuple[int, Any]:
+        answer = requests.get(f"{toy.url}/healthz", timeout=10)
+        return answer.status_code, answer.json()
+
+    assert health() == (200, {"status": "ok"})
+    (toy.folder / SICK).touch()
+    assert health() == (503, {"status": "the toy is sick"})
+    (toy.folder / SICK).unlink()
+    assert health() == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /toy/red HTTP/1.1\r\nHost: x\r\n"])
+def test_a_client_that_does_not_say_what_it_wants_is_hung_up_on(toy: Toy, begun: bytes) -> None:
+    with connected(toy) as slow:
+        started = time.monotonic()
+        slow.sendall(begun)
+        assert received(slow) == b""
+        assert time.monotonic() - started > HEAD_SECONDS / 2
+
+
+def test_a_client_that_drips_its_next_request_is_hung_up_on_too(toy: Toy) -> None:
+    with connected(toy) as slow:
+        slow.sendall(b"GET /toy/red HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n{}"):
+            answer += slow.recv(65_536)
+        dripping = threading.Event()
+
+        def drip() -> None:
+            slow.sendall(b"GET /toy/red HTTP/1.1\r\n")
+            while not dripping.wait(HEAD_SECONDS / 10):
+                try:
+                    slow.sendall(b"X: y\r\n")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            assert received(slow) == b""
+        except ConnectionResetError:
+            pass
+        finally:
+            dripping.set()
+            thread.join()
+
+
+def test_a_client_that_is_quick_about_its_head_may_think_about_its_body(toy: Toy) -> None:
+    with connected(toy) as client:
+        client.sendall(b"POST /toy/red HTTP/1.1\r\nHost: x\r\nX-Friend: eve\r\nContent-Length: 2\r\n\r\n{")
+        assert not threading.Event().wait(HEAD_SECONDS * 1.5)
+        client.sendall(b"}")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 201")
+
+
+def test_a_head_without_end_is_refused(toy: Toy) -> None:
+    with connected(toy) as client:
+        client.sendall(b"GET /toy/red HTTP/1.1\r\nX: " + b"y" * 70_000)
+        try:
+            answer = received(client)
+        except ConnectionResetError:
+            answer = b""
+        assert answer[:12] in (b"HTTP/1.1 400", b"")
+    assert requests.get(f"{toy.url}/toy/red", timeout=10).status_code == 200
+
+
+def test_tls_is_spoken_where_there_is_a_certificate(toy: Toy) -> None:
+    url = f"https://127.0.0.1:{toy.ports[1]}/toy/red"
+    assert requests.get(url, verify=str(toy.certificate), timeout=10).status_code == 200
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(url, timeout=10)
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(url.replace("https", "http"), timeout=10)
+
+
+def test_sigterm_answers_what_was_asked_and_ends_all_fronts(toy: Toy) -> None:
+    """The last one: it ends the toy."""
+    with connected(toy) as client:
+        client.sendall(b"POST /toy/red HTTP/1.1\r\nHost: x\r\nX-Friend: eve\r\nContent-Length: 2\r\n\r\n{")
+        while not requests.get(f"{toy.url}/toy/red", timeout=10).ok:  # it has got what was sent before this
+            pass
+        toy.process.send_signal(signal.SIGTERM)
+        client.sendall(b"}")
+        assert received(client).startswith(b"HTTP/1.1 201")
+    assert toy.process.wait(20) == 0
+    for port in toy.ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=10)
