@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from dpn.errors import Interrupted
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Cancellation:
@@ -32,3 +38,22 @@ class Cancellation:
     def wait(self, seconds: float) -> bool:
         """Sleep up to `seconds`, less if cancelled meanwhile; true if cancelled."""
         return self._event.wait(seconds)
+
+
+@contextmanager
+def cancelled_by_signals(error: Callable[[signal.Signals], Interrupted]) -> Iterator[Cancellation]:
+    """What Ctrl-C, SIGTERM and SIGHUP cancel while this lasts: a command ends between two steps, not in one.
+
+    The first signal counts; further ones hurry nothing. Only from the main thread.
+    """
+    cancellation = Cancellation()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        cancellation.cancel(error(signal.Signals(number)))
+
+    before = {number: signal.signal(number, stop) for number in STOPPING}
+    try:
+        yield cancellation
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -22,7 +22,7 @@ from tools.demo.deposit import Request
 from tools.demo.watch import BagProgress, Watch
 from tools.network.cluster import Cluster
 from tools.network.node import Node
-from tools.network.ports import LOOPBACK, free_ports
+from tools.services.ports import LOOPBACK, free_ports
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ import pytest
 from tests.fixtures.demos import alive, command_lines
 from tools.network.cron import Cron
 from tools.network.errors import Broken
-from tools.network.ports import free_ports, is_free
 from tools.network.processes import Program, Running, clean_environment, stop_all
 from tools.network.supervisor import GIVE_UP_AFTER, Supervisor
+from tools.services.ports import free_ports, is_free
 
 PATIENCE_SECONDS = 10.0
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from dpn.cancellation import Cancellation
+from dpn.cancellation import Cancellation, cancelled_by_signals
 from dpn.clock import SystemClock
 from tools.demo.copies import read_back
 from tools.demo.corruption import Repair, begin, line_of, look, victims
@@ -21,7 +21,6 @@ from tools.demo.progress import Display, open_progress, readable_bytes
 from tools.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
 from tools.demo.sources import S3, DemoSource, check_apart, judge_all
 from tools.demo.spoiling import Spoiler
-from tools.demo.stop_signals import stop_signals
 from tools.demo.watch import BagProgress, Watch
 from tools.demo.workdir import Workdir, open_workdir
 from tools.network.backends import Kinds
@@ -81,7 +80,10 @@ def run_demo(order: Order) -> int:
     check_json_file(order.json_file)
     if order.workdir is not None:
         check_apart(order.sources, order.workdir.expanduser())
-    with stop_signals() as cancellation, open_workdir(order.workdir, keep=order.keep) as workdir:
+    with (
+        cancelled_by_signals(StopRequested) as cancellation,
+        open_workdir(order.workdir, keep=order.keep) as workdir,
+    ):
         check_apart(order.sources, workdir.path)
         workdir.spare(order.json_file)
         workdir.mark(order.names)

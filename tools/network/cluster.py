@@ -26,10 +26,10 @@ from tools.network.cron import EVERY_SECONDS, Cron
 from tools.network.errors import Broken
 from tools.network.node import RSYNCD, SERVE, WORKER, Node
 from tools.network.place import NAMES, Place, Ports, node_settings, write_rsyncd_configuration, write_settings
-from tools.network.ports import LOOPBACK, answers, free_ports, is_free
 from tools.network.processes import Ending, Running, log_tail
 from tools.network.supervisor import Say, Supervisor
 from tools.network.toml_text import Table, merged
+from tools.services.ports import LOOPBACK, answers, free_ports, is_free
 
 DEFAULT_KINDS = Kinds()
 PORT_ATTEMPTS = 5

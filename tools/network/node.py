@@ -16,9 +16,9 @@ from dpn.settings import Settings
 from dpn.settings_file import load_settings
 from tools.network.errors import Broken
 from tools.network.place import Place, Ports
-from tools.network.ports import LOOPBACK
 from tools.network.processes import Program, Running, find_program
 from tools.network.supervisor import Supervisor
+from tools.services.ports import LOOPBACK
 
 SERVE, WORKER, RSYNCD = "serve", "worker", "rsyncd"
 """The processes that every node has."""

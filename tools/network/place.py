@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.network.ports import LOOPBACK
 from tools.network.services import FOLDER
 from tools.network.toml_text import Table, merged, to_toml
+from tools.services.ports import LOOPBACK
 
 NAMES = ("north", "south", "west", "east", "central", "coast", "harbor", "valley", "summit")
 """The first one is where the deposits are made."""

@@ -88,7 +88,7 @@ def _start(folder: Folder, service: Service, home: Home) -> None:
     """Starts one service on the ports that it had, or on others if somebody took them."""
     for attempt in range(1, PORT_ATTEMPTS + 1):
         if set(home.ports) != set(service.port_names) or not _all_free(home):
-            home.ports = ports.free(service.port_names)
+            home.ports = dict(zip(service.port_names, ports.free_ports(len(service.port_names)), strict=True))
         running = _launch(folder, service, home)
         try:
             _await_ready(service, home, running)

@@ -1,4 +1,4 @@
-"""Loopback ports: free ones, kept ones, and who listens on them."""
+"""Loopback ports: free ones, and who listens on them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 LOWEST = 10_000
-ATTEMPTS = 200
+HIGHEST = 32_000
+ATTEMPTS = 500
 
 
-def free(names: tuple[str, ...]) -> dict[str, int]:
-    """A free port for each name, all different.
+def free_ports(count: int) -> list[int]:
+    """`count` different ports on which a server could listen now.
 
-    They lie below the range from which the kernel takes ports for outgoing connections: a server that is down
-    for a moment must find its port free when it comes back. Another program may still be faster than the
-    server that is to use the port, so be ready to ask again.
+    They lie below those that the kernel gives to outgoing connections, so that a server that dies finds its port
+    free when it comes back. Another program may still be faster: be ready to ask again.
     """
-    ports: dict[str, int] = {}
+    ports: list[int] = []
     for _ in range(ATTEMPTS):
-        if len(ports) == len(names):
+        if len(ports) == count:
             return ports
-        port = random.randrange(LOWEST, max(_first_ephemeral(), LOWEST + 1000))  # noqa: S311
-        if port not in ports.values() and is_free(port):
-            ports[names[len(ports)]] = port
-    raise RuntimeError(f"no free port found on {LOOPBACK} in {ATTEMPTS} attempts")
+        port = random.randrange(LOWEST, max(_first_ephemeral(), LOWEST + 1000))  # noqa: S311  (no secret)
+        if port not in ports and is_free(port):
+            ports.append(port)
+    raise OSError(f"{ATTEMPTS} ports tried on {LOOPBACK}, not {count} of them are free")
 
 
 def is_free(port: int) -> bool:
@@ -38,6 +38,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def answers(port: int, *, timeout_seconds: float = 1.0) -> bool:
+    """Whether somebody takes connections on `port`."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=timeout_seconds):
+            return True
+    except OSError:
+        return False
 
 
 def listens(pid: int, port: int) -> bool:
@@ -53,8 +62,10 @@ def listens(pid: int, port: int) -> bool:
 
 
 def _first_ephemeral() -> int:
-    text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
-    return int(text.split()[0])
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return HIGHEST
 
 
 def _listening_sockets(port: int) -> set[str]:

@@ -75,17 +75,22 @@ class Rsyncd(Service):
 
     def check(self, entry: dict[str, Any]) -> None:
         url = f"rsync://{entry['host']}:{entry['port']}/{OPEN_MODULE}/"
-        listing = subprocess.run(
-            [find("rsync"), "--list-only", f"--contimeout={round(ANSWER_SECONDS)}", url],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env=environment(),
-            timeout=4 * ANSWER_SECONDS,
-            check=False,
-        )
-        if listing.returncode != 0:
-            raise NotReady(f"rsync --list-only {url}: {listing.stderr.strip()}")
+        require_listing([f"--contimeout={round(ANSWER_SECONDS)}", url], url)
+
+
+def require_listing(arguments: list[str], where: str) -> None:
+    """Raises NotReady unless `rsync --list-only` with these arguments lists something."""
+    listing = subprocess.run(
+        [find("rsync"), "--list-only", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=4 * ANSWER_SECONDS,
+        check=False,
+    )
+    if listing.returncode != 0:
+        raise NotReady(f"rsync --list-only {where}: {listing.stderr.strip()}")
 
 
 def _identity() -> str:

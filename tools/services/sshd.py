@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tools.services.ports import LOOPBACK
-from tools.services.process import Launch, environment
+from tools.services.process import Launch
 from tools.services.programs import find
-from tools.services.service import ANSWER_SECONDS, Home, NotReady, Service, StartFailed
+from tools.services.rsyncd import require_listing
+from tools.services.service import ANSWER_SECONDS, Home, Service, StartFailed
 
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 """Compiled into Debian's sshd, which insists on it when started by root."""
@@ -83,17 +84,9 @@ class Sshd(Service):
             "-o", f'UserKnownHostsFile="{entry["known_hosts_file"]}"',
             "-o", f"ConnectTimeout={round(ANSWER_SECONDS)}",
         ]  # fmt: skip
-        listing = subprocess.run(
-            [find("rsync"), "--list-only", f"--rsh={shlex.join(ssh)}", f"{entry['user']}@{entry['host']}:/"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env=environment(),
-            timeout=4 * ANSWER_SECONDS,
-            check=False,
+        require_listing(
+            [f"--rsh={shlex.join(ssh)}", f"{entry['user']}@{entry['host']}:/"], f"over ssh to port {entry['port']}"
         )
-        if listing.returncode != 0:
-            raise NotReady(f"rsync --list-only over ssh to port {entry['port']}: {listing.stderr.strip()}")
 
 
 def _key(path: Path) -> Path:

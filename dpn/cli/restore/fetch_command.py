@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -14,6 +15,7 @@ from dpn.node import Node
 
 if TYPE_CHECKING:
     from dpn.cli.restore.fetch import BagFetch, FetchedBag
+    from dpn.errors import Interrupted
     from dpn.registry.records import RestoreRecord
 
 EXIT_FAILED = 1
@@ -52,13 +54,13 @@ def fetch(
 
     Exit 1: it cannot be had yet, or what came is bad. The same command goes on where it stopped.
     """
+    from dpn.cancellation import cancelled_by_signals
     from dpn.cli.restore.fetch import BagFetch, NotFetched, registered
-    from dpn.cli.restore.interrupt import interruptible
     from dpn.cli.restore.requests import request_or_bag, uuid_of
     from dpn.errors import Interrupted, LinkRefused, Misconfigured, ServiceUnavailable, TransientError
     from dpn.recovery.destination import Destination
 
-    with open_node(context, config, "dpn-restore") as node, interruptible() as cancellation:
+    with open_node(context, config, "dpn-restore") as node, cancelled_by_signals(_interrupted) as cancellation:
         found, uuid = (None, uuid_of(which)) if own else request_or_bag(node, uuid_of(which))
         bag, digest = registered(node, uuid)
         destination = Destination(out, bag=uuid, name=found.restore_id if found else uuid, unpacked=unpacked)
@@ -75,6 +77,12 @@ def fetch(
             ) from error
         finished = None if found is None else _finish(node, found)
     _say(fetched, finished, as_json)
+
+
+def _interrupted(number: signal.Signals) -> Interrupted:
+    from dpn.errors import Interrupted
+
+    return Interrupted(f"stopped by {number.name}: what came is kept; the same command goes on with it")
 
 
 def _own_copy(bag_fetch: BagFetch, wait_seconds: float) -> FetchedBag:
