@@ -6,12 +6,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from sqlalchemy import update
 from typer.testing import CliRunner
 
 from dpn.cli.main import app
-from dpn.database import Sessions, open_engine, open_sessions, upgrade
+from dpn.database import Sessions
 from dpn.fixity.begin import copy_facts
 from dpn.fixity.copies import checked, remember
 from models.manifests import Receipt
@@ -20,34 +19,6 @@ from models.preservation import StoredCopy
 BAG = "00000000-0000-4000-a000-000000000001"
 DIGEST = "ab" * 32
 EVERY_DAYS = 730.0
-
-
-@pytest.fixture
-def sessions(tmp_path: Path) -> Sessions:
-    engine = open_engine(f"sqlite:///{tmp_path / 'node.db'}")
-    upgrade(engine)
-    return open_sessions(engine)
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    file = tmp_path / "node.toml"
-    file.write_text(
-        f"""
-        [node]
-        namespace = "south"
-        api_root = "https://dpn.south.example.org"
-        [database]
-        url = "sqlite:///{tmp_path / "node.db"}"
-        [staging.volumes]
-        main = "{tmp_path}"
-        [store]
-        url = "file://{tmp_path}"
-        [fixity]
-        max_bytes_per_day = 1000
-        """
-    )
-    return file
 
 
 def store(sessions: Sessions, at: datetime, size: int) -> None:

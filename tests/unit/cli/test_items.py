@@ -8,29 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from dpn.cli.main import app
-from dpn.database import open_engine, upgrade
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    file = tmp_path / "node.toml"
-    file.write_text(
-        f"""
-        [node]
-        namespace = "south"
-        api_root = "https://dpn.south.example.org"
-        [database]
-        url = "sqlite:///{tmp_path / "node.db"}"
-        [staging.volumes]
-        main = "{tmp_path}"
-        [store]
-        url = "file://{tmp_path}"
-        """
-    )
-    engine = open_engine(f"sqlite:///{tmp_path / 'node.db'}")
-    upgrade(engine)
-    engine.dispose()
-    return file
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from dpn.clock import ManualClock
-from dpn.database import Sessions, open_engine, open_sessions, reading
+from dpn.database import Sessions, reading
 from dpn.registry.catalogue import (
     BAGS,
     DIGESTS,
@@ -27,7 +27,6 @@ from dpn.registry.catalogue import (
     add_bag,
     add_digest,
     add_transfer,
-    apply_from_peer,
     batches,
     ensure_nodes,
     find,
@@ -36,28 +35,16 @@ from dpn.registry.catalogue import (
 )
 from dpn.registry.records import Record, ReplicationRecord
 from dpn.registry.rules import Accepted, Caller, Refused
-from models.base import Base
+from tests.fixtures.catalogue import NORTH, NOW, SOUTH, adopt
 from tests.fixtures.records import DIGEST, OTHER_DIGEST, a_bag, a_digest, a_node, a_transfer, uuid
 from tests.fixtures.registry import node_settings
 
-NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
-NORTH = Caller("north", us="north")
-SOUTH = Caller("south", us="north")
 TRANSFER = uuid(0x1001)
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def sessions(engine: Engine, tmp_path: Path) -> Sessions:
+def sessions(sessions: Sessions, tmp_path: Path) -> Sessions:
     """The registry of north, who knows south and west."""
-    sessions = open_sessions(engine)
     settings = node_settings("north", database_url="sqlite://", folder=tmp_path, peers=("south", "west"))
     with sessions.begin() as session:
         ensure_nodes(session, settings.node, settings.peers, now=NOW)
@@ -71,11 +58,6 @@ def with_a_transfer(sessions: Sessions) -> Sessions:
         add_digest(session, uuid(1), a_digest(), caller=NORTH, now=NOW)
         add_transfer(session, a_transfer(), caller=NORTH)
     return sessions
-
-
-def adopt(sessions: Sessions, peer: str, *records: Record) -> Applied:
-    with sessions.begin() as session:
-        return apply_from_peer(session, peer, records)
 
 
 def everything(sessions: Sessions) -> dict[str, list[Record]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete
+from sqlalchemy import delete
 
 from dpn.clock import ManualClock
-from dpn.database import Sessions, open_engine, open_sessions, reading
+from dpn.database import Sessions, reading
 from dpn.registry.catalogue import (
     BAGS,
     TRANSFERS,
@@ -34,24 +33,10 @@ from dpn.registry.catalogue import (
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import BagRecord, ReplicationRecord
 from dpn.registry.rules import Accepted, Caller
-from models.base import Base
 from tests.fixtures.records import LONG_AGO, a_bag, a_node, a_transfer, uuid
 from tests.fixtures.registry import running_registry
 
 TIMES = [LONG_AGO + timedelta(days=n) for n in range(4)]
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def sessions(engine: Engine) -> Sessions:
-    return open_sessions(engine)
 
 
 @pytest.fixture(autouse=True)

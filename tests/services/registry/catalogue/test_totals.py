@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import delete, func, select
 
 from dpn.cli.cron import _recount
 from dpn.clock import ManualClock
@@ -30,24 +29,10 @@ from dpn.registry.catalogue import (
 )
 from dpn.registry.catalogue.rows import save, save_new
 from dpn.registry.records import BagRecord, ReplicationRecord
-from models.base import Base
 from models.registry import ListTotal
 from tests.fixtures.records import LONG_AGO, a_bag, a_node, a_transfer
 from tests.fixtures.registry import running_registry
 from tests.services.models.test_migrations import upgrade_to
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def sessions(engine: Engine) -> Sessions:
-    return open_sessions(engine)
 
 
 @pytest.fixture(autouse=True)
