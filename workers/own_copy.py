@@ -16,7 +16,7 @@ from models.manifests import CopyFacts
 
 
 @dataclass(frozen=True)
-class OurCopies:
+class OwnCopies:
     """The store that our copies lie in, and its settings."""
 
     store: Store

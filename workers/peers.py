@@ -10,9 +10,11 @@ from typing import Any, Protocol, TypeVar
 
 from dpn.errors import DpnError, Misconfigured, PeerRefused, TransientError
 from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord, RestoreRecord, why_cancelled
+from dpn.registry.rules.flags import CancelReason
 from dpn.work.breakers import Breakers
-from dpn.work.outcomes import CancelReason, Fail, Outcome, Stopped, TransferCancellation
+from dpn.work.outcomes import Fail, Outcome, Stopped
 from models.manifests import RestoreFacts, TransferFacts
+from workers.cancellations import TransferCancellation
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ PINNED = ("replication_id", "from_node", "to_node", "bag", "link", "fixity_algor
 """What neither side may change once the transfer exists (DPN REST API v2: immutable)."""
 
 
-class OwnerClient(Protocol):
+class PeerClient(Protocol):
     """What we ask of an owner's registry; `dpn.registry.client.RegistryClient` is one."""
 
     def get_transfer(self, replication_id: str) -> ReplicationRecord: ...
@@ -43,25 +45,25 @@ class Unwanted(DpnError):
 
 
 @dataclass(frozen=True)
-class Owners:
+class Peers:
     """The registries of all peers that we know, by namespace."""
 
-    clients: Mapping[str, OwnerClient]
+    clients: Mapping[str, PeerClient]
     breakers: Breakers
 
-    def of(self, peer: str | None) -> Owner:
+    def of(self, peer: str | None) -> Peer:
         """Raises Misconfigured for a peer that our settings do not name."""
         if peer is None or peer not in self.clients:
             raise Misconfigured(f"no [peers.{peer}] in the settings: add it, or cancel the item")
-        return Owner(peer, self.clients[peer], self.breakers)
+        return Peer(peer, self.clients[peer], self.breakers)
 
 
 @dataclass(frozen=True)
-class Owner:
+class Peer:
     """One owner's registry."""
 
     peer: str
-    client: OwnerClient
+    client: PeerClient
     breakers: Breakers
 
     def transfer(self, replication_id: str) -> ReplicationRecord:

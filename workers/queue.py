@@ -32,8 +32,8 @@ from dpn.work.sweep import announce_due_items
 from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
-from workers.ended import ending
 from workers.recovery.withdraw import withdraw_leftover_requests
+from workers.replication.ending import ended_at_owner
 from workers.restore.items import RestoreItems
 
 BATCH = 500
@@ -139,7 +139,7 @@ class Queue:
                 free = lock_free(session, dict(batch), now)
                 ended = find_many(session, TRANSFERS, [(item.identifier,) for item in free.values()])
                 events = [
-                    close(item, ending(item, ended[item.identifier,], self.pipelines, self.clock), self.clock)
+                    close(session, item, ended_at_owner(item, ended[item.identifier,]), self.pipelines, self.clock)
                     for item in free.values()
                 ]
                 record(session, events, agent=f"dpn_queue of {self.node}", at=self.clock.now())
@@ -162,7 +162,7 @@ class Queue:
 
     def _begin_checks(self, result: QueueResult) -> None:
         """Enters copies from before there were checks, then makes items of the checks that begin now."""
-        if self.fixity is None or Task.FIXITY not in self.pipelines.stages:
+        if self.fixity is None or Task.FIXITY not in self.pipelines.tasks:
             return
         agent = f"dpn_queue of {self.node}"
         with self.sessions.begin() as session:

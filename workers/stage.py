@@ -11,9 +11,9 @@ from dpn.cancellation import Cancellation
 from dpn.telemetry.logs import Log
 from dpn.work.leases import Claim
 from dpn.work.outcomes import Outcome
-from models.manifests import AnyManifest
+from models.manifests import ItemManifest
 
-M = TypeVar("M", bound=AnyManifest)
+M = TypeVar("M", bound=ItemManifest)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -135,30 +136,20 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     offers. Count anew what lists hold."""
     from dpn.outbound.folder import Outbound
     from dpn.outbound.withdrawal import OutboundCleanup
-    from dpn.staging.staging import Staging
     from dpn.storage.stores import open_store
+    from dpn.work.breakers import Breakers
     from workers.runner.chores import Chore
-    from workers.runner.database_uptime import Witness
-    from workers.runner.housekeeping import Housekeeping
+    from workers.runner.process import housekeeping
+    from workers.runner.services import Services, breaker_policy
 
     failed = []
     with open_node(context, config, "dpn_cleanup") as node:
         settings = node.settings
-        staging = Staging(node.sessions, settings.staging, clock=node.clock)
-        staging.mount()
-        store = open_store(settings.store, clock=node.clock)
-        keeping = Housekeeping(
-            settings,
-            node.sessions,
-            open_broker(node),
-            staging,
-            store,
-            PIPELINES,
-            "dpn_cleanup",
-            Witness(node.clock, longest_gap_seconds=settings.staging.abandon_after_seconds),
-            node.clock,
-            node.log,
-        )
+        breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=random.random)
+        services = Services(node, pipelines=PIPELINES, breakers=breakers)
+        staging = services.staging if settings.staging.volumes else None
+        store = None if settings.store is None else open_store(settings.store, clock=node.clock)
+        keeping = housekeeping(services, "dpn_cleanup", staging, store)
         outbound = OutboundCleanup(
             node.namespace,
             [Outbound(one) for one in settings.ingest.outbound.values()],

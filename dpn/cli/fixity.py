@@ -102,7 +102,7 @@ def _facts(node: Node, ours: list[Coverage]) -> Facts:
         failed=sum(one.failed for one in ours),
         never=sum(one.never for one in ours),
         have_peers=bool(node.settings.peers),
-        checks_run=Task.FIXITY in PIPELINES.stages,
+        checks_run=Task.FIXITY in PIPELINES.tasks,
         mended_at_once=node.settings.recovery.repair,
     )
 

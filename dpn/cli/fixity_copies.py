@@ -21,7 +21,7 @@ from dpn.fixity.repairs import find_repair, open_repair
 from dpn.node import Node, open_broker
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import find_item
-from models.manifests import CheckManifest, RecoveryManifest, read_manifest
+from models.manifests import CheckManifest, RecoveryManifest
 from models.preservation import StoredCopy
 from models.work import AuditEvent, Status, WorkItem
 from workers.pipelines import PIPELINES
@@ -132,7 +132,7 @@ def _last_check(session: Session, copy: StoredCopy) -> tuple[str, str]:
     """The id of the check that found our copy bad, and what it found; a new id if no such check is known."""
     item = None if copy.check_item is None else session.get(WorkItem, copy.check_item)
     if copy.outcome == "bad" and item is not None:
-        manifest = read_manifest(item.task, item.manifest)
+        manifest = PIPELINES.read_manifest(item.task, item.manifest)
         if isinstance(manifest, CheckManifest | RecoveryManifest) and manifest.found is not None:
             recorded = manifest.check_id if isinstance(manifest, CheckManifest) else None
             return recorded or item.identifier, manifest.found

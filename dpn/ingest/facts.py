@@ -15,11 +15,11 @@ from dpn.bags.identity import BagIdentity, read_identity
 from dpn.errors import NotABag
 from dpn.identifiers import UUID_VERSION_4
 from dpn.ingest.deposit import BagType, DepositRefused, DepositRequest, absolute, uuid_of
+from dpn.ingest.standing import holder_of_local_id, is_void
 from dpn.registry.catalogue import BAGS, find, find_many
 from dpn.registry.records import BagRecord
 from dpn.registry.wire import parse_uuid
-from dpn.work.deposits import holder_of_local_id, is_void
-from models.manifests import DepositFacts, IngestManifest, read_manifest
+from models.manifests import DepositFacts, IngestManifest
 from models.work import Deposit, Status, Task, WorkItem
 
 
@@ -185,8 +185,7 @@ def _known(session: Session, bags: list[str], option: str) -> dict[str, BagRecor
             raise DepositRefused(f"{option} {bag}: no such bag in our registry: deposit or sync it first")
         if is_void(item):
             raise DepositRefused(f"{option} {bag}: {_nothing_stored(item)}")
-        manifest = read_manifest(item.task, item.manifest)
-        assert isinstance(manifest, IngestManifest)  # noqa: S101 - that is what items of this task have
+        manifest = IngestManifest.read(item.manifest)
         known[bag] = manifest.deposit
     return known
 

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from dpn.bags.identity import read_identity
 from dpn.errors import NotABag
 from dpn.ingest.deposit import DepositRefused, DepositRequest, absolute, place_of
+from dpn.ingest.standing import is_void, may_be_cancelled
 from dpn.registry.catalogue import BAGS, find
-from dpn.work.deposits import is_void, may_be_cancelled
-from models.manifests import DepositFacts, IngestManifest, ManifestUnreadable, read_manifest
+from models.manifests import DepositFacts, IngestManifest, ManifestUnreadable
 from models.work import Deposit, Status, WorkItem
 
 SHOWN_CHARACTERS = 200
@@ -124,10 +124,9 @@ def _remedy(request: DepositRequest, item: WorkItem, stored: DepositFacts) -> st
 
 def _facts_of(item: WorkItem) -> DepositFacts:
     try:
-        manifest = read_manifest(item.task, item.manifest)
+        manifest = IngestManifest.read(item.manifest)
     except ManifestUnreadable as error:
         raise DepositRefused(f"item {item.id} was deposited with the same key, and {error}") from error
-    assert isinstance(manifest, IngestManifest)  # noqa: S101 - that is what items of this task have
     return manifest.deposit
 
 

@@ -22,8 +22,8 @@ from dpn.clock import Clock
 from dpn.ingest.deposit import BAG_TYPES, DepositRefused, DepositRequest, checked, former_key_of, key_of, resolved
 from dpn.ingest.facts import facts_of
 from dpn.ingest.repeats import is_the_same
+from dpn.ingest.standing import Holder, is_void
 from dpn.registry.catalogue import MEMBERS, find
-from dpn.work.deposits import Holder, is_void
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dpn.staging.volumes import Volume, numbered_folders
-from models.manifests import BagManifest, ManifestTooNew, StagedFile, read_manifest
+from models.manifests import ItemManifest, ManifestUnreadable, StagedFile
 from models.work import Status, WorkItem
 
 
@@ -33,7 +32,13 @@ def unchanged_since(volume: Volume, timestamp: float) -> list[int]:
     )
 
 
-def unneeded(session: Session, volume: Volume, item_ids: Sequence[int]) -> dict[int, KeptBag | None]:
+ReadManifest = Callable[[str, Any], ItemManifest]
+"""What an item of a task carries. Raises ManifestUnreadable; KeyError for a task that is not ours."""
+
+
+def unneeded(
+    session: Session, volume: Volume, item_ids: Sequence[int], read: ReadManifest
+) -> dict[int, KeptBag | None]:
     """Those of the items that are over, unknown, or staged on another volume; with the bag to keep, if any.
 
     An item whose manifest cannot be read is needed: only who can read it may say what to lose.
@@ -46,15 +51,15 @@ def unneeded(session: Session, volume: Volume, item_ids: Sequence[int]) -> dict[
                 del found[item.id]
         elif status is not Status.SUCCESS:
             try:
-                found[item.id] = _kept_bag(item, volume)
-            except (ManifestTooNew, ValidationError, KeyError):
+                found[item.id] = _kept_bag(item, volume, read)
+            except (ManifestUnreadable, KeyError):
                 del found[item.id]
     return found
 
 
-def _kept_bag(item: WorkItem, volume: Volume) -> KeptBag | None:
-    manifest = read_manifest(item.task, item.manifest)
-    staged = manifest.staged if isinstance(manifest, BagManifest) and manifest.is_evidence else None
+def _kept_bag(item: WorkItem, volume: Volume, read: ReadManifest) -> KeptBag | None:
+    manifest = read(item.task, item.manifest)
+    staged = manifest.staged_file if manifest.is_evidence else None
     if staged is None or staged.volume != volume.name:
         return None
     return KeptBag(staged, {"item": item.id, "status": item.status, "note": item.note})

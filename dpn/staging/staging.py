@@ -192,11 +192,11 @@ class Staging:
         for name in self.volumes if volume is None else (volume,):
             folders.remove_item(self._mounted(name), item_id)
 
-    def sweep_orphans(self, grace_seconds: float = ORPHAN_GRACE_SECONDS) -> list[int]:
+    def sweep_orphans(self, read: orphans.ReadManifest, grace_seconds: float = ORPHAN_GRACE_SECONDS) -> list[int]:
         """Removes staged folders of items that are over, unknown, or staged on another volume by now, if nobody
         uses them and they have not changed for `grace_seconds`; answers the items' ids.
 
-        A whole bag of an item that failed or was cancelled goes to quarantine first.
+        A whole bag of an item that failed or was cancelled goes to quarantine first; `read` reads its manifest.
         """
         changed_before = self._clock.now().timestamp() - grace_seconds
         removed: list[int] = []
@@ -204,7 +204,7 @@ class Staging:
             old = orphans.unchanged_since(volume, changed_before)
             for first in range(0, len(old), BATCH_ITEMS):
                 with reading(self._sessions) as session:
-                    found = orphans.unneeded(session, volume, old[first : first + BATCH_ITEMS])
+                    found = orphans.unneeded(session, volume, old[first : first + BATCH_ITEMS], read)
                 removed.extend(item_id for item_id, kept in found.items() if self._sweep(volume, item_id, kept))
         return removed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,17 +14,15 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.errors import PermanentError
-from dpn.work.deposits import lock_deposits_beside, replaced_by
+from dpn.work.endings import EndedBy, Ending, end_item
 from dpn.work.notes import printable
-from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
-from dpn.work.transitions import TRANSFER_TASKS, announce, owe_notice, withdraw_notice
-from models.work import Status, Task, WorkItem
+from dpn.work.transitions import announce
+from models.manifests import ManifestUnreadable
+from models.work import Status, WorkItem
 
 PAGE = 500
 MAX_AGENT_CHARACTERS = 255
-BUDGETS = ("restarts", "not_as_recorded")
-"""What a manifest counts on the way to giving up."""
 
 
 class NoSuchItem(PermanentError):
@@ -78,7 +77,7 @@ def count_by_status(session: Session) -> Sequence[tuple[str, str, str, int]]:
 
 def new_item(
     *,
-    task: Task,
+    task: str,
     identifier: str,
     remote_node: str | None,
     note: str,
@@ -110,35 +109,32 @@ def new_item(
 
 
 def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipelines, clock: Clock) -> WorkItem:
-    """Makes the item due now, with fresh budgets of attempts and restarts; that it was given up is not told any
-    more, if its owner has not heard it yet; nodes that declined a copy may be asked again. A deposit whose local
-    id another one has taken meanwhile stays ended.
+    """Makes the item due now, with fresh budgets of attempts and restarts; what its end has made us owe others is
+    withdrawn, if they have not heard it yet.
 
-    Raises NoSuchItem, NotAllowed.
+    Raises NoSuchItem; NotAllowed, also where its pipeline refuses because of what has come since.
     """
-    lock_deposits_beside(session, item_id)
+    endings = pipelines.of(find_item(session, item_id).task).endings
+    endings.lock_for_retry(session, item_id)
     item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if item.status == Status.SUCCESS:
         raise NotAllowed(f"item {item_id} has succeeded: there is nothing to retry")
     if item.status == Status.RUNNING:
         raise NotAllowed(f"item {item_id} is running at {item.lease_owner}: wait for it, or cancel it")
-    if (why := replaced_by(session, item)) is not None:
+    if (why := endings.refuse_retry(session, item)) is not None:
         raise NotAllowed(f"item {item_id} stays as it is: {why}")
     item.status = Status.PENDING
     item.attempts = 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()
-    if isinstance(item.manifest, dict):
-        fresh: dict[str, int | None] = {name: 0 for name in BUDGETS if name in item.manifest}
-        if item.task == Task.RESTORE:
-            fresh["delivered_at"] = None  # the node has all the time again to fetch it
-        if item.task in (Task.INGEST, Task.RECOVERY):
-            fresh["retries"] = item.manifest.get("retries", 0) + 1
-        item.manifest = {**item.manifest, **fresh}
+    with suppress(ManifestUnreadable):  # then its stage says so
+        manifest = pipelines.read_manifest(item.task, item.manifest)
+        manifest.try_again()
+        item.manifest = manifest.model_dump(mode="json")
     item.waiting_since = item.completed_at = None
     item.needs_attention = False
     item.lease_token += 1
     item.note = printable(f"retried by {operator}")
-    withdraw_notice(session, item, clock=clock)
+    endings.take_back(session, item, clock=clock)
     announce(session, item.id, pipelines.spec(item.task, item.stage).topic_on(item.staging_volume), clock.now())
     event = Event(EventType.OPERATOR_RETRY, item.identifier, "pending", {}, item.id)
     record(session, [event], agent=operator, at=clock.now())
@@ -150,38 +146,29 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
 def cancel_item(
     session: Session, item_id: int, *, reason: str, operator: str, pipelines: Pipelines, clock: Clock
 ) -> WorkItem:
-    """Ends the item as cancelled; a worker that runs it loses its lease; the transfer's owner will be told.
+    """Ends the item as cancelled; a worker that runs it loses its lease; whoever waits for it will be told.
 
-    Raises NoSuchItem, NotAllowed (it has ended already).
+    Raises NoSuchItem; NotAllowed (it has ended already, or its pipeline refuses).
     """
     item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
     if Status(item.status).is_final:
         raise NotAllowed(f"item {item_id} has already ended ({item.status}): nothing to cancel")
-    if item.task == Task.NOTICE:
-        raise NotAllowed(
-            f"item {item_id} is what we owe {item.remote_node}: it ends when {item.remote_node} knows"
-        )
-    if isinstance(item.manifest, dict) and item.manifest.get("receipt") is not None:
-        raise NotAllowed(f"item {item_id} already has a stored copy: it can only be finished, not cancelled")
-    item.status = Status.CANCELLED
-    item.lease_token += 1
-    item.lease_owner = item.lease_expires_at = None
-    item.completed_at = item.updated_at = clock.now()
-    item.needs_attention = False
-    item.note = printable(f"cancelled by {operator}: {reason}")
-    if item.remote_node is not None and item.task in TRANSFER_TASKS:
-        owe_notice(
-            session,
-            TransferCancellation(CancelReason.REJECT, reason),
-            task=Task(item.task),
-            transfer_id=item.identifier,
-            peer=item.remote_node,
-            item_id=item.id,
-            pipelines=pipelines,
-            clock=clock,
-        )
+    if (why := pipelines.of(item.task).endings.refuse_cancel(item)) is not None:
+        raise NotAllowed(f"item {item_id} {why}")
+    ending = Ending(
+        item_id=item.id,
+        task=item.task,
+        identifier=item.identifier,
+        remote_node=item.remote_node,
+        status=Status.CANCELLED,
+        by=EndedBy.OPERATOR,
+        reason=reason,
+    )
+    note = f"cancelled by {operator}: {reason}"
+    end_item(session, ending, token=None, note=note, needs_attention=False, pipelines=pipelines, clock=clock)
     event = Event(EventType.OPERATOR_CANCEL, item.identifier, "cancelled", {"reason": reason}, item.id)
     record(session, [event], agent=operator, at=clock.now())
+    session.refresh(item)
     return item
 
 

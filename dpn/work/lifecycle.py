@@ -1,7 +1,7 @@
 """What follows from a stage's outcome: pure, so that every way an item can go is a table that tests can walk.
 
-Promises: waiting never uses up attempts; attempts that are used up end the item and tell the owner; a note
-always says why; `waiting_since` does not move until the stage is done, so a stuck item cannot look fresh.
+Promises: waiting never uses up attempts; attempts that are used up end the item as given up; a note always says
+why; `waiting_since` does not move until the stage is done, so a stuck item cannot look fresh.
 """
 
 from __future__ import annotations
@@ -9,19 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from dpn.work.outcomes import (
-    CancelReason,
-    Done,
-    Fail,
-    Outcome,
-    Retry,
-    StartOver,
-    Stopped,
-    TransferCancellation,
-    Wait,
-)
+from dpn.work.outcomes import Done, Fail, FollowUp, Outcome, Retry, StartOver, Stopped, Wait
 from dpn.work.pipeline import Pipelines
-from models.work import Status, Task
+from models.work import Status
 
 
 @dataclass(frozen=True)
@@ -60,9 +50,12 @@ class Change:
     needs_attention: bool
     dispatch: bool
     """Whether a message shall announce the item now; what is due later is found by the sweep."""
-    tell_owner: TransferCancellation | None = None
     leaves_volume: bool = False
     """Whether the item no longer needs what lies on its staging volume."""
+    follow_up: FollowUp | None = None
+    """What the pipeline shall do about this end, as the stage said."""
+    given_up: bool = False
+    """Whether nobody chose this end."""
 
 
 def decide(
@@ -90,10 +83,10 @@ def decide(
         case StartOver(stage=stage, reason=reason):
             leaves_volume = not pipelines.spec(position.task, stage).staged
             return _retry(position, stage, reason, policy, now, jitter, leaves_volume=leaves_volume)
-        case Fail(reason=reason, tell_owner=tell_owner, needs_attention=attention):
-            return _end(position, Status.FAILED, reason, needs_attention=attention, tell_owner=tell_owner)
-        case Stopped(reason=reason, tell_owner=tell_owner):
-            return _end(position, Status.CANCELLED, reason, tell_owner=tell_owner)
+        case Fail(reason=reason, follow_up=follow_up, needs_attention=attention, given_up=given_up):
+            return _end(position, Status.FAILED, reason, attention, follow_up, given_up)
+        case Stopped(reason=reason, follow_up=follow_up):
+            return _end(position, Status.CANCELLED, reason, follow_up=follow_up)
 
 
 def release(position: Position, note: str) -> Change:
@@ -170,18 +163,16 @@ def _retry(
 
 def _give_up(position: Position, reason: str) -> Change:
     note = f"gave up after {position.attempts} attempts at {position.stage}: {reason}"
-    # A notice has nobody left to tell: it is the telling.
-    tell = None if position.task == Task.NOTICE else TransferCancellation(CancelReason.OTHER, note)
-    return _end(position, Status.FAILED, note, needs_attention=True, tell_owner=tell)
+    return _end(position, Status.FAILED, note, needs_attention=True, given_up=True)
 
 
 def _end(
     position: Position,
     status: Status,
     note: str,
-    *,
     needs_attention: bool = False,
-    tell_owner: TransferCancellation | None = None,
+    follow_up: FollowUp | None = None,
+    given_up: bool = False,
 ) -> Change:
     return Change(
         stage=position.stage,
@@ -192,6 +183,7 @@ def _end(
         note=note,
         needs_attention=needs_attention,
         dispatch=False,
-        tell_owner=tell_owner,
         leaves_volume=True,
+        follow_up=follow_up,
+        given_up=given_up,
     )

@@ -1,32 +1,13 @@
-"""How a stage may end. A stage answers one of these; what follows from it is decided in `dpn.work.lifecycle`."""
+"""How a stage may end. A stage returns one of these; what follows from it is decided in `dpn.work.lifecycle`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-
-MAX_CANCEL_DETAIL_CHARACTERS = 255
-"""Of `cancel_reason_detail` (DPN REST API v2)."""
 
 
-class CancelReason(StrEnum):
-    """Why a transfer is cancelled at its owner (DPN REST API v2, replication transfer)."""
-
-    REJECT = "reject"
-    BAG_INVALID = "bag_invalid"
-    FIXITY_REJECT = "fixity_reject"
-    OTHER = "other"
-
-
-@dataclass(frozen=True)
-class TransferCancellation:
-    """What the owner of a transfer must be told when we give it up."""
-
-    reason: CancelReason
-    detail: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "detail", self.detail[:MAX_CANCEL_DETAIL_CHARACTERS])
+class FollowUp:
+    """What a stage has its pipeline do when the item ends, e.g. whom to tell what. Only the pipeline knows what it
+    means; the core hands it to the pipeline's `Endings`."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +38,22 @@ class Retry:
 
 @dataclass(frozen=True)
 class Fail:
-    """It will never work: the item fails, and the owner is told where there is something to tell."""
+    """It will never work: the item fails."""
 
     reason: str
-    tell_owner: TransferCancellation | None = None
+    follow_up: FollowUp | None = None
     needs_attention: bool = True
     """Not where another item sees to what is wrong."""
+    given_up: bool = False
+    """Whether nobody chose this end: attempts are used up, or an error came that no further attempt would cure."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """The work is no longer wanted: it was cancelled elsewhere, or nobody came for it. The item ends as cancelled,
-    and the owner is told where there is something to tell."""
+    """The work is no longer wanted: it was cancelled elsewhere, or nobody came for it. The item is cancelled."""
 
     reason: str
-    tell_owner: TransferCancellation | None = None
+    follow_up: FollowUp | None = None
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,37 @@
-"""Which stages a task goes through, and where each is announced; pure values, filled in by `workers.pipelines`."""
+"""What the core knows of a pipeline: its stages in order, what its items carry, what their ends owe.
+
+Pure values; each pipeline declares its own, and `workers.pipelines` lists them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from models.work import Task
+from models.manifests import ItemManifest
+
+if TYPE_CHECKING:
+    from dpn.work.endings import Endings
 
 NSQ_TOPIC_MAX_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage of one task. `stages`: it puts bytes on a staging volume; `staged`: it reads what lies there."""
+    """One stage of one task."""
 
-    task: Task
+    task: str
     name: str
     worker: str
     """What `dpn worker …` calls it."""
     topic: str
     stages: bool = False
+    """Whether it puts bytes on a staging volume."""
     staged: bool = False
+    """Whether it reads what lies on a staging volume."""
+    uploads: bool = False
+    """Whether its items may own an upload, named in the manifest, that the store's janitor leaves alone."""
 
     @property
     def channel(self) -> str:
@@ -41,24 +52,44 @@ class StageSpec:
 
 
 @dataclass(frozen=True)
-class Pipelines:
-    """All tasks with their stages in order."""
+class Pipeline:
+    """One task: the stages that its items go through, in order, and what the core must know of these items."""
 
-    stages: Mapping[Task, tuple[StageSpec, ...]]
+    task: str
+    stages: tuple[StageSpec, ...]
+    manifest: type[ItemManifest]
+    endings: Endings
+    unlogged: Mapping[str, Any] = field(default_factory=dict)
+    """What of the manifest log lines leave out, as pydantic's `exclude` takes it: lists that grow with a bag."""
+
+
+class Pipelines:
+    """All pipelines of a node, by their tasks."""
+
+    def __init__(self, pipelines: Iterable[Pipeline]) -> None:
+        self._by_task = {pipeline.task: pipeline for pipeline in pipelines}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(self._by_task)
+
+    def of(self, task: str) -> Pipeline:
+        """Raises KeyError for a task that no pipeline of ours has."""
+        return self._by_task[task]
 
     def spec(self, task: str, stage: str) -> StageSpec:
         """Raises KeyError for a stage that the task does not have."""
-        for spec in self.stages[Task(task)]:
+        for spec in self._by_task[task].stages:
             if spec.name == stage:
                 return spec
         raise KeyError(f"task {task} has no stage {stage}")
 
-    def first(self, task: Task) -> StageSpec:
-        return self.stages[task][0]
+    def first(self, task: str) -> StageSpec:
+        return self._by_task[task].stages[0]
 
     def after(self, task: str, stage: str) -> StageSpec | None:
-        """The stage that follows; none after the last."""
-        specs = self.stages[Task(task)]
+        """The stage that follows, or None after the last."""
+        specs = self._by_task[task].stages
         index = next(i for i, spec in enumerate(specs) if spec.name == stage)
         return specs[index + 1] if index + 1 < len(specs) else None
 
@@ -67,7 +98,11 @@ class Pipelines:
 
         Raises StopIteration for a task that stages nothing.
         """
-        return next(spec for spec in self.stages[Task(task)] if spec.stages)
+        return next(spec for spec in self._by_task[task].stages if spec.stages)
 
     def all_specs(self) -> list[StageSpec]:
-        return [spec for specs in self.stages.values() for spec in specs]
+        return [spec for pipeline in self._by_task.values() for spec in pipeline.stages]
+
+    def read_manifest(self, task: str, stored: Any) -> ItemManifest:
+        """What an item of `task` carries. Raises ManifestUnreadable; KeyError for a task that is not ours."""
+        return self._by_task[task].manifest.read(stored)

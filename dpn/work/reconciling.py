@@ -9,11 +9,16 @@ from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType
 from dpn.clock import Clock
-from dpn.work.lifecycle import Change
+from dpn.work.endings import EndedBy, Ending, end_item
+from dpn.work.lifecycle import Policy, Position, decide
 from dpn.work.notes import printable
+from dpn.work.outcomes import Outcome
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce
 from models.work import Status, WorkItem
+
+NO_POLICY = Policy(attempts=1, backoff_first_seconds=0, backoff_max_seconds=0, attention_after_seconds=0)
+"""For outcomes that end an item: none of it matters there."""
 
 
 def lock_free(session: Session, tokens: dict[int, int], now: datetime) -> dict[int, WorkItem]:
@@ -39,14 +44,34 @@ def reopen(session: Session, item: WorkItem, stage: str, note: str, pipelines: P
     return Event(EventType.ITEM_REOPENED, item.identifier, "pending", {"was": was, "why": item.note}, item.id)
 
 
-def close(item: WorkItem, change: Change, clock: Clock) -> Event:
-    """Ends an open item as `change` says; answers the event to record. Housekeeping frees what it staged."""
-    item.status, item.note = change.status, printable(change.note)
-    item.needs_attention = change.needs_attention
-    item.completed_at, item.updated_at = clock.in_database(), clock.in_database()
-    item.lease_token += 1
-    item.lease_owner = item.lease_expires_at = item.staging_volume = item.waiting_since = None
-    detail = {"stage": item.stage, "why": item.note}
+def close(session: Session, item: WorkItem, outcome: Outcome, pipelines: Pipelines, clock: Clock) -> Event:
+    """Ends an open item because what it is for has ended at another node, with `outcome`, one that ends items.
+
+    Returns the event to record. Housekeeping frees what it staged.
+    """
+    position = Position(item.task, item.stage, item.attempts, item.waiting_since)
+    change = decide(position, outcome, pipelines=pipelines, policy=NO_POLICY, now=clock.now(), jitter=0.0)
+    ending = Ending(
+        item_id=item.id,
+        task=item.task,
+        identifier=item.identifier,
+        remote_node=item.remote_node,
+        status=change.status,
+        by=EndedBy.ELSEWHERE,
+        reason=change.note,
+        follow_up=change.follow_up,
+    )
+    end_item(
+        session,
+        ending,
+        token=None,
+        note=change.note,
+        needs_attention=change.needs_attention,
+        pipelines=pipelines,
+        clock=clock,
+        values={"staging_volume": None},
+    )
+    detail = {"stage": item.stage, "why": printable(change.note)}
     return Event(EventType.ITEM_CLOSED, item.identifier, change.status.value, detail, item.id)
 
 

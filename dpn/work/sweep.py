@@ -15,7 +15,7 @@ from dpn.work.leases import at_stage
 from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce, announce_all
-from models.manifests import BagManifest, ManifestUnreadable, read_manifest
+from models.manifests import ManifestUnreadable
 from models.work import DeadLetter, DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
 
 BATCH = 500
@@ -105,18 +105,17 @@ def abandon_lost_volumes(
 
 def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: Clock) -> Event | None:
     try:
-        manifest = read_manifest(item.task, item.manifest)
+        manifest = pipelines.read_manifest(item.task, item.manifest)
     except ManifestUnreadable as error:
         item.needs_attention = True
         item.note = printable(f"staging volume {item.staging_volume} is gone, and {error}")
         return None
     volume, spec = item.staging_volume, pipelines.staging_stage(item.task)
     note = f"no live worker mounts staging volume {volume}: staged anew"
-    if isinstance(manifest, BagManifest):
-        manifest.forget_staged()
-        if manifest.needs_no_staging:  # it is stored: what else is to be done, its own stage knows
-            spec = pipelines.spec(item.task, item.stage)
-            note = f"no live worker mounts staging volume {volume}; the bag is stored already"
+    manifest.forget_staged()
+    if manifest.needs_no_staging:  # what else is to be done, its own stage knows
+        spec = pipelines.spec(item.task, item.stage)
+        note = f"no live worker mounts staging volume {volume}; what lay there is needed no more"
     item.manifest = manifest.model_dump(mode="json")
     item.stage, item.status, item.attempts = spec.name, Status.PENDING, 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()

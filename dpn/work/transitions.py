@@ -6,22 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, insert, update
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from dpn.audit.trail import Event, EventType, record
+from dpn.audit.trail import Event, record
 from dpn.clock import Clock
-from dpn.database import insert_missing
+from dpn.work.endings import EndedBy, Ending, end_item
 from dpn.work.leases import Claim, write_fenced
 from dpn.work.lifecycle import Change
 from dpn.work.notes import printable
-from dpn.work.outcomes import TransferCancellation
 from dpn.work.pipeline import Pipelines
-from models.manifests import NoticeManifest
-from models.work import DiskReservation, DispatchIntent, Status, Task, WorkItem
-
-TRANSFER_TASKS = (Task.REPLICATION, Task.RESTORE)
-"""Whose items belong to a transfer that another node owns."""
+from models.work import DiskReservation, DispatchIntent
 
 
 def save_progress(
@@ -63,40 +58,61 @@ def finish(
     Without a manifest, what was last saved stays: the manifest and the volume that it speaks of.
     """
     volume = None if change.leaves_volume else staging_volume
-    values = {
+    values: dict[str, Any] = {
         "stage": change.stage,
-        "status": change.status,
         "attempts": change.attempts,
         "run_after": clock.in_database(change.delay_seconds),
+    }
+    if manifest is not None:
+        values["manifest"] = manifest
+    if manifest is not None or change.leaves_volume:
+        values["staging_volume"] = volume
+    record(session, events, agent=worker, at=clock.now())
+    if change.status.is_final:
+        end_item(
+            session,
+            _ending(claim, change),
+            token=claim.token,
+            note=change.note,
+            needs_attention=change.needs_attention,
+            pipelines=pipelines,
+            clock=clock,
+            values=values,
+        )
+    else:
+        _go_on(session, claim, change, values, clock)
+    if change.dispatch:
+        announce(session, claim.item_id, pipelines.spec(claim.task, change.stage).topic_on(volume), clock.now())
+
+
+def _ending(claim: Claim, change: Change) -> Ending:
+    return Ending(
+        item_id=claim.item_id,
+        task=claim.task,
+        identifier=claim.identifier,
+        remote_node=claim.remote_node,
+        status=change.status,
+        by=EndedBy.NOBODY if change.given_up else EndedBy.STAGE,
+        reason=change.note,
+        follow_up=change.follow_up,
+    )
+
+
+def _go_on(session: Session, claim: Claim, change: Change, values: dict[str, Any], clock: Clock) -> None:
+    """The item is to run again, at this stage or another."""
+    further = {
+        "status": change.status,
         "waiting_since": change.waiting_since,
         "note": printable(change.note),
         "needs_attention": change.needs_attention,
         "lease_owner": None,
         "lease_expires_at": None,
         "updated_at": clock.in_database(),
-        "completed_at": clock.in_database() if change.status.is_final else None,
+        "completed_at": None,
     }
-    if manifest is not None:
-        values["manifest"] = manifest
-    if manifest is not None or change.leaves_volume:
-        values["staging_volume"] = volume
-    write_fenced(session, claim.item_id, claim.token, values)
+    write_fenced(session, claim.item_id, claim.token, {**values, **further})
     if change.leaves_volume:
         session.execute(delete(DiskReservation).where(DiskReservation.item_id == claim.item_id))
-    record(session, events, agent=worker, at=clock.now())
-    if change.dispatch:
-        announce(session, claim.item_id, pipelines.spec(claim.task, change.stage).topic_on(volume), clock.now())
-    if change.tell_owner is not None and claim.remote_node is not None and claim.task in TRANSFER_TASKS:
-        owe_notice(
-            session,
-            change.tell_owner,
-            task=Task(claim.task),
-            transfer_id=claim.identifier,
-            peer=claim.remote_node,
-            item_id=claim.item_id,
-            pipelines=pipelines,
-            clock=clock,
-        )
 
 
 def announce(session: Session, item_id: int, topic: str, now: datetime) -> None:
@@ -109,89 +125,3 @@ def announce_all(session: Session, messages: Sequence[tuple[int, str]], now: dat
     if messages:
         rows = [{"item_id": item_id, "topic": topic, "created_at": now} for item_id, topic in messages]
         session.execute(insert(DispatchIntent), rows)
-
-
-def owe_notice(
-    session: Session,
-    cancellation: TransferCancellation,
-    *,
-    task: Task,
-    transfer_id: str,
-    peer: str,
-    item_id: int | None,
-    pipelines: Pipelines,
-    clock: Clock,
-    again: bool = False,
-) -> None:
-    """Makes the work item that tells `peer` of a cancelled transfer until it has heard; one for a transfer.
-
-    `task` says of which kind the transfer is: a replication to us, or a restore from us.
-    One that is under way or heard stays as it is; one that was withdrawn, or failed, is owed anew. `again`: so is
-    one that was heard, because the peer has forgotten it.
-    """
-    detail = printable(cancellation.detail)
-    manifest = NoticeManifest(
-        kind="restore" if task is Task.RESTORE else "replication",
-        replication_id=transfer_id,
-        cancel_reason=cancellation.reason.value,
-        cancel_reason_detail=detail,
-        caused_by_item=item_id,
-    )
-    due = {
-        "status": Status.PENDING,
-        "attempts": 0,
-        "run_after": clock.in_database(),
-        "note": f"{peer} is to be told: {cancellation.reason.value}: {detail}",
-        "needs_attention": False,
-        "manifest": manifest.model_dump(mode="json"),
-        "updated_at": clock.in_database(),
-    }
-    row = {
-        "task": Task.NOTICE,
-        "identifier": notice_identifier(task, transfer_id),
-        "remote_node": peer,
-        "stage": pipelines.first(Task.NOTICE).name,
-        "lease_token": 0,
-        "created_at": clock.in_database(),
-        **due,
-    }
-    if not insert_missing(session, WorkItem, [row]):
-        ended = (Status.CANCELLED, Status.FAILED, *((Status.SUCCESS,) if again else ()))
-        given_up = (_is_notice_of(task, transfer_id), WorkItem.status.in_(ended))
-        session.execute(update(WorkItem).where(*given_up).values(**due, completed_at=None, waiting_since=None))
-    notice = Event(EventType.ITEM_CREATED, transfer_id, "pending", {"task": Task.NOTICE.value}, item_id)
-    record(session, [notice], agent="runner", at=clock.now())
-
-
-def withdraw_notice(session: Session, item: WorkItem, *, clock: Clock) -> None:
-    """Ends what we owe the owner of `item`'s transfer, unless it has heard: the item is being worked on again.
-
-    A worker that is telling it just now loses its lease.
-    """
-    if item.task not in TRANSFER_TASKS:
-        return
-    session.execute(
-        update(WorkItem)
-        .where(_is_notice_of(Task(item.task), item.identifier), WorkItem.status != Status.SUCCESS)
-        .values(
-            status=Status.CANCELLED,
-            lease_token=WorkItem.lease_token + 1,
-            lease_owner=None,
-            lease_expires_at=None,
-            needs_attention=False,
-            note=f"withdrawn: item {item.id} is retried",
-            completed_at=clock.in_database(),
-            updated_at=clock.in_database(),
-        )
-        .execution_options(synchronize_session=False)
-    )
-
-
-def notice_identifier(task: Task, transfer_id: str) -> str:
-    """What the item is called that tells of a transfer's end. Whoever makes a restore transfer chooses its id: it
-    may be that of a replication."""
-    return transfer_id if task is Task.REPLICATION else f"{task.value}:{transfer_id}"
-
-
-def _is_notice_of(task: Task, transfer_id: str) -> ColumnElement[bool]:
-    return and_(WorkItem.task == Task.NOTICE, WorkItem.identifier == notice_identifier(task, transfer_id))

@@ -1,19 +1,35 @@
-"""What every item carries that takes a bag through staging, and the parts that manifests are made of."""
+"""What every item carries, what every item that takes a bag through staging carries, and the parts of these.
+
+A manifest only ever gains fields with defaults inside one version; what cannot be read that way gets a new
+version and an upgrade step in `MANIFEST_UPGRADES`. A worker refuses a manifest newer than it knows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MANIFEST_VERSION = 1
 
+MANIFEST_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From version N to N + 1."""
+
 MAX_ERRORS_KEPT = 30
 
 
+class ManifestUnreadable(ValueError):
+    """The manifest is damaged: compare it with a backup, repair it or cancel the item."""
+
+
+class ManifestTooNew(ManifestUnreadable):
+    """The manifest was written by a newer version: upgrade this worker."""
+
+
 class Manifest(BaseModel):
-    """Base of what is persisted in `WorkItem.manifest`."""
+    """Base of what is persisted in `WorkItem.manifest`, and of its parts."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
@@ -95,12 +111,66 @@ class Receipt(Manifest):
     """By the store's own checksum, by the MD5 that its entity tag is, or by reading everything back."""
 
 
-class BagManifest(Manifest):
-    """What every item carries that takes a bag through staging to a store, or the other way."""
+class ItemManifest(Manifest):
+    """What every item carries, whatever it is for, and what the core asks of it.
+
+    What stages bytes, uploads, or may be tried again with fresh budgets says so by overriding what is here.
+    """
 
     manifest_version: int = MANIFEST_VERSION
     summaries: dict[str, StageSummary] = Field(default_factory=dict)
     restarts: int = 0
+    """How often the item has started over."""
+
+    @classmethod
+    def read(cls, stored: Any) -> Self:
+        """The manifest from its stored JSON, upgraded to the present version.
+
+        Raises ManifestUnreadable, and of these ManifestTooNew where an upgrade of this software would help.
+        """
+        try:
+            version = int(stored.get("manifest_version", 1))
+            while version < MANIFEST_VERSION:
+                stored = MANIFEST_UPGRADES[version](stored)
+                version += 1
+            if version == MANIFEST_VERSION:
+                return cls.model_validate(stored)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ManifestUnreadable(f"the manifest is damaged: {error}: repair it or cancel the item") from error
+        raise ManifestTooNew(f"manifest version {version}, this worker knows up to {MANIFEST_VERSION}: upgrade it")
+
+    @property
+    def staged_file(self) -> StagedFile | None:
+        """What the item has on a staging volume, or None."""
+        return None
+
+    @property
+    def needs_no_staging(self) -> bool:
+        """Whether all that is left to do can be done without the staged bytes."""
+        return False
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether what is staged is to be kept for a person to look at, if the item does not succeed."""
+        return False
+
+    def forget_staged(self) -> None:
+        """What was staged is gone: what was learned from it must be learned again."""
+
+    def try_again(self) -> None:
+        """An operator has the item tried again: with fresh budgets."""
+        self.restarts = 0
+
+
+def upload_owned(stored: Any) -> str | None:
+    """The id of the upload that a stored manifest, which may be damaged, says its item has under way, or None."""
+    upload = stored.get("upload") if isinstance(stored, Mapping) else None
+    return str(upload.get("upload_id")) if isinstance(upload, Mapping) else None
+
+
+class BagManifest(ItemManifest):
+    """What every item carries that takes a bag through staging to a store, or the other way."""
+
     staged: StagedFile | None = None
     validation: ValidationResult | None = None
     upload: UploadState | None = None
@@ -109,16 +179,17 @@ class BagManifest(Manifest):
     """Where an invalid bag was put aside, relative to its volume."""
 
     @property
+    def staged_file(self) -> StagedFile | None:
+        return self.staged
+
+    @property
     def needs_no_staging(self) -> bool:
-        """Whether all that is left to do can be done without the staged bytes."""
         return self.receipt is not None
 
     @property
     def is_evidence(self) -> bool:
-        """Whether a staged bag is to be kept for a person to look at, if the item does not succeed."""
         return True
 
     def forget_staged(self) -> None:
-        """What was staged is gone: what was learned from it must be learned again."""
         self.staged = None
         self.validation = None

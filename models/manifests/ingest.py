@@ -72,3 +72,7 @@ class IngestManifest(BagManifest):
         """Whether the bag is in our store and our registry. Only who must still be offered it needs it staged; who
         that is depends on what the other nodes have done, and the stage `record` sees to it."""
         return self.registered and self.receipt is not None
+
+    def try_again(self) -> None:
+        super().try_again()
+        self.retries += 1

@@ -6,15 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from models.manifests.base import MANIFEST_VERSION, Manifest, StageSummary
+from models.manifests.base import ItemManifest
 
 
-class NoticeManifest(Manifest):
+class NoticeManifest(ItemManifest):
     """A cancellation that we owe the owner of a transfer: of a replication to us, or of a restore from us."""
 
-    manifest_version: int = MANIFEST_VERSION
-    summaries: dict[str, StageSummary] = Field(default_factory=dict)
-    restarts: int = 0
     kind: Literal["replication", "restore"] = "replication"
     replication_id: str
     """The transfer's id, whichever kind it is."""

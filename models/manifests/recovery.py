@@ -70,3 +70,7 @@ class RecoveryManifest(BagManifest):
     def needs_no_staging(self) -> bool:
         """Whether what came has been put where it belongs, or has been proven and is needed no more."""
         return self.receipt is not None or self.finished
+
+    def try_again(self) -> None:
+        super().try_again()
+        self.retries += 1

@@ -32,3 +32,7 @@ class ReplicationManifest(BagManifest):
     fixity_sent: str | None = None
     """The tag manifest digest that the owner has acknowledged."""
     stored_acknowledged: bool = False
+
+    def try_again(self) -> None:
+        super().try_again()
+        self.not_as_recorded = 0

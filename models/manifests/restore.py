@@ -47,6 +47,11 @@ class RestoreManifest(CheckManifest):
         if self.found is None and not self.delivered:
             self.read_again()
 
+    def try_again(self) -> None:
+        """The node that asked has all the time again to fetch the bag."""
+        super().try_again()
+        self.delivered_at = None
+
     def read_again(self) -> None:
         """Forgets a verdict that was good: the next one is another check, with an id of its own."""
         self.staged = self.validation = self.check_id = None

@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, DIGESTS, INGESTS, TRANSFERS, Kind, batches, find
 from dpn.registry.records import BagRecord, ReplicationRecord
-from models.manifests import IngestManifest, read_manifest
+from models.manifests import IngestManifest
 from models.work import DiskReservation, WorkItem
 from tests.conftest import Bucket
 from tests.fixtures.demos import Demos
@@ -196,7 +196,7 @@ class Depositor:
             ).one()
 
     def manifest(self, bag: str) -> IngestManifest:
-        manifest = read_manifest("ingest", self.item(bag).manifest)
+        manifest = IngestManifest.read(self.item(bag).manifest)
         assert isinstance(manifest, IngestManifest)
         return manifest
 

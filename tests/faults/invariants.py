@@ -16,12 +16,13 @@ from dpn.clock import SystemClock
 from dpn.errors import DpnError
 from dpn.staging.staging import Staging
 from dpn.storage.stores import open_store
-from models.manifests import ReplicationManifest, read_manifest
+from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import AuditEvent, DeadLetter, DiskReservation, DispatchIntent, Status, Task, WorkItem
 from tests.faults.world import World
 from tools.demo.copies import read_back
 from tools.network.backends import StoreKind
+from workers.pipelines import PIPELINES
 
 
 def is_settled(world: World) -> bool:
@@ -43,7 +44,7 @@ def settle(world: World, patience_seconds: float) -> bool:
         staging = Staging(world.south.sessions, world.south.settings.staging, clock=SystemClock())
         staging.mount()
         staging.release_orphans()
-        staging.sweep_orphans(grace_seconds=0.0)
+        staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=0.0)
         store = open_store(world.south.settings.store, clock=SystemClock())
         store.probe()
         store.abort_abandoned_uploads(older_than=timedelta(0), keep=())
@@ -122,7 +123,7 @@ def _objects(world: World) -> list[str]:
 def _receipts(world: World) -> Iterator[str]:
     store = open_store(world.south.settings.store, clock=SystemClock())
     for identifier, item in _replications(world).items():
-        manifest = read_manifest(item.task, item.manifest)
+        manifest = ReplicationManifest.read(item.manifest)
         assert isinstance(manifest, ReplicationManifest)
         if identifier not in _stored(world):
             if manifest.receipt is not None:

@@ -19,7 +19,7 @@ from dpn.database import reading
 from dpn.fixity.begin import begin_check
 from dpn.fixity.repairs import find_repair
 from dpn.registry.catalogue import FIXITY_CHECKS, find
-from models.manifests import CheckManifest, RecoveryManifest, read_manifest
+from models.manifests import CheckManifest, RecoveryManifest
 from models.work import Status, Task, WorkItem
 from tools.demo.deposit import Request
 from tools.demo.spoiling import Damage
@@ -107,7 +107,7 @@ def _found(session: Session, seen: Repair) -> Repair:
     record = find(session, FIXITY_CHECKS, seen.check_id)
     if item is None:
         return seen
-    manifest = read_manifest(item.task, item.manifest)
+    manifest = PIPELINES.read_manifest(item.task, item.manifest)
     found = manifest.found if isinstance(manifest, CheckManifest) else None
     ended = Status(item.status).is_final
     return replace(
@@ -119,7 +119,7 @@ def _mended(session: Session, seen: Repair) -> Repair:
     item = _repair_of(session, seen)
     if item is None:
         return seen
-    manifest, source, after = read_manifest(item.task, item.manifest), None, None
+    manifest, source, after = PIPELINES.read_manifest(item.task, item.manifest), None, None
     if isinstance(manifest, RecoveryManifest) and manifest.replaced and manifest.check_item is not None:
         source = manifest.asking.node if manifest.asking and not manifest.good_again else None
         check = session.get(WorkItem, manifest.check_item)
@@ -140,7 +140,7 @@ def _repair_of(session: Session, seen: Repair) -> WorkItem | None:
 def _ended(session: Session, seen: Repair) -> Repair:
     if seen.check_after_id is None or seen.item_id is None:
         return seen
-    repair = read_manifest(Task.RECOVERY, session.get_one(WorkItem, seen.item_id).manifest)
+    repair = RecoveryManifest.read(session.get_one(WorkItem, seen.item_id).manifest)
     item = session.get(WorkItem, repair.check_item) if isinstance(repair, RecoveryManifest) else None
     record = find(session, FIXITY_CHECKS, seen.check_after_id)
     if item is None or not Status(item.status).is_final:
@@ -151,7 +151,7 @@ def _ended(session: Session, seen: Repair) -> Repair:
 
 def _record_of(check: WorkItem) -> str:
     """The id of the record of this check."""
-    manifest = read_manifest(check.task, check.manifest)
+    manifest = PIPELINES.read_manifest(check.task, check.manifest)
     return (manifest.check_id if isinstance(manifest, CheckManifest) else None) or check.identifier
 
 

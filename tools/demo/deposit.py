@@ -16,7 +16,7 @@ from dpn.registry.catalogue import BAGS, TRANSFERS, add_member, find, find_many
 from dpn.registry.records import MemberRecord
 from dpn.registry.rules import Caller
 from dpn.registry.wire import utc_second
-from models.manifests import IngestManifest, read_manifest
+from models.manifests import IngestManifest
 from models.work import Status, WorkItem
 from tools.demo.sources import MEMBER, DemoSource
 from tools.network.errors import Unusable
@@ -107,7 +107,7 @@ def _enter_member(session: Session, us: str, now: datetime) -> None:
 
 
 def _seen(session: Session, before: DepositState, item: WorkItem) -> DepositState:
-    manifest = read_manifest(item.task, item.manifest)
+    manifest = IngestManifest.read(item.manifest)
     requests = before.requests
     if not requests and isinstance(manifest, IngestManifest):
         requests = _requests(session, before.source, manifest)

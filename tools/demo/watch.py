@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.database import reading
 from dpn.work.items import ItemFilter, list_items
-from models.manifests import ReplicationManifest, read_manifest
+from models.manifests import ReplicationManifest
 from models.work import Status, Task, WorkItem
 from tools.demo.deposit import Request
 from tools.network.node import Node
@@ -76,7 +76,7 @@ def count_outcomes(positions: Iterable[BagProgress]) -> Counter[str]:
 
 
 def _position(request: Request, item: WorkItem, node: Node) -> BagProgress:
-    manifest = read_manifest(item.task, item.manifest)
+    manifest = ReplicationManifest.read(item.manifest)
     arrived = 0
     if isinstance(manifest, ReplicationManifest):
         arrived = _arrived_bytes(request, manifest, node)

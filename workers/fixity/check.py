@@ -36,7 +36,7 @@ from dpn.staging.staging import Staging
 from dpn.storage.errors import StoreMissing
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver
 from models.manifests import CheckManifest, CopyFacts, ValidationResult
-from workers.own_copy import OurCopies
+from workers.own_copy import OwnCopies
 from workers.stage import Job
 
 
@@ -46,7 +46,7 @@ class CheckStage:
 
     node: str
     sessions: Sessions
-    copies: OurCopies
+    copies: OwnCopies
     staging: Staging
     profile: Profile | None
     validation: ValidationSettings

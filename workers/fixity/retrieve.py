@@ -19,7 +19,7 @@ from dpn.storage.errors import ObjectReplaced, StoreCold, StoreMissing, TargetBu
 from dpn.storage.store import Store
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait
 from models.manifests import CheckManifest, CopyFacts, StagedFile
-from workers.own_copy import OurCopies
+from workers.own_copy import OwnCopies
 from workers.stage import Job
 
 
@@ -27,7 +27,7 @@ from workers.stage import Job
 class RetrieveStage:
     """See the module's docstring."""
 
-    copies: OurCopies
+    copies: OwnCopies
     staging: Staging
     settings: FixitySettings
     clock: Clock

@@ -18,7 +18,7 @@ from dpn.storage.errors import StoreMissing
 from dpn.storage.settings import Tier
 from dpn.work.outcomes import Done, Outcome, Wait
 from models.manifests import CheckManifest, RestoreRequest
-from workers.own_copy import OurCopies
+from workers.own_copy import OwnCopies
 from workers.stage import Job
 
 SHORTEST_TIME = timedelta(hours=6)
@@ -32,7 +32,7 @@ PATIENCE = timedelta(days=3)
 class RestoreInitStage:
     """See the module's docstring."""
 
-    copies: OurCopies
+    copies: OwnCopies
     budget: ColdBudget
     settings: FixitySettings
     tier: Tier

@@ -8,7 +8,7 @@ from dpn.audit.trail import EventType
 from dpn.registry.records import ReplicationRecord, RestoreRecord
 from dpn.work.outcomes import Done, Fail, Outcome
 from models.manifests import NoticeManifest
-from workers.peers import Owner, Owners, Unwanted
+from workers.peers import Peer, Peers, Unwanted
 from workers.stage import Job
 
 
@@ -16,12 +16,12 @@ from workers.stage import Job
 class TellStage:
     """See the module's docstring."""
 
-    owners: Owners
+    peers: Peers
     name: str = "tell"
 
     def run(self, job: Job[NoticeManifest]) -> Outcome:
         notice = job.manifest
-        owner = self.owners.of(job.claim.remote_node)
+        owner = self.peers.of(job.claim.remote_node)
         record: ReplicationRecord | RestoreRecord
         try:
             record = _transfer(owner, notice)
@@ -44,14 +44,14 @@ class TellStage:
         return Done(f"{owner.peer} knows that the transfer is over: {record.cancel_reason}")
 
 
-def _transfer(owner: Owner, notice: NoticeManifest) -> ReplicationRecord | RestoreRecord:
+def _transfer(owner: Peer, notice: NoticeManifest) -> ReplicationRecord | RestoreRecord:
     if notice.kind == "restore":
         return owner.restore(notice.replication_id)
     return owner.transfer(notice.replication_id)
 
 
 def _cancel(
-    owner: Owner, record: ReplicationRecord | RestoreRecord, notice: NoticeManifest
+    owner: Peer, record: ReplicationRecord | RestoreRecord, notice: NoticeManifest
 ) -> ReplicationRecord | RestoreRecord:
     why = {
         "cancelled": True,

@@ -21,16 +21,16 @@ from dpn.registry.catalogue.rows import save
 from dpn.registry.client.batches import records_of
 from dpn.registry.records import ReplicationRecord
 from dpn.registry.rules.decisions import read_only_changes
+from dpn.registry.rules.flags import CancelReason
 from dpn.registry.rules.transfers import COURSE
-from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.reconciling import close, lock_free, reopen
-from dpn.work.transitions import owe_notice
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
-from workers.ended import ending, receipt_of
+from workers.cancellations import TransferCancellation, owe_notice
 from workers.reconcile.peer_walk import Walk, here
 from workers.reconcile.restores import RestoresWithPeer
 from workers.reconcile.rules import AtOwner, Situation, Step, decide
+from workers.replication.ending import ended_at_owner, receipt_of
 
 STORE_STAGE = "store"
 """Where an item goes that has its receipt and must tell of it."""
@@ -213,7 +213,8 @@ class WithPeer:
                 case Step.REOPEN if item is not None:
                     events.append(self._reopen(session, item))
                 case Step.CLOSE if item is not None and one.theirs is not None:
-                    events.append(close(item, ending(item, one.theirs, self._pipelines, self._clock), self._clock))
+                    outcome = ended_at_owner(item, one.theirs)
+                    events.append(close(session, item, outcome, self._pipelines, self._clock))
                     self.result.closed += 1
                 case Step.TELL if one.item is not None:
                     self._tell(session, one.item)

@@ -15,14 +15,14 @@ from dpn.database import reading
 from dpn.registry.catalogue import RESTORES, apply_from_peer, find_many
 from dpn.registry.client.batches import records_of
 from dpn.registry.records import RestoreRecord
-from dpn.work.outcomes import CancelReason, TransferCancellation
+from dpn.registry.rules.flags import CancelReason
 from dpn.work.reconciling import close, lock_free
-from dpn.work.transitions import notice_identifier, owe_notice
 from models.registry import RestoreTransfer
 from models.work import Status, Task, WorkItem
-from workers.ended import ending_restore
+from workers.cancellations import TransferCancellation, notice_identifier, owe_notice
 from workers.reconcile.peer_walk import Walk, here
 from workers.reconcile.rules import AtOwner, Step, decide_restore
+from workers.restore.ending import ended_at_requester
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class RestoresWithPeer:
             item = free.get(one.item.id) if one.item is not None else None
             match one.step:
                 case Step.CLOSE if item is not None and one.theirs is not None:
-                    change = ending_restore(item, one.theirs, self._walk.pipelines, self._walk.clock)
-                    events.append(close(item, change, self._walk.clock))
+                    outcome = ended_at_requester(item, one.theirs)
+                    events.append(close(session, item, outcome, self._walk.pipelines, self._walk.clock))
                     self._result.closed += 1
                 case Step.TELL:
                     self._tell(session, one)

@@ -32,7 +32,7 @@ class FetchStage:
     """See the module's docstring."""
 
     requests: Requests
-    peers: Mapping[str, PeerSettings]
+    peer_settings: Mapping[str, PeerSettings]
     staging: Staging
     transfer: TransferSettings
     breakers: Breakers
@@ -48,7 +48,7 @@ class FetchStage:
         record = self.requests.record(asked)
         if record is None or record.link is None or record.is_final:
             return StartOver("ask", f"{asked.node} offers the bag no more")
-        peer = self.peers.get(asked.node)
+        peer = self.peer_settings.get(asked.node)
         if peer is None:
             return self.requests.pass_over(job, f"no [peers.{asked.node}] in the settings any more")
         if self.requests.is_overdue(record):

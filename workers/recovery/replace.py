@@ -24,7 +24,7 @@ from dpn.storage.store import Store
 from dpn.storage.stored_object import StoredObject
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import CopyFacts, Receipt, RecoveryManifest, UploadState, ValidationResult
-from workers.own_copy import OurCopies
+from workers.own_copy import OwnCopies
 from workers.recovery.requests import Requests
 from workers.stage import Job
 
@@ -34,7 +34,7 @@ class SettleStage:
     """See the module's docstring."""
 
     requests: Requests
-    copies: OurCopies
+    copies: OwnCopies
     staging: Staging
     sessions: Sessions
     settings: FixitySettings

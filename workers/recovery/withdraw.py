@@ -17,7 +17,7 @@ from dpn.database import Sessions, reading
 from dpn.recovery.errors import RequestRefused
 from dpn.recovery.requests import give_up, request_of
 from dpn.work.notes import printable
-from models.manifests import ManifestUnreadable, RecoveryManifest, read_manifest
+from models.manifests import ManifestUnreadable, RecoveryManifest
 from models.work import Status, Task, WorkItem
 
 LOOKED_AT_DAYS = 30.0
@@ -57,10 +57,10 @@ def _left_over(session: Session, clock: Clock) -> Iterator[tuple[str, str]]:
         ).all()
         for item in page:
             try:
-                manifest = read_manifest(item.task, item.manifest)
+                manifest = RecoveryManifest.read(item.manifest)
             except ManifestUnreadable:
                 continue  # it is flagged where it is worked on
-            if isinstance(manifest, RecoveryManifest) and manifest.asking is not None:
+            if manifest.asking is not None:
                 yield manifest.asking.restore_id, printable(f"no longer wanted: {item.note}")
         if len(page) < BATCH:
             return

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from dpn.audit.trail import EventType
 from dpn.bags.identity import tag_manifest_sha256
-from dpn.clock import Clock
 from dpn.errors import LinkRefused, NotABag
 from dpn.registry.records import FIXITY_ALGORITHM, PROTOCOL, ReplicationRecord
+from dpn.registry.rules.flags import CancelReason
 from dpn.settings import PeerSettings
 from dpn.staging.staging import Staging
 from dpn.transfer.errors import SourceTooLarge
@@ -21,9 +21,10 @@ from dpn.transfer.link import parse_link
 from dpn.transfer.rsync import fetch
 from dpn.transfer.settings import TransferSettings
 from dpn.work.breakers import Breakers
-from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, Retry, TransferCancellation, Wait
+from dpn.work.outcomes import Done, Fail, Outcome, Retry, Wait
 from models.manifests import ReplicationManifest, StagedFile, TransferFacts
-from workers.peers import Owner, Owners, Unwanted, require_live
+from workers.cancellations import TransferCancellation
+from workers.peers import Peer, Peers, Unwanted, require_live
 from workers.stage import Job
 
 SIZE_SLACK_BYTES = 1024**3
@@ -35,17 +36,16 @@ class CopyStage:
     """See the module's docstring."""
 
     node: str
-    owners: Owners
-    peers: Mapping[str, PeerSettings]
+    peers: Peers
+    peer_settings: Mapping[str, PeerSettings]
     staging: Staging
     settings: TransferSettings
     breakers: Breakers
-    clock: Clock
     verdict_poll_seconds: float
     name: str = "copy"
 
     def run(self, job: Job[ReplicationManifest]) -> Outcome:
-        owner = self.owners.of(job.claim.remote_node)
+        owner = self.peers.of(job.claim.remote_node)
         try:
             record = owner.transfer(job.claim.identifier)
             require_live(record, job.manifest.transfer)
@@ -59,7 +59,7 @@ class CopyStage:
 
     # -- accepting -----------------------------------------------------------------------------------------------
 
-    def _accept(self, record: ReplicationRecord, owner: Owner, job: Job[ReplicationManifest]) -> TransferFacts:
+    def _accept(self, record: ReplicationRecord, owner: Peer, job: Job[ReplicationManifest]) -> TransferFacts:
         """Pins what the transfer and its bag say now. Raises Unwanted for what we do not take."""
         for wrong, text in (
             (record.from_node != owner.peer, f"it is {record.from_node}'s, not {owner.peer}'s"),
@@ -103,7 +103,7 @@ class CopyStage:
         return staged
 
     def _fetch(self, job: Job[ReplicationManifest], facts: TransferFacts) -> StagedFile:
-        source = self.peers[facts.from_node].rsync
+        source = self.peer_settings[facts.from_node].rsync
         try:
             remote = parse_link(facts.link, source, bag=facts.bag)
         except LinkRefused as error:
@@ -180,7 +180,7 @@ class CopyStage:
     # -- the owner's verdict -------------------------------------------------------------------------------------
 
     def _send_fixity(
-        self, job: Job[ReplicationManifest], owner: Owner, record: ReplicationRecord, staged: StagedFile
+        self, job: Job[ReplicationManifest], owner: Peer, record: ReplicationRecord, staged: StagedFile
     ) -> Outcome:
         if record.fixity_value is None:
             job.fence()

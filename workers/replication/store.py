@@ -10,17 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
-from dpn.clock import Clock
 from dpn.errors import ServiceUnavailable, StoreMismatch, TransientError
 from dpn.fixity.copies import Copies
 from dpn.registry.records import ReplicationRecord
+from dpn.registry.rules.flags import CancelReason
 from dpn.staging.staging import Staging
 from dpn.storage.errors import StoreMissing
 from dpn.storage.store import Store
 from dpn.work.breakers import Breakers
-from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation, Wait
+from dpn.work.outcomes import Done, Fail, Outcome, StartOver, Wait
 from models.manifests import Receipt, ReplicationManifest, TransferFacts
-from workers.peers import Owner, Owners, Unwanted, require_live
+from workers.cancellations import TransferCancellation
+from workers.peers import Peer, Peers, Unwanted, require_live
 from workers.stage import Job
 from workers.storing import Storing
 
@@ -29,11 +30,10 @@ from workers.storing import Storing
 class StoreStage:
     """See the module's docstring."""
 
-    owners: Owners
+    peers: Peers
     staging: Staging
     store: Store
     breakers: Breakers
-    clock: Clock
     verdict_poll_seconds: float
     copies: Copies | None = None
     """Where it is noted that we keep this bag, so that it is checked in time."""
@@ -44,7 +44,7 @@ class StoreStage:
         facts = manifest.transfer
         if facts is None:
             return StartOver("copy", "the manifest does not say which transfer this is")
-        owner = self.owners.of(job.claim.remote_node)
+        owner = self.peers.of(job.claim.remote_node)
         try:
             record = owner.transfer(job.claim.identifier)
             if manifest.receipt is None:
@@ -63,7 +63,7 @@ class StoreStage:
             # The copy is there: attempts must not run out over telling of it, and cancel what is stored.
             return Wait(self.verdict_poll_seconds, str(error), needs_attention=True)
 
-    def _not_yet(self, job: Job[ReplicationManifest], owner: Owner, record: ReplicationRecord) -> Outcome | None:
+    def _not_yet(self, job: Job[ReplicationManifest], owner: Peer, record: ReplicationRecord) -> Outcome | None:
         """Why the bag may not be stored now; None if it may."""
         manifest = job.manifest
         require_live(record, manifest.transfer)
@@ -82,7 +82,7 @@ class StoreStage:
             return Fail(reason, TransferCancellation(CancelReason.OTHER, reason))
         return None
 
-    def _store(self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Owner) -> Receipt:
+    def _store(self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Peer) -> Receipt:
         def still_wanted() -> None:
             """Asked right before the copy becomes visible: our lease, and whether the owner still wants it."""
             job.fence()
@@ -104,7 +104,7 @@ class StoreStage:
             )
 
     def _tell_stored(
-        self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Owner, receipt: Receipt
+        self, job: Job[ReplicationManifest], facts: TransferFacts, owner: Peer, receipt: Receipt
     ) -> Outcome:
         record = owner.transfer(facts.replication_id)
         if not record.stored:
@@ -123,7 +123,7 @@ class StoreStage:
         job.add_event(EventType.PEER_INFORMED, facts.bag, "success", peer=owner.peer, stored=True)
         return Done(f"stored at {receipt.url}; {owner.peer} knows")
 
-    def _prove_again(self, job: Job[ReplicationManifest], owner: Owner, receipt: Receipt) -> Receipt:
+    def _prove_again(self, job: Job[ReplicationManifest], owner: Peer, receipt: Receipt) -> Receipt:
         """The owner knew of this copy and has forgotten it: it is told again of a copy that is there now.
 
         Raises Unwanted: a copy that is gone or damaged is made anew.
@@ -140,7 +140,7 @@ class StoreStage:
         return job.manifest.receipt
 
     def _remind_of_fixity(
-        self, job: Job[ReplicationManifest], owner: Owner, record: ReplicationRecord
+        self, job: Job[ReplicationManifest], owner: Peer, record: ReplicationRecord
     ) -> ReplicationRecord:
         """An owner that was restored from a backup may have forgotten that, too, and takes no copy without it."""
         if record.fixity_value is not None or job.manifest.fixity_sent is None:
@@ -149,7 +149,7 @@ class StoreStage:
         return owner.put(record.change(fixity_value=job.manifest.fixity_sent))
 
 
-def _cancelled_too_late(owner: Owner, receipt: Receipt) -> Outcome:
+def _cancelled_too_late(owner: Peer, receipt: Receipt) -> Outcome:
     return Fail(
         f"{owner.peer} cancelled the transfer after we had stored the bag: the copy stays at {receipt.url}"
     )

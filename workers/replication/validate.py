@@ -11,9 +11,11 @@ from dpn.audit.trail import EventType
 from dpn.bags.validation.profiles import Profile
 from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.verdict import judge
+from dpn.registry.rules.flags import CancelReason
 from dpn.staging.staging import Staging
-from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, StartOver, TransferCancellation
+from dpn.work.outcomes import Done, Fail, Outcome, StartOver
 from models.manifests import ReplicationManifest, StagedFile, TransferFacts, ValidationResult
+from workers.cancellations import TransferCancellation
 from workers.stage import Job
 
 

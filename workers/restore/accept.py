@@ -18,10 +18,12 @@ from dpn.fixity.begin import copy_facts
 from dpn.outbound.folder import Outbound
 from dpn.outbound.settings import OutboundSettings
 from dpn.registry.records import RestoreRecord
-from dpn.work.outcomes import CancelReason, Fail, Outcome, StartOver, TransferCancellation
+from dpn.registry.rules.flags import CancelReason
+from dpn.work.outcomes import Fail, Outcome, StartOver
 from models.manifests import CopyFacts, RestoreManifest
 from models.preservation import StoredCopy
-from workers.peers import Owners, Unwanted, require_wanted
+from workers.cancellations import TransferCancellation
+from workers.peers import Peers, Unwanted, require_wanted
 from workers.stage import Job, Stage
 
 NOT_GOOD = "our copy of this bag did not pass its fixity check: ask another node"
@@ -31,7 +33,7 @@ NOT_GOOD = "our copy of this bag did not pass its fixity check: ask another node
 class AcceptingStage:
     """restore-init: tells the requester that it will get the bag, then does what `reading` does."""
 
-    owners: Owners
+    peers: Peers
     reading: Stage
     outbound: Mapping[str, OutboundSettings]
     sessions: Sessions
@@ -55,7 +57,7 @@ class AcceptingStage:
             raise Misconfigured(
                 "there is no [ingest.outbound.VOLUME] in the settings: nobody could fetch what we hand back"
             )
-        requester = self.owners.of(job.claim.remote_node)
+        requester = self.peers.of(job.claim.remote_node)
         record = requester.restore(job.claim.identifier)
         recognise_link(manifest, record, self.outbound)
         require_wanted(record, manifest.transfer, manifest.link)
@@ -87,8 +89,8 @@ class JudgingStage:
         if job.manifest.check_id is None:
             job.manifest.check_id = str(uuid4())
         outcome = self.reading.run(job)
-        if isinstance(outcome, Fail) and outcome.tell_owner is None:
-            return replace(outcome, tell_owner=TransferCancellation(CancelReason.OTHER, NOT_GOOD))
+        if isinstance(outcome, Fail) and outcome.follow_up is None:
+            return replace(outcome, follow_up=TransferCancellation(CancelReason.OTHER, NOT_GOOD))
         return outcome
 
 

@@ -19,10 +19,12 @@ from dpn.outbound.settings import OutboundSettings, RestoreSettings
 from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.registry.catalogue import apply_from_peer
 from dpn.registry.records import RestoreRecord
+from dpn.registry.rules.flags import CancelReason
 from dpn.staging.staging import Staging
-from dpn.work.outcomes import CancelReason, Done, Outcome, StartOver, Stopped, TransferCancellation, Wait
+from dpn.work.outcomes import Done, Outcome, StartOver, Stopped, Wait
 from models.manifests import RestoreManifest
-from workers.peers import Owner, Owners, Unwanted, require_wanted
+from workers.cancellations import TransferCancellation
+from workers.peers import Peer, Peers, Unwanted, require_wanted
 from workers.stage import Job
 
 
@@ -30,7 +32,7 @@ from workers.stage import Job
 class DeliverStage:
     """See the module's docstring. `outbound` is for each staging volume."""
 
-    owners: Owners
+    peers: Peers
     sessions: Sessions
     staging: Staging
     outbound: Mapping[str, OutboundSettings]
@@ -51,7 +53,7 @@ class DeliverStage:
     def _progress(self, job: Job[RestoreManifest]) -> Outcome:
         manifest = job.manifest
         try:
-            requester = self.owners.of(job.claim.remote_node)
+            requester = self.peers.of(job.claim.remote_node)
             record = requester.restore(job.claim.identifier)
             if record.finished and record.link is not None and record.link == manifest.link:
                 return self._fetched(job, record)
@@ -67,7 +69,7 @@ class DeliverStage:
 
     # -- offering ------------------------------------------------------------------------------------------------
 
-    def _offer(self, job: Job[RestoreManifest], requester: Owner, record: RestoreRecord) -> None:
+    def _offer(self, job: Job[RestoreManifest], requester: Peer, record: RestoreRecord) -> None:
         """Makes sure that the bag lies where the link says, and that the requester has the link."""
         manifest = job.manifest
         self._put_out(job, is_told=record.link is not None)

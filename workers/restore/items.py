@@ -19,16 +19,16 @@ from dpn.clock import Clock
 from dpn.database import Sessions, inserted_missing, reading
 from dpn.outbound.settings import RestoreSettings
 from dpn.registry.catalogue import NODES, RESTORES, find, find_many
+from dpn.registry.rules.flags import CancelReason
 from dpn.work.items import new_item
-from dpn.work.outcomes import CancelReason, TransferCancellation
 from dpn.work.pipeline import Pipelines
 from dpn.work.reconciling import close, lock_free
-from dpn.work.transitions import notice_identifier, owe_notice
 from models.manifests import CopyFacts, RestoreFacts, RestoreManifest
 from models.preservation import StoredCopy
 from models.registry import RestoreTransfer
 from models.work import Status, Task, WorkItem
-from workers.ended import ending_restore
+from workers.cancellations import TransferCancellation, notice_identifier, owe_notice
+from workers.restore.ending import ended_at_requester
 from workers.restore.rules import Asked, refusal
 
 BATCH = 50
@@ -82,7 +82,11 @@ class RestoreItems:
                 ended = find_many(session, RESTORES, [(item.identifier,) for item in free.values()])
                 events = [
                     close(
-                        item, ending_restore(item, ended[item.identifier,], self.pipelines, self.clock), self.clock
+                        session,
+                        item,
+                        ended_at_requester(item, ended[item.identifier,]),
+                        self.pipelines,
+                        self.clock,
                     )
                     for item in free.values()
                 ]

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.broker import Broker, BrokerUnavailable
@@ -20,9 +21,11 @@ from dpn.staging.staging import Staging
 from dpn.storage.store import Store
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
+from dpn.work.leases import at_stage
 from dpn.work.pipeline import Pipelines
 from dpn.work.sweep import abandon_lost_volumes, forget_dead_letters
-from models.work import Status, Task, WorkItem
+from models.manifests import upload_owned
+from models.work import Status, WorkItem
 from workers.runner.chores import Chore
 from workers.runner.database_uptime import Witness
 
@@ -31,12 +34,12 @@ PAGE = 200
 
 @dataclass(frozen=True)
 class Housekeeping:
-    """See the module's docstring. `store` is none for a worker that does not store."""
+    """See the module's docstring. `staging` and `store` are None for a process that uses none."""
 
     settings: Settings
     sessions: Sessions
     broker: Broker
-    staging: Staging
+    staging: Staging | None
     store: Store | None
     pipelines: Pipelines
     worker_id: str
@@ -50,12 +53,17 @@ class Housekeeping:
         chores = [
             Chore("publish what could not be announced", sweep_seconds, self.publish_leftovers),
             Chore("give up staging volumes that are gone", self._watch_seconds, self.abandon_volumes),
-            Chore("release what no item needs", 300.0, self.sweep_staging),
-            Chore("bound the quarantine", 3600.0, self.prune_quarantine),
             Chore("bound the dead letters", 3600.0, self.forget_dead_letters),
         ]
-        if self.store is not None:
-            chores.append(Chore("abort uploads that no item owns", 3600.0, self.abort_uploads))
+        if self.staging is not None:
+            chores += [
+                Chore("release what no item needs", 300.0, partial(self.sweep_staging, self.staging)),
+                Chore("bound the quarantine", 3600.0, partial(self.prune_quarantine, self.staging)),
+            ]
+        if self.store is not None and self.settings.store is not None:
+            days = self.settings.store.abandoned_upload_days
+            abort = partial(self.abort_uploads, self.store, timedelta(days=days))
+            chores.append(Chore("abort uploads that no item owns", 3600.0, abort))
         return chores
 
     def publish_leftovers(self) -> None:
@@ -98,14 +106,14 @@ class Housekeeping:
             if abandoned.unreadable:
                 self.log.error("not staged anew: unreadable manifests", items=abandoned.unreadable)
 
-    def sweep_staging(self) -> None:
-        released = self.staging.release_orphans()
-        removed = self.staging.sweep_orphans()
+    def sweep_staging(self, staging: Staging) -> None:
+        released = staging.release_orphans()
+        removed = staging.sweep_orphans(self.pipelines.read_manifest)
         if released or removed:
             self.log.info("staging swept", reservations=released, items=removed)
 
-    def prune_quarantine(self) -> None:
-        if removed := self.staging.prune_quarantine():
+    def prune_quarantine(self, staging: Staging) -> None:
+        if removed := staging.prune_quarantine():
             self.log.warning("quarantine pruned", removed=[str(pruned) for pruned in removed])
 
     def forget_dead_letters(self) -> None:
@@ -114,36 +122,27 @@ class Housekeeping:
         if forgotten:
             self.log.warning("old dead letters forgotten", count=forgotten)
 
-    def abort_uploads(self) -> None:
-        if self.store is None:
-            return
-        aborted = self.store.abort_abandoned_uploads(
-            older_than=timedelta(days=self.settings.store.abandoned_upload_days), keep=set(self._owned_uploads())
-        )
+    def abort_uploads(self, store: Store, older_than: timedelta) -> None:
+        aborted = store.abort_abandoned_uploads(older_than=older_than, keep=set(self._owned_uploads()))
         if aborted:
             self.log.warning("uploads aborted that no item owns", count=aborted)
 
     def _owned_uploads(self) -> Iterator[str]:
         """The upload ids of all items that are still being worked on, a page at a time."""
+        may_own = or_(*(at_stage(spec) for spec in self.pipelines.all_specs() if spec.uploads))
         after = 0
         while True:
             statement = (
                 select(WorkItem.id, WorkItem.manifest)
-                .where(
-                    WorkItem.status.in_((Status.PENDING, Status.RUNNING)),
-                    WorkItem.task.in_((Task.REPLICATION, Task.INGEST, Task.RECOVERY)),
-                    WorkItem.stage.in_(("store", "settle")),
-                    WorkItem.id > after,
-                )
+                .where(WorkItem.status.in_((Status.PENDING, Status.RUNNING)), may_own, WorkItem.id > after)
                 .order_by(WorkItem.id)
                 .limit(PAGE)
             )
             with reading(self.sessions) as session:
                 page = session.execute(statement).all()
             for _, manifest in page:
-                upload = manifest.get("upload") if isinstance(manifest, dict) else None
-                if isinstance(upload, dict):
-                    yield str(upload.get("upload_id"))
+                if (upload := upload_owned(manifest)) is not None:
+                    yield upload
             if len(page) < PAGE:
                 return
             after = page[-1][0]

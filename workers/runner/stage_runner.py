@@ -31,11 +31,11 @@ from dpn.work.dispatch import publish_intents
 from dpn.work.leases import Claim, held_by
 from dpn.work.lifecycle import Change, Policy
 from dpn.work.notes import printable
-from dpn.work.outcomes import CancelReason, Fail, Outcome, Retry, TransferCancellation, Wait
+from dpn.work.outcomes import Fail, Outcome, Retry, Wait
 from dpn.work.pipeline import Pipelines, StageSpec
 from dpn.work.transitions import finish, save_progress
-from models.manifests import AnyManifest, ManifestUnreadable, StageSummary, read_manifest
-from models.work import Task, WorkItem
+from models.manifests import ItemManifest, ManifestUnreadable, StageSummary
+from models.work import WorkItem
 from workers.stage import Job, Stage
 
 ASK_AGAIN_SECONDS = 300.0
@@ -44,13 +44,6 @@ ASK_AGAIN_SECONDS = 300.0
 DATABASE_RETRY_SECONDS = 1.0
 
 MAX_ERROR_CHARACTERS = 2000
-
-LONG_LISTS: Any = {
-    "receipt": {"part_sha256"},
-    "copied": {"receipt": {"part_sha256"}},
-    "bad": {"receipt": {"part_sha256"}},
-}
-"""What a log line leaves out of a manifest: a digest for each part of a large bag."""
 
 T = TypeVar("T")
 
@@ -72,7 +65,7 @@ class StageRunner:
     worker_id: str
     log: Log
     metrics: WorkerMetrics
-    ended: Callable[[Claim, AnyManifest, Change], None]
+    ended: Callable[[Claim, ItemManifest, Change], None] | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self, claim: Claim, cancellation: Cancellation) -> None:
@@ -141,14 +134,13 @@ class StageRunner:
 
             self._while_away(self.sessions.begin, save, pause, log)
 
-        manifest = read_manifest(claim.task, claim.manifest)
+        manifest = self.pipelines.read_manifest(claim.task, claim.manifest)
         return Job(claim, manifest, cancellation, log, claim.staging_volume, persist, check_held, note=claim.note)
 
     def _outcome(self, job: Job[Any], spec: StageSpec) -> Outcome:
         if lifecycle.attempts_are_used_up(job.claim.position, self.policy):
-            return give_up(
-                job.claim, "the worker died or was killed each time, the last note was: " + job.claim.note
-            )
+            died = f"the worker died or was killed each time, the last note was: {job.claim.note}"
+            return Fail(died, given_up=True)
         summary = job.manifest.summaries.setdefault(spec.name, StageSummary())
         summary.attempts += 1
         summary.started_at = self.clock.now()
@@ -171,7 +163,7 @@ class StageRunner:
             case NoSpace():
                 return Wait(ASK_AGAIN_SECONDS, str(error))
             case PermanentError():
-                return give_up(job.claim, str(error))
+                return Fail(str(error), given_up=True)
         if isinstance(error, DATABASE_AWAY):  # our own database: no fault of the item
             return Wait(self.policy.backoff_first_seconds, f"the database failed: {error}")
         if isinstance(error, OSError) and error.errno in DISK_FULL:  # nobody's fault, wherever it was
@@ -213,11 +205,18 @@ class StageRunner:
             delay_seconds=round(change.delay_seconds, 1),
             needs_attention=change.needs_attention,
             note=change.note,
-            manifest=None if job is None else job.manifest.model_dump(mode="json", exclude=LONG_LISTS),
+            manifest=None
+            if job is None
+            else job.manifest.model_dump(mode="json", exclude=self.pipelines.of(claim.task).unlogged),
         )
         if job is not None and change.status.is_final:
             self._tell_ended(claim, job.manifest, change, log)
         self._publish(claim.item_id, log)
+
+    def _logged(self, job: Job[Any]) -> dict[str, Any]:
+        unlogged: Any = self.pipelines.of(job.claim.task).unlogged
+        logged: dict[str, Any] = job.manifest.model_dump(mode="json", exclude=unlogged)
+        return logged
 
     def _summarise(self, job: Job[Any], change: Change, seconds: float, outcome: str) -> None:
         summary = job.manifest.summaries.setdefault(job.claim.stage, StageSummary())
@@ -280,7 +279,9 @@ class StageRunner:
                 tell = log.debug
                 pause()
 
-    def _tell_ended(self, claim: Claim, manifest: AnyManifest, change: Change, log: Log) -> None:
+    def _tell_ended(self, claim: Claim, manifest: ItemManifest, change: Change, log: Log) -> None:
+        if self.ended is None:
+            return
         try:
             self.ended(claim, manifest, change)
         except Exception as error:  # the end is committed: what follows must not undo it
@@ -295,12 +296,6 @@ class StageRunner:
     def _lost(self, log: Log, error: LeaseLost) -> None:
         self.metrics.leases_lost.inc()
         log.warning("lease lost: nothing was changed", error=str(error))
-
-
-def give_up(claim: Claim, reason: str) -> Fail:
-    """The item fails for good, and its owner is told, unless the item itself is a telling."""
-    tell = None if claim.task == Task.NOTICE else TransferCancellation(CancelReason.OTHER, reason)
-    return Fail(reason, tell)
 
 
 def worker_name(host: str, stages: str) -> str:

@@ -9,7 +9,7 @@ from dpn.staging.staging import Staging
 from dpn.telemetry.logs import Log
 from dpn.work.leases import Claim
 from dpn.work.lifecycle import Change
-from models.manifests import AnyManifest, BagManifest
+from models.manifests import ItemManifest
 from models.work import Status
 
 
@@ -23,11 +23,9 @@ class StagedBytes:
     staging: Staging
     log: Log
 
-    def leave(self, claim: Claim, manifest: AnyManifest, change: Change) -> None:
-        if not isinstance(manifest, BagManifest):
-            return
+    def leave(self, claim: Claim, manifest: ItemManifest, change: Change) -> None:
         try:
-            staged = manifest.staged
+            staged = manifest.staged_file
             is_kept = change.status is not Status.SUCCESS and manifest.is_evidence
             if is_kept and staged is not None and self.staging.holds(staged):
                 report = {"item": claim.item_id, "status": change.status.value, "note": change.note}

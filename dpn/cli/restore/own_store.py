@@ -9,7 +9,6 @@ from typing import Any
 
 from dpn.audit.trail import EventType
 from dpn.cli.restore.fetch import BagFetch, FetchedBag, NotFetched
-from dpn.cli.worker import breaker_policy
 from dpn.database import reading
 from dpn.errors import Misconfigured, StoreMismatch
 from dpn.fixity.begin import copy_facts
@@ -21,7 +20,8 @@ from dpn.storage.stores import open_store
 from dpn.work.breakers import Breakers
 from models.manifests import CopyFacts
 from models.preservation import StoredCopy
-from workers.own_copy import OurCopies
+from workers.own_copy import OwnCopies
+from workers.runner.services import breaker_policy
 
 TAKES = {"Bulk": "up to 48 hours", "Standard": "up to 12 hours", "Expedited": "a few minutes"}
 """How long a cold store takes for a restore by each tier (Amazon S3 User Guide, "Archive retrieval options")."""
@@ -36,7 +36,7 @@ def from_store(bag_fetch: BagFetch, *, wait_seconds: float) -> FetchedBag:
     node, settings, copied = bag_fetch.node, bag_fetch.node.settings, _copy_of(bag_fetch)
     jitter = random.SystemRandom().random
     breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
-    copies = OurCopies(open_store(settings.store, clock=node.clock), settings.store, breakers)
+    copies = OwnCopies(open_store(settings.store, clock=node.clock), settings.store, breakers)
 
     def get(tar: Path, _lock: int, progress: Callable[[int], None]) -> dict[str, Any]:
         with copies.reach(copied) as store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from dpn.fixity.copies import Copies, checked, remember
 from dpn.fixity.coverage import not_known_here, of_others, of_ours
 from dpn.fixity.settings import FixitySettings
 from dpn.work.pipeline import Pipelines, StageSpec
-from models.manifests import CheckManifest, CopyFacts, Receipt, read_manifest
+from models.manifests import CheckManifest, CopyFacts, Receipt
 from models.preservation import FixityPace, StoredCopy
 from models.registry import Bag, BagReplica, FixityCheck, Member
 from models.work import AuditEvent, Status, Task, WorkItem
@@ -27,7 +28,12 @@ from workers.pipelines import PIPELINES
 from workers.queue import Queue, QueueResult
 
 CHECKING = Pipelines(
-    {**PIPELINES.stages, Task.FIXITY: (StageSpec(Task.FIXITY, "restore-init", "restore-init", "t_topic"),)}
+    [
+        *(PIPELINES.of(task) for task in PIPELINES.tasks),
+        replace(
+            PIPELINES.of(Task.FIXITY), stages=(StageSpec(Task.FIXITY, "restore-init", "restore-init", "t_topic"),)
+        ),
+    ]
 )
 GB = 1_000_000_000
 DAY_SECONDS = 86_400.0
@@ -113,7 +119,7 @@ def test_an_item_says_which_copy_and_has_the_id_that_its_record_gets(bench: Benc
     bench.clock.advance(2 * DAY_SECONDS)
     assert run(bench).checks_begun == 1
     (item,) = items(bench)
-    manifest = read_manifest("fixity", item.manifest)
+    manifest = CheckManifest.read(item.manifest)
     assert isinstance(manifest, CheckManifest)
     assert (manifest.copied.bag, manifest.copied.receipt.sha256) == (bag_id(1), DIGEST)
     assert (item.identifier[14], item.stage, item.remote_node) == ("4", "restore-init", None)
@@ -170,7 +176,7 @@ def test_no_more_bytes_begin_in_a_day_than_the_settings_allow(bench: Bench) -> N
 def test_without_the_stages_that_check_no_item_is_made(bench: Bench) -> None:
     store(bench, 3)
     bench.clock.advance(DAY_SECONDS * 2)
-    without = Pipelines({task: specs for task, specs in PIPELINES.stages.items() if task != Task.FIXITY})
+    without = Pipelines(PIPELINES.of(task) for task in PIPELINES.tasks if task != Task.FIXITY)
     assert run(bench, pipelines=without).checks_begun == 0
 
 

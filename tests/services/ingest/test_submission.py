@@ -23,12 +23,11 @@ from dpn.registry.catalogue.rows import save
 from dpn.registry.records import MemberRecord
 from dpn.work.items import NotAllowed, cancel_item, retry_item
 from dpn.work.pipeline import Pipelines
-from models.manifests import IngestManifest, Receipt, read_manifest
+from models.manifests import IngestManifest, Receipt
 from models.work import AuditEvent, Deposit, DispatchIntent, Status, Task, WorkItem
 from tests.fixtures.made_bags import bag_files, dpn_info, tar_bag
 from tests.fixtures.records import LONG_AGO, a_bag, uuid
 from tests.services.workers.ingest.depositing import make_depositor
-from workers.pipelines import INGEST_RECORD, INGEST_STORE, PACKAGE
 from workers.pipelines import PIPELINES as NODES_PIPELINES
 
 MEMBER = uuid(0xFFFF)
@@ -45,7 +44,7 @@ RECEIPT = Receipt(
     confirmed_at=LONG_AGO,
     confirmed_by="read-back",
 )
-PIPELINES = Pipelines({Task.INGEST: (PACKAGE, INGEST_STORE, INGEST_RECORD)})
+PIPELINES = Pipelines([NODES_PIPELINES.of(Task.INGEST)])
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ def another_member(sessions: Sessions) -> str:
 def manifest_of(sessions: Sessions, item: int) -> IngestManifest:
     with sessions() as session:
         stored = session.get_one(WorkItem, item)
-        manifest = read_manifest(stored.task, stored.manifest)
+        manifest = IngestManifest.read(stored.manifest)
     assert isinstance(manifest, IngestManifest)
     return manifest
 

@@ -17,6 +17,7 @@ from dpn.staging.staging import Staging
 from models.manifests import ReplicationManifest, StagedFile
 from models.work import StagingVolume, Status, WorkItem
 from tests.services.staging.conftest import MEBIBYTE, Disk, mounted
+from workers.pipelines import PIPELINES
 
 NewItem = Callable[..., int]
 BAG = "00000000-0000-4000-a000-000000000001"
@@ -88,7 +89,7 @@ def test_a_bag_in_quarantine_is_not_swept_with_its_item(
     item = new_item(status=Status.FAILED)
     where = staging.quarantine(_stage(staging, item, b"bad"), item, {"valid": False})
     staging.remove(item)
-    staging.sweep_orphans(grace_seconds=0)
+    staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=0)
     assert (tmp_path / "main" / where).read_bytes() == b"bad"
     assert [pruned.item_id for pruned in staging.prune_quarantine(max_bytes=2)] == [item]
 
@@ -118,7 +119,7 @@ def test_only_folders_that_no_item_needs_are_swept(
     (tmp_path / "east" / "items" / "notes").mkdir()
     with staging.folder("east", used, 3):
         _age(tmp_path / "east" / "items" / str(used), clock, days=2)
-        assert staging.sweep_orphans() == sorted([moved_away, *over, unknown])
+        assert staging.sweep_orphans(PIPELINES.read_manifest) == sorted([moved_away, *over, unknown])
     left = {path.name for path in (tmp_path / "east" / "items").iterdir()}
     assert left == {str(item) for item in (live, here, fresh, used)} | {"notes"}
 
@@ -139,7 +140,7 @@ def test_a_whole_bag_of_an_item_that_failed_is_swept_into_quarantine(
         session.execute(update(WorkItem).where(WorkItem.id == unread).values(changed))
     for folder in (tmp_path / "main" / "items").iterdir():
         _age(folder, clock, days=2)
-    assert staging.sweep_orphans() == sorted(items.values())
+    assert staging.sweep_orphans(PIPELINES.read_manifest) == sorted(items.values())
     kept = {int(path.parent.name) for path in (tmp_path / "main" / "quarantine").glob("*/*.tar")}
     assert kept == {items[Status.FAILED], items[Status.CANCELLED]}
     assert [path.name for path in (tmp_path / "main" / "items").iterdir()] == [str(unread)]
@@ -152,7 +153,7 @@ def test_a_thousand_folders_are_asked_about_in_batches(
         folder = tmp_path / "main" / "items" / str(item)
         folder.mkdir()
         _age(folder, clock, days=2)
-    assert staging.sweep_orphans() == list(range(1, 1201))
+    assert staging.sweep_orphans(PIPELINES.read_manifest) == list(range(1, 1201))
 
 
 @pytest.fixture

@@ -11,12 +11,15 @@ from sqlalchemy import select
 from dpn.clock import ManualClock, SystemClock
 from dpn.database import Sessions
 from dpn.errors import LeaseLost
+from dpn.registry.rules.flags import CancelReason
 from dpn.work import leases, lifecycle, transitions
 from dpn.work.leases import Claim
 from dpn.work.lifecycle import Policy
-from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, TransferCancellation
+from dpn.work.outcomes import Done, Fail, Outcome
 from models.work import AuditEvent, DispatchIntent, Status, Task, WorkItem
-from workers.pipelines import COPY, PIPELINES, STORE, VALIDATE
+from workers.cancellations import TransferCancellation
+from workers.pipelines import PIPELINES
+from workers.replication import COPY, STORE, VALIDATE
 
 LEASE_SECONDS = 60.0
 COPIED = Done("copied")

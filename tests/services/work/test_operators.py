@@ -7,6 +7,7 @@ from sqlalchemy import func, select, text
 
 from dpn.cancellation import Cancellation
 from dpn.errors import LeaseLost
+from dpn.registry.rules.flags import CancelReason
 from dpn.work.items import (
     PAGE,
     ItemFilter,
@@ -18,9 +19,10 @@ from dpn.work.items import (
     list_items,
     retry_item,
 )
-from dpn.work.outcomes import CancelReason, Done, Fail, StartOver, TransferCancellation
+from dpn.work.outcomes import Done, Fail, StartOver
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import POLICY, Bench
+from workers.cancellations import TransferCancellation
 from workers.pipelines import PIPELINES
 from workers.runner.lease_keeper import LeaseKeeper
 

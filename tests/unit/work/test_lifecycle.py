@@ -8,20 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpn.registry.rules.flags import CancelReason
 from dpn.work import lifecycle
 from dpn.work.lifecycle import Change, Policy, Position
-from dpn.work.outcomes import (
-    CancelReason,
-    Done,
-    Fail,
-    Outcome,
-    Retry,
-    StartOver,
-    Stopped,
-    TransferCancellation,
-    Wait,
-)
+from dpn.work.outcomes import Done, Fail, Outcome, Retry, StartOver, Stopped, Wait
 from models.work import Status
+from workers.cancellations import TransferCancellation
 from workers.pipelines import PIPELINES
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -85,17 +77,12 @@ def test_a_retry_backs_off_and_keeps_its_attempts() -> None:
     assert "attempt 2 of 4" in change.note
 
 
-def test_attempts_that_are_used_up_end_the_item_and_tell_its_owner() -> None:
+def test_attempts_that_are_used_up_end_the_item_as_given_up() -> None:
     change = decide(at(attempts=4), Retry("rsync broke off"))
     assert change.status is Status.FAILED
     assert change.needs_attention
-    assert change.tell_owner is not None
-    assert change.tell_owner.reason is CancelReason.OTHER
-    assert "rsync broke off" in change.tell_owner.detail
-
-
-def test_a_notice_that_fails_owes_nobody_another_notice() -> None:
-    assert decide(at("tell", attempts=4, task="notice"), Retry("odd answer")).tell_owner is None
+    assert change.given_up, "so that its pipeline knows that it owes an explanation"
+    assert "rsync broke off" in change.note
 
 
 def test_starting_over_counts_against_the_budget_so_that_it_cannot_go_on_for_ever() -> None:
@@ -118,13 +105,13 @@ def test_starting_over_at_a_stage_that_reads_staged_bytes_keeps_them() -> None:
 def test_a_failure_says_why_and_what_the_owner_must_hear() -> None:
     told = TransferCancellation(CancelReason.BAG_INVALID, "data/a.txt is missing")
     change = decide(at("validate"), Fail("the bag is invalid", told))
-    assert (change.status, change.note, change.tell_owner) == (Status.FAILED, "the bag is invalid", told)
+    assert (change.status, change.note, change.follow_up) == (Status.FAILED, "the bag is invalid", told)
     assert change.needs_attention
 
 
 def test_work_that_is_no_longer_wanted_ends_cancelled_without_alarm() -> None:
     change = decide(at("validate"), Stopped("north cancelled the transfer"))
-    assert (change.status, change.needs_attention, change.tell_owner) == (Status.CANCELLED, False, None)
+    assert (change.status, change.needs_attention, change.follow_up) == (Status.CANCELLED, False, None)
 
 
 def test_a_released_item_goes_on_at_once_and_has_lost_no_attempt() -> None:
@@ -185,6 +172,6 @@ def test_a_wait_that_is_usual_calls_for_attention_later_by_as_much() -> None:
 def test_what_nobody_came_for_ends_without_attention_and_its_owner_is_told() -> None:
     news = TransferCancellation(CancelReason.OTHER, "nobody came")
     change = decide(at("deliver", task="restore"), Stopped("nobody came", news))
-    assert (change.status, change.needs_attention, change.tell_owner) == (Status.CANCELLED, False, news)
+    assert (change.status, change.needs_attention, change.follow_up) == (Status.CANCELLED, False, news)
     assert change.leaves_volume
-    assert decide(at(), Stopped("cancelled there")).tell_owner is None
+    assert decide(at(), Stopped("cancelled there")).follow_up is None

@@ -9,7 +9,9 @@ import pytest
 from dpn.staging.settings import VOLUME_NAME
 from dpn.work.pipeline import NSQ_TOPIC_MAX_CHARACTERS
 from models.work import Task
-from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE
+from workers.notice import TELL
+from workers.pipelines import PIPELINES
+from workers.replication import COPY, STORE, VALIDATE
 
 NSQ_NAME = re.compile(r"[.a-zA-Z0-9_-]{1,64}\Z")
 LONGEST_VOLUME = "v" * 32

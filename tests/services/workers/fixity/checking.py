@@ -10,20 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
-from dpn.audit.trail import EventType, events_of_item
+from dpn.audit.trail import EventType
 from dpn.bags.identity import tag_manifest_sha256
-from dpn.bags.validation.profiles import load_profile
-from dpn.broker.embedded import EmbeddedBroker
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading, upgrade
+from dpn.database import insert_missing, open_engine, open_sessions, reading, upgrade
 from dpn.fixity.begin import repair_under_way
 from dpn.fixity.copies import remember
-from dpn.fixity.repairs import Repairs
-from dpn.fixity.thaw_budget import ColdBudget
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, batches, ensure_nodes
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import DigestRecord, FixityCheckRecord
@@ -31,27 +26,14 @@ from dpn.settings import Settings
 from dpn.staging.staging import Staging
 from dpn.storage.store import Store
 from dpn.storage.stores import open_store
-from dpn.telemetry.metrics import WorkerMetrics
-from dpn.work import leases
-from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.items import new_item
-from dpn.work.lifecycle import Policy
-from dpn.work.pipeline import StageSpec
-from models.manifests import CheckManifest, CopyFacts, Receipt, read_manifest
+from models.manifests import CheckManifest, CopyFacts, Receipt
 from models.preservation import StoredCopy
-from models.work import AuditEvent, DiskReservation, Task, WorkItem
+from models.work import AuditEvent, Task, WorkItem
+from tests.fixtures.bench import NodeBench
 from tests.fixtures.made_bags import UUID, bag_files, tar_bag
 from tests.fixtures.records import LONG_AGO, a_bag
-from workers.fixity.check import CheckStage
-from workers.fixity.retrieve import RetrieveStage
-from workers.fixity.thaw import RestoreInitStage
-from workers.notice.tell import TellStage
-from workers.own_copy import OurCopies
-from workers.peers import Owners
-from workers.pipelines import CHECK, PIPELINES, RESTORE_INIT, RETRIEVE, TELL
-from workers.runner.stage_runner import StageRunner
-from workers.runner.staged_bytes import StagedBytes
-from workers.stage import Stage
+from workers.pipelines import PIPELINES
 
 BAG = UUID
 KEY = f"{BAG}.tar"
@@ -62,14 +44,9 @@ METADATA = {"from_node": "south", "transfer_id": "1", "member": "m", "local_id":
 
 
 @dataclass
-class Checker:
+class Checker(NodeBench):
     """The node, and what its workers and those who tamper with its store do."""
 
-    settings: Settings
-    sessions: Sessions
-    clock: ManualClock
-    staging: Staging
-    store: Store
     tar: Path
     receipt: Receipt
 
@@ -105,33 +82,9 @@ class Checker:
     def digest(self) -> str:
         return tag_manifest_sha256(self.tar, BAG)
 
-    def run_due(self, most: int = 50) -> list[int]:
-        """Runs each item that is due now once; answers their ids."""
-        runner = self._runner()
-        volumes, specs = tuple(self.settings.staging.volumes), PIPELINES.all_specs()
-        with reading(self.sessions) as session:
-            due = leases.due_items(session, stages=specs, volumes=volumes, limit=most, clock=self.clock)
-        for item_id in due:
-            with self.sessions.begin() as session:
-                claim = leases.claim(
-                    session,
-                    item_id,
-                    worker="test",
-                    stages=specs,
-                    volumes=volumes,
-                    lease_seconds=LEASE_SECONDS,
-                    clock=self.clock,
-                )
-            assert claim is not None
-            runner.run(claim, Cancellation())
-        return due
-
-    def settle(self, item_id: int, rounds: int = 10) -> WorkItem:
+    def settle(self, item_id: int) -> WorkItem:
         """Runs what is due until nothing is; answers the item."""
-        for _ in range(rounds):
-            if not self.run_due():
-                return self.item(item_id)
-        raise AssertionError(f"still due: {self.item(item_id).note}")
+        return self.run_until_it_waits(item_id)
 
     def check(self, **changes: Any) -> WorkItem:
         """A whole check, if nothing makes it wait."""
@@ -143,14 +96,8 @@ class Checker:
 
     # -- what there is -----------------------------------------------------------------------------------------
 
-    def item(self, item_id: int) -> WorkItem:
-        with reading(self.sessions) as session:
-            return session.get_one(WorkItem, item_id)
-
     def manifest(self, item_id: int) -> CheckManifest:
-        manifest = read_manifest("fixity", self.item(item_id).manifest)
-        assert isinstance(manifest, CheckManifest)
-        return manifest
+        return CheckManifest.read(self.item(item_id).manifest)
 
     def records(self) -> list[FixityCheckRecord]:
         with reading(self.sessions) as session:
@@ -160,78 +107,11 @@ class Checker:
         with reading(self.sessions) as session:
             return session.get_one(StoredCopy, BAG)
 
-    def events(self, item_id: int, event_type: EventType = EventType.FIXITY_CHECK) -> list[AuditEvent]:
-        with reading(self.sessions) as session:
-            return [event for event in events_of_item(session, item_id) if event.event_type == event_type]
-
-    def reservations(self) -> int:
-        with reading(self.sessions) as session:
-            return session.scalar(select(func.count()).select_from(DiskReservation)) or 0
-
-    @property
-    def volume(self) -> Path:
-        return self.settings.staging.volumes["main"]
-
-    def staged(self) -> list[Path]:
-        return [path for path in (self.volume / "items").rglob("*") if path.is_file()]
-
-    def quarantined(self) -> list[Path]:
-        return list((self.volume / "quarantine").rglob("*.tar"))
-
-    def clean_up(self) -> None:
-        """What housekeeping does with what crashes left; this clock is behind that of the disk."""
-        self.staging.release_orphans()
-        self.staging.sweep_orphans(grace_seconds=-1e9)
+    def events(self, item_id: int, event_type: EventType | None = EventType.FIXITY_CHECK) -> list[AuditEvent]:
+        return super().events(item_id, event_type)
 
     def change_settings(self, **fixity: Any) -> None:
         self.settings = self.settings.model_copy(update={"fixity": self.settings.fixity.model_copy(update=fixity)})
-
-    def _runner(self) -> StageRunner:
-        log = structlog.stdlib.get_logger()
-        policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
-        breakers = Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5)
-        work = self.settings.work
-        return StageRunner(
-            stages=self.stages(breakers),
-            sessions=self.sessions,
-            broker=EmbeddedBroker(self.sessions.kw["bind"], poll_seconds=1),
-            pipelines=PIPELINES,
-            policy=Policy(
-                work.attempts, work.backoff_first_seconds, work.backoff_max_seconds, work.attention_after_seconds
-            ),
-            clock=self.clock,
-            jitter=lambda: 0.5,
-            worker_id="test",
-            log=log,
-            metrics=WorkerMetrics(),
-            ended=StagedBytes(self.staging, log).leave,
-        )
-
-    def stages(self, breakers: Breakers) -> Mapping[StageSpec, Stage]:
-        settings = self.settings
-        copies = OurCopies(self.store, settings.store, breakers)
-        return {
-            RESTORE_INIT: RestoreInitStage(
-                copies,
-                ColdBudget(self.sessions, settings.fixity.max_cold_bytes_per_month, self.clock),
-                settings.fixity,
-                settings.fixity.retrieval_tier,
-                self.clock,
-            ),
-            RETRIEVE: RetrieveStage(copies, self.staging, settings.fixity, self.clock),
-            CHECK: CheckStage(
-                "north",
-                self.sessions,
-                copies,
-                self.staging,
-                load_profile(settings.validation.profile),
-                settings.validation,
-                settings.fixity,
-                self.clock,
-                Repairs(PIPELINES, self.clock) if settings.recovery.repair else None,
-            ),
-            TELL: TellStage(Owners({}, breakers)),
-        }
 
 
 def make_checker(

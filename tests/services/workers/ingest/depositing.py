@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from dpn.broker.embedded import EmbeddedBroker
-from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.database import Sessions, open_engine, open_sessions, reading, upgrade
-from dpn.fixity.copies import Copies
+from dpn.database import open_engine, open_sessions, reading, upgrade
 from dpn.ingest.submission import DepositRequest, submit
 from dpn.outbound.folder import Outbound
 from dpn.outbound.withdrawal import OutboundCleanup
@@ -24,24 +20,12 @@ from dpn.registry.records import BagRecord, MemberRecord, ReplicationRecord, Sto
 from dpn.registry.rules import Accepted, Caller
 from dpn.settings import Settings
 from dpn.staging.staging import Staging
-from dpn.storage.store import Store
 from dpn.storage.stores import open_store
-from dpn.telemetry.metrics import WorkerMetrics
-from dpn.work import leases
-from dpn.work.breakers import BreakerPolicy, Breakers
-from dpn.work.lifecycle import Policy
-from models.manifests import IngestManifest, read_manifest
+from models.manifests import IngestManifest
 from models.work import WorkItem
+from tests.fixtures.bench import NodeBench
 from tests.fixtures.records import LONG_AGO, uuid
-from workers.ingest.package import PackageStage
-from workers.ingest.record import IngestRecordStage
-from workers.ingest.store import IngestStoreStage
-from workers.notice.tell import TellStage
-from workers.peers import Owners
-from workers.pipelines import INGEST_RECORD, INGEST_STORE, PACKAGE, PIPELINES, TELL
-from workers.runner.stage_runner import StageRunner
-from workers.runner.staged_bytes import StagedBytes
-from workers.storing import Storing
+from workers.pipelines import PIPELINES
 
 MEMBER = uuid(0xFFFF)
 LEASE_SECONDS = 60.0
@@ -50,49 +34,15 @@ PEERS = ("south", "west", "east")
 
 
 @dataclass
-class Depositor:
+class Depositor(NodeBench):
     """The node, and what a depositor, its workers, its peers and its cron do."""
 
-    settings: Settings
-    sessions: Sessions
-    clock: ManualClock
-    staging: Staging
-    store: Store
     outbound: Outbound
 
     def submit(self, source: Path | str, local_id: str = "a thing", **more: Any) -> int:
         request = DepositRequest(str(source), MEMBER, local_id, **more)
         with self.sessions.begin() as session:
             return submit(session, request, by="test", pipelines=PIPELINES, clock=self.clock).item
-
-    def run_due(self) -> list[int]:
-        """Runs each item that is due now once; answers their ids."""
-        runner = self._runner()
-        volumes = tuple(self.settings.staging.volumes)
-        specs = PIPELINES.all_specs()
-        with reading(self.sessions) as session:
-            due = leases.due_items(session, stages=specs, volumes=volumes, limit=50, clock=self.clock)
-        for item_id in due:
-            with self.sessions.begin() as session:
-                claim = leases.claim(
-                    session,
-                    item_id,
-                    worker="test",
-                    stages=specs,
-                    volumes=volumes,
-                    lease_seconds=LEASE_SECONDS,
-                    clock=self.clock,
-                )
-            assert claim is not None
-            runner.run(claim, Cancellation())
-        return due
-
-    def run_until_it_waits(self, item_id: int, rounds: int = 10) -> WorkItem:
-        """Runs what is due until nothing is; answers the item."""
-        for _ in range(rounds):
-            if not self.run_due():
-                return self.item(item_id)
-        raise AssertionError(f"still due: {self.item(item_id).note}")
 
     def next_poll(self, item_id: int) -> WorkItem:
         self.clock.advance(POLL_SECONDS + 1)
@@ -135,7 +85,7 @@ class Depositor:
             return session.get_one(WorkItem, item_id)
 
     def manifest(self, item_id: int) -> IngestManifest:
-        manifest = read_manifest("ingest", self.item(item_id).manifest)
+        manifest = IngestManifest.read(self.item(item_id).manifest)
         assert isinstance(manifest, IngestManifest)
         return manifest
 
@@ -157,53 +107,6 @@ class Depositor:
 
     def offered(self) -> list[tuple[str, str | None]]:
         return [(entry.bag, entry.node) for entry in self.outbound.entries()]
-
-    def _runner(self) -> StageRunner:
-        log = structlog.stdlib.get_logger()
-        policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
-        breakers = Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5)
-        stages: Mapping[Any, Any] = {
-            PACKAGE: PackageStage(
-                "north",
-                self.staging,
-                self.settings.ingest,
-                (
-                    *self.settings.staging.volumes.values(),
-                    *(o.folder for o in self.settings.ingest.outbound.values()),
-                ),
-            ),
-            INGEST_STORE: IngestStoreStage(
-                "north",
-                Storing(self.staging, self.store, breakers, POLL_SECONDS),
-                Copies(self.sessions, self.settings.fixity.every_days),
-            ),
-            INGEST_RECORD: IngestRecordStage(
-                "north",
-                frozenset(self.settings.peers),
-                self.sessions,
-                self.staging,
-                self.settings.ingest,
-                self.clock,
-                POLL_SECONDS,
-            ),
-            TELL: TellStage(Owners({}, breakers)),
-        }
-        work = self.settings.work
-        return StageRunner(
-            stages=stages,
-            sessions=self.sessions,
-            broker=EmbeddedBroker(self.sessions.kw["bind"], poll_seconds=1),
-            pipelines=PIPELINES,
-            policy=Policy(
-                work.attempts, work.backoff_first_seconds, work.backoff_max_seconds, work.attention_after_seconds
-            ),
-            clock=self.clock,
-            jitter=lambda: 0.5,
-            worker_id="test",
-            log=log,
-            metrics=WorkerMetrics(),
-            ended=StagedBytes(self.staging, log).leave,
-        )
 
 
 def make_depositor(

@@ -22,6 +22,7 @@ from dpn.registry.catalogue import BAGS, DIGESTS, INGESTS
 from models.work import AuditEvent, DiskReservation
 from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.workers.ingest.depositing import LEASE_SECONDS, PEERS, Depositor, make_depositor
+from workers.pipelines import PIPELINES
 
 MANY_SECONDS = 1e9
 """The clock of these tests is years behind that of the disk: whatever lies there counts as old."""
@@ -69,7 +70,7 @@ def ingest(north: Depositor, source: Path, life: Life, patch: pytest.MonkeyPatch
                 north.clock.advance(LEASE_SECONDS + 1)
     _to_the_end(north, item)
     north.staging.release_orphans()
-    north.staging.sweep_orphans(grace_seconds=-MANY_SECONDS)
+    north.staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=-MANY_SECONDS)
     north.clean_up()
     return _what_is_left(north, item, source)
 

@@ -432,7 +432,7 @@ def test_an_ingest_is_cancelled_before_its_bag_is_stored_and_leaves_nothing(
     assert north.item(item).stage == "store"
     cancel(north, item)
     north.staging.release_orphans()
-    north.staging.sweep_orphans(grace_seconds=-1e9)
+    north.staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=-1e9)
     assert reservations(north) == 0
     assert staged_files(north) == []
     assert north.run_due() == []

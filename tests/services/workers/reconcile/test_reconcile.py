@@ -25,7 +25,7 @@ from tests.fixtures.nasty_peer import Nasty
 from tests.fixtures.records import DIGEST, a_bag, a_digest, a_transfer, uuid
 from tests.fixtures.scripted.bench import Bench
 from tests.fixtures.syncing import Us, a_restore, network
-from workers.peers import Owners
+from workers.peers import Peers
 from workers.pipelines import PIPELINES
 from workers.queue import Queue, QueueResult
 from workers.reconcile.reconcile import Reconcile, Reconciled
@@ -219,7 +219,7 @@ class OneCopy:
 def run_store(node: Node, store: OneCopy) -> WorkItem:
     """One run of the item's store stage, against the owner's real registry."""
     breakers = Breakers(node.sessions, BreakerPolicy(5, 30, 600), clock=node.clock, jitter=lambda: 0.5)
-    owners = Owners(node.clients(), breakers)
+    owners = Peers(node.clients(), breakers)
     unused: Any = None
     a_store: Any = store
     stage = StoreStage(owners, unused, a_store, breakers, node.clock, verdict_poll_seconds=60)

@@ -14,10 +14,8 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from dpn.audit.trail import EventType
-from dpn.bags.validation.profiles import load_profile
 from dpn.clock import SystemClock
 from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading
-from dpn.fixity.repairs import Repairs
 from dpn.recovery.requests import open_request
 from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, RESTORES, batches, put_restore
@@ -27,23 +25,14 @@ from dpn.registry.records import RestoreRecord
 from dpn.registry.rules import Accepted, Caller
 from dpn.server.app import create_app
 from dpn.settings import PeerSettings
-from dpn.work.breakers import Breakers
 from dpn.work.items import new_item
-from dpn.work.pipeline import StageSpec
-from models.manifests import RecoveryManifest, read_manifest
+from models.manifests import RecoveryManifest
 from models.work import AuditEvent, Status, Task, WorkItem
 from tests.fixtures.records import a_bag, uuid
 from tests.fixtures.registry import registry_of
 from tests.services.workers.fixity.checking import BAG, KEY, METADATA, Checker, damage, make_checker
 from tests.services.workers.replication.consortium import RegistryServer
-from workers.own_copy import OurCopies
-from workers.pipelines import ASK, FETCH, JUDGE, PIPELINES, SETTLE
-from workers.recovery.ask import AskStage
-from workers.recovery.fetch import FetchStage
-from workers.recovery.judge import JudgeStage
-from workers.recovery.replace import SettleStage
-from workers.recovery.requests import Requests
-from workers.stage import Stage
+from workers.pipelines import PIPELINES
 
 POLL_SECONDS = 300.0
 ANSWER_DAYS = 7.0
@@ -118,32 +107,6 @@ class Mender(Checker):
 
     holders: dict[str, Holder] = field(default_factory=dict)
 
-    def stages(self, breakers: Breakers) -> Mapping[StageSpec, Stage]:
-        settings = self.settings
-        requests = Requests("north", frozenset(settings.peers), settings.recovery, self.sessions, self.clock)
-        copies = OurCopies(self.store, settings.store, breakers)
-        return {
-            **super().stages(breakers),
-            ASK: AskStage(requests, POLL_SECONDS),
-            FETCH: FetchStage(requests, settings.peers, self.staging, settings.transfer, breakers),
-            JUDGE: JudgeStage(
-                requests,
-                self.staging,
-                load_profile(settings.validation.profile),
-                settings.validation,
-                settings.transfer.size_mismatch,
-            ),
-            SETTLE: SettleStage(
-                requests,
-                copies,
-                self.staging,
-                self.sessions,
-                settings.fixity,
-                Repairs(PIPELINES, self.clock),
-                self.clock,
-            ),
-        }
-
     # -- what goes on --------------------------------------------------------------------------------------------
 
     @property
@@ -200,9 +163,7 @@ class Mender(Checker):
             return session.scalars(chosen).first()  # type: ignore[return-value]
 
     def recovery(self) -> RecoveryManifest:
-        manifest = read_manifest("recovery", self.repair().manifest)
-        assert isinstance(manifest, RecoveryManifest)
-        return manifest
+        return RecoveryManifest.read(self.repair().manifest)
 
     def requests(self) -> dict[str, RestoreRecord]:
         """Our requests by the node that was asked; the newest of each."""

@@ -10,7 +10,6 @@ import shutil
 import socket
 import threading
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,8 @@ import structlog
 import uvicorn
 
 from dpn.bags.identity import read_identity, tag_manifest_sha256
-from dpn.bags.validation.profiles import load_profile
-from dpn.broker.embedded import EmbeddedBroker
-from dpn.cancellation import Cancellation
 from dpn.clock import Clock, ManualClock, SystemClock
 from dpn.database import Sessions, open_engine, open_sessions, reading, upgrade
-from dpn.fixity.copies import Copies
 from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, TRANSFERS, add_bag, add_digest, add_transfer, ensure_nodes, find
 from dpn.registry.client import RegistryClient
@@ -33,25 +28,14 @@ from dpn.registry.rules import Accepted, Caller
 from dpn.server.app import create_app
 from dpn.settings import Settings
 from dpn.staging.staging import Staging
-from dpn.storage.store import Store
 from dpn.storage.stores import open_store
-from dpn.telemetry.metrics import WorkerMetrics
-from dpn.work import leases
-from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.items import new_item
-from dpn.work.lifecycle import Policy
-from models.manifests import ReplicationManifest, read_manifest
+from models.manifests import ReplicationManifest
 from models.work import Task, WorkItem
+from tests.fixtures.bench import NodeBench
 from tests.fixtures.registry import registry_of
-from workers.notice.tell import TellStage
-from workers.peers import OwnerClient, Owners
-from workers.pipelines import COPY, PIPELINES, STORE, TELL, VALIDATE
-from workers.queue import Queue
-from workers.replication.copy import CopyStage
-from workers.replication.store import StoreStage
-from workers.replication.validate import ValidateStage
-from workers.runner.stage_runner import StageRunner
-from workers.runner.staged_bytes import StagedBytes
+from workers.peers import PeerClient
+from workers.pipelines import PIPELINES
 from workers.sync.sync import Sync
 
 MEMBER = "ae7e2c33-9e0a-4d0e-8b5c-0e2a5f1c7d11"
@@ -126,15 +110,8 @@ class North:
 
 
 @dataclass
-class South:
-    """Us. Parts may be replaced by a test (`clients`, `store`) before the first run."""
-
-    settings: Settings
-    sessions: Sessions
-    clock: ManualClock
-    staging: Staging
-    store: Store
-    clients: dict[str, OwnerClient]
+class South(NodeBench):
+    """Us."""
 
     def sync_and_queue(self) -> None:
         """What cron does."""
@@ -142,7 +119,7 @@ class South:
         clients = {name: client for name, client in self.clients.items() if isinstance(client, RegistryClient)}
         results = Sync(clients, self.sessions, self.clock, log).run()
         assert all(result.ok for result in results), results
-        assert self._queue().run().ok
+        assert self.queue_job().run().ok
 
     def request(self, transfer: ReplicationRecord) -> int:
         """Makes the item of a transfer without a sync; answers its id."""
@@ -167,45 +144,9 @@ class South:
             session.add(item)
         return item.id
 
-    def run_due(self, cancellation: Cancellation | None = None) -> list[int]:
-        """Runs each item that is due now once; answers their ids."""
-        runner = self.runner()
-        with reading(self.sessions) as session:
-            due = leases.due_items(
-                session,
-                stages=PIPELINES.all_specs(),
-                volumes=tuple(self.settings.staging.volumes),
-                limit=50,
-                clock=self.clock,
-            )
-        for item_id in due:
-            with self.sessions.begin() as session:
-                claim = leases.claim(
-                    session,
-                    item_id,
-                    worker="test",
-                    stages=PIPELINES.all_specs(),
-                    volumes=tuple(self.settings.staging.volumes),
-                    lease_seconds=LEASE_SECONDS,
-                    clock=self.clock,
-                )
-            assert claim is not None
-            runner.run(claim, cancellation or Cancellation())
-        return due
-
-    def settle(
-        self, item_id: int, *, rounds: int = 40, until: Callable[[WorkItem], bool] | None = None
-    ) -> WorkItem:
+    def settle(self, item_id: int, **how: Any) -> WorkItem:
         """Runs what is due, moving the clock to the next item whenever nothing is, until `item_id` has ended."""
-        for _ in range(rounds):
-            item = self.item(item_id)
-            if until(item) if until else item.completed_at is not None:
-                return item
-            if not self.run_due():
-                self.clock.advance(max(1.0, (self._next_due() - self.clock.now()).total_seconds()))
-        raise AssertionError(
-            f"not settled after {rounds} rounds: {self.item(item_id).status} {self.item(item_id).note}"
-        )
+        return self.run_until(item_id, **how)
 
     def settle_all(self) -> None:
         """Runs until no item is pending any more, notices included."""
@@ -217,78 +158,8 @@ class South:
                 self.clock.advance(max(1.0, (self._next_due() - self.clock.now()).total_seconds()))
         raise AssertionError("items still pending")
 
-    def item(self, item_id: int) -> WorkItem:
-        with reading(self.sessions) as session:
-            return session.get_one(WorkItem, item_id)
-
     def manifest(self, item_id: int) -> ReplicationManifest:
-        manifest = read_manifest("replication", self.item(item_id).manifest)
-        assert isinstance(manifest, ReplicationManifest)
-        return manifest
-
-    def breakers(self) -> Breakers:
-        policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
-        return Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5)
-
-    def runner(self) -> StageRunner:
-        breakers = self.breakers()
-        owners = Owners(self.clients, breakers)
-        work = self.settings.work
-        stages = {
-            COPY: CopyStage(
-                node="south",
-                owners=owners,
-                peers=self.settings.peers,
-                staging=self.staging,
-                settings=self.settings.transfer,
-                breakers=breakers,
-                clock=self.clock,
-                verdict_poll_seconds=work.verdict_poll_seconds,
-            ),
-            VALIDATE: ValidateStage(self.staging, load_profile("dpn"), self.settings.validation),
-            STORE: StoreStage(
-                owners,
-                self.staging,
-                self.store,
-                breakers,
-                self.clock,
-                work.verdict_poll_seconds,
-                Copies(self.sessions, self.settings.fixity.every_days),
-            ),
-            TELL: TellStage(owners),
-        }
-        log = structlog.stdlib.get_logger()
-        return StageRunner(
-            stages=stages,
-            sessions=self.sessions,
-            broker=self._broker(),
-            pipelines=PIPELINES,
-            policy=Policy(
-                work.attempts, work.backoff_first_seconds, work.backoff_max_seconds, work.attention_after_seconds
-            ),
-            clock=self.clock,
-            jitter=lambda: 0.5,
-            worker_id="test",
-            log=log,
-            metrics=WorkerMetrics(),
-            ended=StagedBytes(self.staging, log).leave,
-        )
-
-    def _next_due(self) -> Any:
-        with reading(self.sessions) as session:
-            return (
-                session.query(WorkItem.run_after)
-                .filter_by(status="pending")
-                .order_by(WorkItem.run_after)
-                .first()[0]
-            )
-
-    def _broker(self) -> EmbeddedBroker:
-        return EmbeddedBroker(self.sessions.kw["bind"], poll_seconds=1)
-
-    def _queue(self) -> Queue:
-        log = structlog.stdlib.get_logger()
-        return Queue("south", frozenset({"north"}), self.sessions, self._broker(), PIPELINES, self.clock, log)
+        return ReplicationManifest.read(self.item(item_id).manifest)
 
 
 def make_north(folder: Path, daemon: dict[str, Any]) -> North:
@@ -305,8 +176,8 @@ def make_south(folder: Path, north: North, clock: ManualClock, **sections: dict[
     sessions = _database(settings)
     staging = Staging(sessions, settings.staging, clock=clock)
     staging.mount()
-    clients: dict[str, OwnerClient] = {"north": RegistryClient("north", settings.peers["north"])}
-    return South(settings, sessions, clock, staging, open_store(settings.store, clock=clock), clients)
+    clients: dict[str, PeerClient] = {"north": RegistryClient("north", settings.peers["north"])}
+    return South(settings, sessions, clock, staging, open_store(settings.store, clock=clock), clients=clients)
 
 
 def _settings(namespace: str, folder: Path, peers: dict[str, Any], **sections: dict[str, Any]) -> Settings:

@@ -22,6 +22,7 @@ from models.work import AuditEvent, DiskReservation, WorkItem
 from tests.fixtures.in_full import in_full
 from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
 from tests.services.workers.replication.consortium import LEASE_SECONDS, North, South, make_south
+from workers.pipelines import PIPELINES
 
 MANY_SECONDS = 1e9
 """The clock of these tests is years behind that of the disk: whatever lies there counts as old."""
@@ -64,7 +65,7 @@ def replicate(
                 south.clock.advance(LEASE_SECONDS + 1)
     south.settle_all()
     south.staging.release_orphans()
-    south.staging.sweep_orphans(grace_seconds=-MANY_SECONDS)
+    south.staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=-MANY_SECONDS)
     return what_is_left(north, south, transfer.replication_id, item, bag)
 
 

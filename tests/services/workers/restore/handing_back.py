@@ -26,32 +26,14 @@ from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import DigestRecord, RestoreRecord
 from dpn.settings import Settings
-from dpn.work.breakers import BreakerPolicy, Breakers
-from dpn.work.pipeline import StageSpec
-from models.manifests import RestoreManifest, read_manifest
+from models.manifests import RestoreManifest
 from models.work import Task, WorkItem
 from tests.fixtures.records import LONG_AGO, a_bag
 from tests.fixtures.registry import RunningRegistry, peer_settings, running_registry
 from tests.services.workers.fixity.checking import BAG, Checker, make_checker
-from workers.notice.tell import TellStage
-from workers.peers import Owners
-from workers.pipelines import (
-    CHECK,
-    DELIVER,
-    PIPELINES,
-    RESTORE_CHECK,
-    RESTORE_INIT,
-    RESTORE_READY,
-    RESTORE_RETRIEVE,
-    RETRIEVE,
-    TELL,
-)
-from workers.queue import Queue, QueueResult
+from workers.pipelines import PIPELINES
+from workers.queue import QueueResult
 from workers.reconcile.reconcile import Reconcile, Reconciled
-from workers.restore.accept import AcceptingStage, JudgingStage
-from workers.restore.deliver import DeliverStage
-from workers.runner.stage_runner import StageRunner
-from workers.stage import Stage
 from workers.sync.sync import Sync
 
 LINK = "rsync://north.example.org/outbound/{node}/{bag}.tar"
@@ -62,7 +44,6 @@ class Holder(Checker):
     """North: what its cron and its workers do. `clients` may be replaced by a test."""
 
     requester: Requester = dataclasses.field(init=False)
-    clients: dict[str, Any] = dataclasses.field(init=False)
     log: Any = dataclasses.field(default_factory=structlog.stdlib.get_logger)
 
     # -- cron --------------------------------------------------------------------------------------------------
@@ -78,13 +59,8 @@ class Holder(Checker):
             save(session, RESTORES, [self.requester.record(restore_id)])
 
     def queue(self) -> QueueResult:
-        settings = self.settings
-        peers = frozenset(settings.peers)
         with capture_logs():
-            log, broker = structlog.stdlib.get_logger(), self._runner().broker
-            return Queue(
-                "north", peers, self.sessions, broker, PIPELINES, self.clock, log, None, settings.restore
-            ).run()
+            return self.queue_job().run()
 
     def cron(self) -> QueueResult:
         self.sync()
@@ -116,7 +92,7 @@ class Holder(Checker):
         return item
 
     def restore_manifest(self, restore_id: str) -> RestoreManifest:
-        manifest = read_manifest("restore", self.the_item(restore_id).manifest)
+        manifest = RestoreManifest.read(self.the_item(restore_id).manifest)
         assert isinstance(manifest, RestoreManifest)
         return manifest
 
@@ -137,13 +113,6 @@ class Holder(Checker):
 
     # -- its workers ---------------------------------------------------------------------------------------------
 
-    def run_all(self, rounds: int = 20) -> None:
-        """Runs what is due now until nothing is."""
-        for _ in range(rounds):
-            if not self.run_due():
-                return
-        raise AssertionError("still due")
-
     def hand_out(self, restore_id: str) -> WorkItem:
         """From cron to the offer, if nothing makes it wait."""
         self.cron()
@@ -158,31 +127,6 @@ class Holder(Checker):
     def cleanup(self, log: Any) -> OutboundCleanup:
         outbounds = [Outbound(one) for one in self.settings.ingest.outbound.values()]
         return OutboundCleanup("north", outbounds, self.sessions, self.clock, log)
-
-    def stages_of_restores(self, stages: Mapping[StageSpec, Stage]) -> dict[StageSpec, Stage]:
-        settings = self.settings
-        policy = BreakerPolicy(failures=3, first_seconds=30, max_seconds=900)
-        owners = Owners(self.clients, Breakers(self.sessions, policy, clock=self.clock, jitter=lambda: 0.5))
-        return {
-            RESTORE_READY: AcceptingStage(owners, stages[RESTORE_INIT], settings.ingest.outbound, self.sessions),
-            RESTORE_RETRIEVE: stages[RETRIEVE],
-            RESTORE_CHECK: JudgingStage(stages[CHECK], self.sessions),
-            DELIVER: DeliverStage(
-                owners,
-                self.sessions,
-                self.staging,
-                settings.ingest.outbound,
-                self.cleanup(self.log),
-                settings.restore,
-                self.clock,
-                settings.work.verdict_poll_seconds,
-            ),
-            TELL: TellStage(owners),
-        }
-
-    def _runner(self) -> StageRunner:
-        runner = super()._runner()
-        return dataclasses.replace(runner, stages={**runner.stages, **self.stages_of_restores(runner.stages)})
 
     def change(self, section: str, **values: Any) -> None:
         """Other settings from now on."""

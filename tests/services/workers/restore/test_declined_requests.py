@@ -12,14 +12,14 @@ from dpn.database import reading
 from dpn.errors import PeerUnavailable
 from dpn.registry.catalogue import BAGS, NODES, find
 from dpn.registry.catalogue.rows import save
-from dpn.work.outcomes import CancelReason, TransferCancellation
-from dpn.work.transitions import owe_notice
+from dpn.registry.rules.flags import CancelReason
 from models.preservation import StoredCopy
 from models.registry import Node, RestoreTransfer
 from models.work import Status, Task, WorkItem
 from tests.fixtures.made_bags import UUID
 from tests.fixtures.records import a_bag, uuid
 from tests.services.workers.restore.handing_back import Holder
+from workers.cancellations import TransferCancellation, owe_notice
 from workers.pipelines import PIPELINES
 from workers.restore.items import BATCH
 

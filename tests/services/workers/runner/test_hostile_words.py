@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from dpn.audit.trail import EventType
-from dpn.work.outcomes import CancelReason, Done, Fail, Outcome, Retry, TransferCancellation, Wait
+from dpn.registry.rules.flags import CancelReason
+from dpn.work.outcomes import Done, Fail, Outcome, Retry, Wait
 from models.manifests import MANIFEST_VERSION
 from models.work import Status
 from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
 from tests.services.workers.runner.test_outcomes import answers, raises
+from workers.cancellations import TransferCancellation
 
 HOSTILE = 'a\0b \x1b[2J \ud800 \u202e \r\n{"event": "forged"} ' + "x" * 10_000
 

@@ -11,19 +11,11 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from dpn import errors
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, LeaseLost, ServiceUnavailable
-from dpn.work.outcomes import (
-    CancelReason,
-    Done,
-    Fail,
-    Outcome,
-    Retry,
-    StartOver,
-    Stopped,
-    TransferCancellation,
-    Wait,
-)
+from dpn.registry.rules.flags import CancelReason
+from dpn.work.outcomes import Done, Fail, Outcome, Retry, StartOver, Stopped, Wait
 from models.work import Status
 from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
+from workers.cancellations import TransferCancellation
 from workers.runner.stage_runner import ASK_AGAIN_SECONDS
 
 TOLD = TransferCancellation(CancelReason.BAG_INVALID, "data/a.txt is missing")

@@ -1,0 +1,54 @@
+"""Builds the stages of an ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dpn.work.pipeline import StageSpec
+from workers.ingest import INGEST_RECORD, INGEST_STORE, PACKAGE
+from workers.ingest.package import PackageStage
+from workers.ingest.record import IngestRecordStage
+from workers.ingest.store import IngestStoreStage
+from workers.runner.services import Services
+from workers.stage import Stage
+from workers.storing import Storing
+
+
+def _package(services: Services) -> PackageStage:
+    settings = services.settings
+    outbound = (one.folder for one in settings.ingest.outbound.values())
+    return PackageStage(
+        node=services.namespace,
+        staging=services.staging,
+        settings=settings.ingest,
+        our_folders=(*settings.staging.volumes.values(), *outbound),
+    )
+
+
+def _store(services: Services) -> IngestStoreStage:
+    storing = Storing(
+        staging=services.staging,
+        store=services.store,
+        breakers=services.breakers,
+        conflict_poll_seconds=services.settings.work.verdict_poll_seconds,
+    )
+    return IngestStoreStage(node=services.namespace, storing=storing, copies=services.copies)
+
+
+def _record(services: Services) -> IngestRecordStage:
+    return IngestRecordStage(
+        node=services.namespace,
+        peers=frozenset(services.settings.peers),
+        sessions=services.sessions,
+        staging=services.staging,
+        settings=services.settings.ingest,
+        clock=services.clock,
+        poll_seconds=services.settings.work.verdict_poll_seconds,
+    )
+
+
+STAGES: Mapping[StageSpec, Callable[[Services], Stage]] = {
+    PACKAGE: _package,
+    INGEST_STORE: _store,
+    INGEST_RECORD: _record,
+}

@@ -1,0 +1,159 @@
+"""What the stages of one process are built from: each service is opened when the first stage asks for it.
+
+So a worker demands only what its stages need: settings that nobody asks for may be missing, and a disk or a store
+that nobody asks for is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dpn.clock import Clock
+from dpn.database import Sessions
+from dpn.errors import Misconfigured, StoreUnavailable
+from dpn.node import Node
+from dpn.settings import Settings
+from dpn.telemetry.logs import Log
+from dpn.work.breakers import BreakerPolicy, Breakers
+from dpn.work.lifecycle import Policy
+from dpn.work.pipeline import Pipelines
+from dpn.work.settings import WorkSettings
+
+if TYPE_CHECKING:
+    from dpn.bags.validation.profiles import Profile
+    from dpn.fixity.copies import Copies
+    from dpn.staging.staging import Staging
+    from dpn.storage.store import Store
+    from workers.own_copy import OwnCopies
+    from workers.peers import PeerClient, Peers
+
+
+class Services:
+    """See the module's docstring. `clients`, `store` and `staging` replace those that the settings name."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        pipelines: Pipelines,
+        breakers: Breakers,
+        clients: Mapping[str, PeerClient] | None = None,
+        store: Store | None = None,
+        staging: Staging | None = None,
+    ) -> None:
+        self.node = node
+        self.pipelines = pipelines
+        self.breakers = breakers
+        self._clients = clients
+        self._store = store
+        self._staging = staging
+
+    @property
+    def namespace(self) -> str:
+        """Our node's."""
+        return self.node.namespace
+
+    @property
+    def settings(self) -> Settings:
+        return self.node.settings
+
+    @property
+    def sessions(self) -> Sessions:
+        return self.node.sessions
+
+    @property
+    def clock(self) -> Clock:
+        return self.node.clock
+
+    @property
+    def log(self) -> Log:
+        return self.node.log
+
+    @cached_property
+    def peers(self) -> Peers:
+        """The other nodes that the settings name."""
+        from dpn.registry.client import RegistryClient
+        from workers.peers import Peers
+
+        named = self.settings.peers.items()
+        clients = (
+            self._clients
+            if self._clients is not None
+            else {name: RegistryClient(name, one) for name, one in named}
+        )
+        return Peers(clients, self.breakers)
+
+    @cached_property
+    def staging(self) -> Staging:
+        """The staging volumes, looked at once. Raises Misconfigured for one that is not what it was, or none."""
+        if self._staging is not None:
+            return self._staging
+        from dpn.staging.staging import Staging
+
+        if not self.settings.staging.volumes:
+            raise Misconfigured(
+                f"there is no [staging.volumes] in {self.node.config}: name a folder for bags on their way"
+            )
+        staging = Staging(self.sessions, self.settings.staging, clock=self.clock)
+        staging.mount()
+        return staging
+
+    @cached_property
+    def store(self) -> Store:
+        """The long-term store, probed: wrong settings raise Misconfigured, a store that is down does not."""
+        if self._store is not None:
+            return self._store
+        from dpn.storage.stores import open_store
+
+        if self.settings.store is None:
+            raise Misconfigured(f"there is no [store] in {self.node.config}: say where bags are kept")
+        store = open_store(self.settings.store, clock=self.clock)
+        try:
+            self.log.info("store probed", store=store.name, capabilities=str(store.probe()))
+        except StoreUnavailable as error:
+            self.log.warning("the store cannot be probed now: it will be before it is used", error=str(error))
+        return store
+
+    @cached_property
+    def own_copies(self) -> OwnCopies:
+        """Our copies in that store, to be read."""
+        from workers.own_copy import OwnCopies
+
+        store = self.store
+        assert self.settings.store is not None  # noqa: S101  (or there would be no store)
+        return OwnCopies(store, self.settings.store, self.breakers)
+
+    @cached_property
+    def copies(self) -> Copies:
+        """What we know of our copies, and when each is to be checked."""
+        from dpn.fixity.copies import Copies
+
+        return Copies(self.sessions, self.settings.fixity.every_days)
+
+    @cached_property
+    def profile(self) -> Profile | None:
+        """What bags are held against."""
+        from dpn.bags.validation.profiles import load_profile
+
+        return load_profile(self.settings.validation.profile)
+
+
+def policy(work: WorkSettings) -> Policy:
+    """How often and how long items are tried."""
+    return Policy(
+        attempts=work.attempts,
+        backoff_first_seconds=work.backoff_first_seconds,
+        backoff_max_seconds=work.backoff_max_seconds,
+        attention_after_seconds=work.attention_after_seconds,
+    )
+
+
+def breaker_policy(work: WorkSettings) -> BreakerPolicy:
+    """When an outside service is left alone."""
+    return BreakerPolicy(
+        failures=work.breaker_failures,
+        first_seconds=work.breaker_first_seconds,
+        max_seconds=work.breaker_max_seconds,
+    )
