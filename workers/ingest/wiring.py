@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from dpn.fixity.copies import Copies
 from dpn.work.pipeline import StageSpec
 from workers.ingest import INGEST_RECORD, INGEST_STORE, PACKAGE
 from workers.ingest.package import PackageStage
@@ -32,7 +33,11 @@ def _store(services: Services) -> IngestStoreStage:
         breakers=services.breakers,
         conflict_poll_seconds=services.settings.work.verdict_poll_seconds,
     )
-    return IngestStoreStage(node=services.namespace, storing=storing, copies=services.copies)
+    return IngestStoreStage(
+        node=services.namespace,
+        storing=storing,
+        copies=Copies(services.sessions, services.settings.fixity.every_days),
+    )
 
 
 def _record(services: Services) -> IngestRecordStage:

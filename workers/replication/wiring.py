@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from dpn.fixity.copies import Copies
 from dpn.work.pipeline import StageSpec
 from workers.replication import COPY, STORE, VALIDATE
 from workers.replication.copy import CopyStage
@@ -36,7 +37,7 @@ def _store(services: Services) -> StoreStage:
         store=services.store,
         breakers=services.breakers,
         verdict_poll_seconds=services.settings.work.verdict_poll_seconds,
-        copies=services.copies,
+        copies=Copies(services.sessions, services.settings.fixity.every_days),
     )
 
 

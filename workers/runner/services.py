@@ -23,7 +23,6 @@ from dpn.work.settings import WorkSettings
 
 if TYPE_CHECKING:
     from dpn.bags.validation.profiles import Profile
-    from dpn.fixity.copies import Copies
     from dpn.staging.staging import Staging
     from dpn.storage.store import Store
     from workers.own_copy import OwnCopies
@@ -124,13 +123,6 @@ class Services:
         store = self.store
         assert self.settings.store is not None  # noqa: S101  (or there would be no store)
         return OwnCopies(store, self.settings.store, self.breakers)
-
-    @cached_property
-    def copies(self) -> Copies:
-        """What we know of our copies, and when each is to be checked."""
-        from dpn.fixity.copies import Copies
-
-        return Copies(self.sessions, self.settings.fixity.every_days)
 
     @cached_property
     def profile(self) -> Profile | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from dpn.cli.main import COMMANDS
+from models.work import Task
+from workers.pipelines import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[3]
 HOUSE = ("models", "dpn", "workers")
@@ -63,18 +65,18 @@ FOUNDATIONS: dict[str, set[str]] = {
 }
 """What the single modules may use of each other: they know of no capability."""
 
-STAGES = {
-    "workers.replication.copy", "workers.replication.validate", "workers.replication.store",
-    "workers.ingest.package", "workers.ingest.store", "workers.ingest.record",
-    "workers.fixity.thaw", "workers.fixity.retrieve", "workers.fixity.check", "workers.restore.deliver",
-    "workers.recovery.ask", "workers.recovery.fetch", "workers.recovery.judge", "workers.recovery.replace",
-    "workers.notice.tell",
-}  # fmt: skip
-SHARED_BY_STAGES = {
-    "workers.stage", "workers.peers", "workers.storing", "workers.own_copy",
-    "workers.recovery.requests", "workers.ingest.register",
-}  # fmt: skip
-"""The contract that stages fulfil, how they speak with other nodes, how they store, read or enter a bag."""
+PIPELINE_FOLDERS = {package.__name__ for package in PACKAGES}
+CRON_JOBS = {"workers.queue", "workers.reconcile", "workers.sync"}
+"""What of workers is neither a pipeline nor shared by all: these may know pipelines."""
+
+READS_AS_A_CHECK_DOES = {
+    ("workers.restore.wiring", "workers.fixity"),
+    ("workers.restore.wiring", "workers.fixity.wiring"),
+}
+"""The only way from one pipeline into another: a restore reads and judges our copy as a check does."""
+
+CORE = ("dpn.work", "dpn.broker", "workers.runner")
+"""Knows items, stages and leases; no pipeline, no transfer, no bag."""
 
 Import = tuple[str, str]
 
@@ -214,19 +216,79 @@ def test_nothing_but_the_command_line_uses_the_command_line(arrows: set[Import])
     assert [a for a in sorted(arrows) if part(a[1]) == "dpn.cli" and part(a[0]) != "dpn.cli"] == []
 
 
-def test_a_stage_uses_no_other_stage_and_nothing_that_runs_stages(arrows: set[Import]) -> None:
+def pipeline(module: str) -> str | None:
+    """The folder of the pipeline that the module belongs to, or None."""
+    return next((one for one in PIPELINE_FOLDERS if f"{module}.".startswith(f"{one}.")), None)
+
+
+def test_no_pipeline_uses_another_pipeline(arrows: set[Import]) -> None:
     wrong = [
         (module, imported)
         for module, imported in sorted(arrows)
-        if module in STAGES and imported.startswith("workers.") and imported not in SHARED_BY_STAGES
+        if pipeline(module) and pipeline(imported) not in (None, pipeline(module))
+    ]
+    assert set(wrong) <= READS_AS_A_CHECK_DOES, wrong
+
+
+def test_only_the_list_of_pipelines_and_cron_jobs_name_a_pipeline(arrows: set[Import]) -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if module.startswith("workers.")
+        and pipeline(imported)
+        and not pipeline(module)
+        and module != "workers.pipelines"
+        and part(module) not in CRON_JOBS
     ]
     assert wrong == []
-    assert set(modules()) >= STAGES
 
 
-def test_what_stages_share_and_what_runs_them_names_no_stage(arrows: set[Import]) -> None:
-    running = {module for module in modules() if module.startswith("workers.")} - STAGES
-    assert [(a, b) for a, b in sorted(arrows) if a in running and b in STAGES] == []
+def test_a_stage_uses_nothing_that_runs_stages(arrows: set[Import]) -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in sorted(arrows)
+        if pipeline(module)
+        and (
+            imported.startswith("workers.runner") or imported == "workers.pipelines" or part(imported) in CRON_JOBS
+        )
+        and imported != "workers.runner.services"
+    ]
+    assert wrong == []
+
+
+def core_modules() -> dict[str, Path]:
+    return {module: path for module, path in modules().items() if part(module) in CORE}
+
+
+def test_the_core_names_no_pipeline_no_transfer_and_no_bag() -> None:
+    """In its code, that is: what an operator reads in a note or a docstring may be an example."""
+    tasks = {task.value for task in Task}
+    wrong: list[tuple[str, int, object]] = []
+    for module, path in core_modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Name | ast.Attribute | ast.arg):
+                word = next(getattr(node, name) for name in ("id", "attr", "arg") if hasattr(node, name))
+                if re.search(r"(?i)transfer|bag|replicat|ingest|restor|fixity", word):
+                    wrong.append((module, node.lineno, word))
+            elif isinstance(node, ast.ImportFrom) and node.module == "models.work":
+                wrong += [(module, node.lineno, one.name) for one in node.names if one.name == "Task"]
+            elif isinstance(node, ast.Constant) and node.value in tasks:
+                wrong.append((module, node.lineno, node.value))
+    assert wrong == []
+    assert len(core_modules()) > 20
+
+
+def test_the_core_reads_no_manifest_but_what_all_items_carry(arrows: set[Import]) -> None:
+    specific = ("BagManifest", "models.manifests.", "models.registry", "models.preservation")
+    wrong = [
+        (module, imported)
+        for module, path in core_modules().items()
+        for imported in imports_of(module, path)
+        if any(one in imported for one in specific)
+        and imported.rpartition(".")[2]
+        not in {"ItemManifest", "ManifestUnreadable", "StageSummary", "upload_owned", "ManifestTooNew"}
+    ]
+    assert wrong == []
 
 
 def test_the_walk_sees_what_is_there(arrows: set[Import]) -> None:
