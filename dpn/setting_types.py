@@ -10,7 +10,7 @@ import ipaddress
 import re
 import stat
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -29,6 +29,8 @@ from dpn.text import NOT_A_LINE, is_line
 
 LARGEST_PORT = 65535
 MAX_SECRET_BYTES = 64 * 1024
+
+T = TypeVar("T")
 
 
 class SettingsError(Misconfigured):
@@ -132,6 +134,13 @@ def _http_url(value: str) -> str:
     if port is not None:
         _port(str(port))
     return value.rstrip("/")
+
+
+def needed(value: T | None, key: str, remedy: str) -> T:
+    """What stands under `key`, asked for by what cannot do without. Raises Misconfigured with the remedy."""
+    if value is None:
+        raise Misconfigured(f"{key} is missing in the settings: {remedy}")
+    return value
 
 
 def is_loopback(host: str) -> bool:

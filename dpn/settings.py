@@ -20,7 +20,7 @@ from dpn.outbound.settings import RestoreSettings
 from dpn.recovery.settings import RecoverySettings
 from dpn.registry.settings import NodeSettings, RegistryAccess
 from dpn.server.settings import ServerSettings
-from dpn.setting_types import NamespaceName, SecretFile, Section, secret_of
+from dpn.setting_types import NamespaceName, SecretFile, Section, needed, secret_of
 from dpn.staging.settings import StagingSettings
 from dpn.storage.settings import StoreSettings
 from dpn.telemetry.settings import LogSettings
@@ -63,8 +63,8 @@ class Settings(Section):
     node: NodeSettings
     database: DatabaseSettings
     broker: BrokerSettings = BrokerSettings()
-    staging: StagingSettings
-    store: StoreSettings
+    staging: StagingSettings = StagingSettings()
+    store: StoreSettings | None = None
     transfer: TransferSettings = TransferSettings()
     validation: ValidationSettings = ValidationSettings()
     work: WorkSettings = WorkSettings()
@@ -75,6 +75,10 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     peers: dict[NamespaceName, PeerSettings] = Field(default_factory=dict)
+
+    def needed_store(self) -> StoreSettings:
+        """Raises Misconfigured if there is none."""
+        return needed(self.store, "[store]", 'say where bags are kept, e.g. url = "file:///srv/dpn/store"')
 
     @model_validator(mode="after")
     def _not_our_own_peer(self) -> Self:

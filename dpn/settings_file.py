@@ -10,9 +10,10 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from dpn.setting_types import SettingsError
 from dpn.settings import MOVED, PeerSettings, Settings
@@ -174,7 +175,12 @@ def _known_keys(location: Iterable[str]) -> Iterable[str]:
         if model is Settings and part == "peers":
             model = PeerSettings
         elif part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            model = table_of(model.model_fields[part]) or model
     return model.model_fields
+
+
+def table_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a key of settings is the table of, where it may be left out, too; None for a plain key."""
+    left_out = get_args(field.annotation) if type(None) in get_args(field.annotation) else ()
+    kinds = (field.annotation, *left_out)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

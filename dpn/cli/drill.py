@@ -119,7 +119,7 @@ def _sources(node: Node, only: Sequence[str] | None) -> list[str]:
     """Our store and every peer, or those that are named. Raises Misconfigured."""
     from dpn.recovery.drills import PEER, STORE
 
-    peers, ours = node.settings.peers, f"{STORE}{node.settings.store.name}"
+    peers, ours = node.settings.peers, f"{STORE}{node.settings.needed_store().name}"
     if not only:
         return [ours, *(f"{PEER}{peer}" for peer in sorted(peers))]
     for name in only:

@@ -7,7 +7,16 @@ from urllib.parse import urlsplit
 
 from pydantic import PositiveFloat, SecretStr, ValidationInfo, field_validator, model_validator
 
-from dpn.setting_types import ExistingFile, HttpUrl, NamespaceName, SecretFile, Section, is_loopback, secret_of
+from dpn.setting_types import (
+    ExistingFile,
+    HttpUrl,
+    NamespaceName,
+    SecretFile,
+    Section,
+    is_loopback,
+    needed,
+    secret_of,
+)
 
 
 class NodeSettings(Section):
@@ -15,9 +24,15 @@ class NodeSettings(Section):
 
     namespace: NamespaceName
     name: str = ""
-    api_root: HttpUrl
+    api_root: HttpUrl | None = None
     storage_region: str = "default"
     storage_type: str = "default"
+
+    def address(self) -> str:
+        """Where other nodes reach our registry. Raises Misconfigured if the settings do not say."""
+        return needed(
+            self.api_root, "node.api_root", 'say where others reach this node, e.g. "https://dpn.example.org"'
+        )
 
 
 class RegistryAccess(Section):

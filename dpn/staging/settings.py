@@ -16,7 +16,8 @@ VOLUME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 class StagingSettings(Section):
     """Where bags lie between being fetched and being stored."""
 
-    volumes: dict[str, AbsolutePath]
+    volumes: dict[str, AbsolutePath] = Field(default_factory=dict)
+    """A node that stages nothing needs none."""
     floor_bytes: Annotated[int, Field(ge=0)] = 1_000_000_000
     abandon_after_seconds: PositiveFloat = 3600.0
     quarantine_days: PositiveFloat = 30.0

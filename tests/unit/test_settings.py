@@ -130,8 +130,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(file: Path, text: st
     ("line", "key"),
     [
         ('namespace = "south"', "node.namespace"),
-        ("[staging.volumes]\n" + 'main = "/srv/dpn/staging"', "staging"),
-        ('[store]\nurl = "file:///srv/dpn/store"', "store"),
+        ('url = "file:///srv/dpn/store"', "store.url"),
     ],
 )
 def test_a_missing_key_is_named_and_where_it_is_explained(file: Path, line: str, key: str) -> None:

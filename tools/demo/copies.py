@@ -48,7 +48,7 @@ def read_back(
     """Every copy as its store gives it back now. A store that cannot be read is a problem of the copy."""
     cancellation = cancellation or Cancellation()
     stores = {
-        name: open_store(node.settings.store, clock=SystemClock())
+        name: open_store(node.settings.needed_store(), clock=SystemClock())
         for name, node in nodes.items()
         if any(request.to_node == name for request in requests)
     }
@@ -60,7 +60,7 @@ def read_back(
 
 def _read(request: Request, node: Node, store: Store, backends: Backends, cancellation: Cancellation) -> Copy:
     key = f"{request.deposit.uuid}.tar"
-    url = f"{node.settings.store.url.rstrip('/')}/{key}"
+    url = f"{node.settings.needed_store().url.rstrip('/')}/{key}"
     try:
         count, sha256 = _digest(store, key, lambda: backends.ask_for_restore(node.place, key), cancellation)
     except StoreMissing:

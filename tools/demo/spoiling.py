@@ -50,7 +50,7 @@ class Spoiler:
     def _rewrite(self, node: Node, key: str) -> None:
         """For a store whose files cannot be reached: the object with a bit flipped takes its own place."""
         fetched = node.place.directory / f"{key}.spoilt"
-        store = open_store(node.settings.store, clock=SystemClock())
+        store = open_store(node.settings.needed_store(), clock=SystemClock())
         try:
             with fetched.open("wb") as file:
                 for chunk in chunks_of(

@@ -93,7 +93,8 @@ class Services:
 
         if not self.settings.staging.volumes:
             raise Misconfigured(
-                f"there is no [staging.volumes] in {self.node.config}: name a folder for bags on their way"
+                "[staging.volumes] is missing in the settings: name a folder for bags on their way, e.g. "
+                'main = "/srv/dpn/staging"'
             )
         staging = Staging(self.sessions, self.settings.staging, clock=self.clock)
         staging.mount()
@@ -106,9 +107,7 @@ class Services:
             return self._store
         from dpn.storage.stores import open_store
 
-        if self.settings.store is None:
-            raise Misconfigured(f"there is no [store] in {self.node.config}: say where bags are kept")
-        store = open_store(self.settings.store, clock=self.clock)
+        store = open_store(self.settings.needed_store(), clock=self.clock)
         try:
             self.log.info("store probed", store=store.name, capabilities=str(store.probe()))
         except StoreUnavailable as error:
@@ -120,9 +119,7 @@ class Services:
         """Our copies in that store, to be read."""
         from workers.own_copy import OwnCopies
 
-        store = self.store
-        assert self.settings.store is not None  # noqa: S101  (or there would be no store)
-        return OwnCopies(store, self.settings.store, self.breakers)
+        return OwnCopies(self.store, self.settings.needed_store(), self.breakers)
 
     @cached_property
     def profile(self) -> Profile | None:

@@ -36,7 +36,7 @@ def from_store(bag_fetch: BagFetch, *, wait_seconds: float) -> FetchedBag:
     node, settings, copied = bag_fetch.node, bag_fetch.node.settings, _copy_of(bag_fetch)
     jitter = random.SystemRandom().random
     breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
-    copies = OwnCopies(open_store(settings.store, clock=node.clock), settings.store, breakers)
+    copies = OwnCopies(open_store(settings.needed_store(), clock=node.clock), settings.needed_store(), breakers)
 
     def get(tar: Path, _lock: int, progress: Callable[[int], None]) -> dict[str, Any]:
         with copies.reach(copied) as store:

@@ -153,7 +153,7 @@ def ensure_nodes(
     """Makes sure that we and every peer of our settings have an entry, reachable where the settings say."""
     second = utc_second(now)
     names = tuple(sorted(peers))
-    roots = {us.namespace: us.api_root} | {name: peer.api_root for name, peer in peers.items()}
+    roots = {us.namespace: us.address()} | {name: peer.api_root for name, peer in peers.items()}
     present = find_many(session, NODES, [(name,) for name in roots], lock=True)
     wanted = []
     for name, api_root in roots.items():

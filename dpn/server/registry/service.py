@@ -32,7 +32,7 @@ def registry_service(
     *, sessions: Sessions, clock: Clock, node: NodeSettings, copies: int, server: ServerSettings
 ) -> HttpService:
     """The registry of this node, where a bag is to have so many copies. The database must have its schema."""
-    registry = Registry(sessions, clock, node.api_root, copies, PageMemory(clock.monotonic))
+    registry = Registry(sessions, clock, node.address(), copies, PageMemory(clock.monotonic))
     tokens = NodeTokens(sessions, node.namespace)
     versions = {"app_version": version("dpn"), "api_version": "2"}
     what_runs: Operation[Caller] = Operation(
@@ -48,7 +48,7 @@ def registry_service(
         ABOUT,
         paths=("/openapi.json", f"{ROOT}/openapi.json"),
         security=SECURITY,
-        url=node.api_root + ROOT,
+        url=node.address() + ROOT,
         schemas=schemas_of(DECLARED),
         refusals=REFUSALS,
         parameters=LIST_PARAMETERS,

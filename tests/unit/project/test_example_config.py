@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from dpn.outbound.settings import OutboundSettings
 from dpn.settings import PeerSettings, Settings
-from dpn.settings_file import ALTERNATIVES, load_settings
+from dpn.settings_file import ALTERNATIVES, load_settings, table_of
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "config" / "node.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
@@ -62,8 +62,8 @@ def fields_of(model: type[BaseModel], table: str = "") -> Iterator[tuple[str, Fi
     """Every key that the settings have, under the name that it has in the example."""
     for name, field in model.model_fields.items():
         path = f"{table}.{name}".removeprefix(".")
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from fields_of(field.annotation, path)
+        if (section := table_of(field)) is not None and path != "peers":
+            yield from fields_of(section, path)
         elif path == "peers":
             yield from fields_of(PeerSettings, EXAMPLE_PEER)
         elif path == "ingest.outbound":

@@ -1,0 +1,83 @@
+"""A worker asks of its settings only what its stages need, and says what is missing and how to give it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from dpn.clock import ManualClock
+from dpn.database import open_engine, open_sessions
+from dpn.errors import Misconfigured
+from dpn.node import Node
+from dpn.settings import Settings
+from dpn.work.breakers import Breakers
+from dpn.work.pipeline import StageSpec
+from tests.fixtures.bench import BREAKER_POLICY
+from workers.pipelines import PIPELINES, build
+from workers.runner.process import open_worker
+from workers.runner.services import Services
+
+NEED_NOTHING = {("notice", "tell"), ("recovery", "ask")}
+NEED_ONLY_STAGING = {
+    ("replication", "copy"),
+    ("replication", "validate"),
+    ("ingest", "package"),
+    ("ingest", "record"),
+    ("restore", "deliver"),
+    ("recovery", "fetch"),
+    ("recovery", "judge"),
+}
+NEED_ONLY_THE_STORE = {("fixity", "restore-init"), ("restore", "restore-init")}
+
+
+def services(database_url: str, **tables: Any) -> Services:
+    settings = Settings.model_validate(
+        {"node": {"namespace": "north"}, "database": {"url": database_url}, **tables}
+    )
+    engine = open_engine(database_url)
+    sessions, clock = open_sessions(engine), ManualClock()
+    node = Node(settings, Path("node.toml"), engine, sessions, clock, structlog.stdlib.get_logger())
+    breakers = Breakers(sessions, BREAKER_POLICY, clock=clock, jitter=lambda: 0.5)
+    return Services(node, pipelines=PIPELINES, breakers=breakers)
+
+
+@pytest.mark.parametrize("spec", PIPELINES.all_specs(), ids=lambda spec: f"{spec.task}-{spec.name}")
+def test_what_a_stage_needs_is_asked_for_by_its_name_and_nothing_else_is(
+    spec: StageSpec, sqlite_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "staging").mkdir()
+    (tmp_path / "store").mkdir()
+    staging = {"volumes": {"main": str(tmp_path / "staging")}}
+    store = {"url": (tmp_path / "store").as_uri()}
+    which = (spec.task, spec.name)
+    missing = {
+        "[staging.volumes] is missing": {"store": store},
+        "[store] is missing": {"staging": staging},
+    }
+    if which in NEED_NOTHING | NEED_ONLY_STAGING:
+        del missing["[store] is missing"]
+    if which in NEED_NOTHING | NEED_ONLY_THE_STORE:
+        del missing["[staging.volumes] is missing"]
+    for text, tables in missing.items():
+        with pytest.raises(Misconfigured) as refused:
+            build(spec, services(sqlite_url, **tables))
+        assert text in str(refused.value)
+        assert "/srv/dpn/" in str(refused.value), "an example says how to give it"
+    needed = {} if which in NEED_NOTHING else {"staging": staging, "store": store}
+    if which in NEED_ONLY_STAGING:
+        del needed["store"]
+    if which in NEED_ONLY_THE_STORE:
+        del needed["staging"]
+    assert build(spec, services(sqlite_url, **needed)).name == spec.name
+
+
+def test_a_worker_that_stages_nothing_mounts_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    gone = {"volumes": {"main": str(tmp_path / "not there")}}
+    used = services(sqlite_url, staging=gone)
+    specs = [spec for spec in PIPELINES.all_specs() if (spec.task, spec.name) == ("notice", "tell")]
+    stages = {spec: build(spec, used) for spec in specs}
+    worker = open_worker(used, stages, name="tell", host="here", concurrency=1, jitter=lambda: 0.5)
+    assert worker.free_slots == 1
