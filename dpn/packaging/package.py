@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dpn.bags.building.build import SCRATCH_PREFIX, BuiltBag, build_from_entries
 from dpn.bags.building.entries import Entry
+from dpn.bags.building.sources import refuse_to_build_within
 from dpn.bags.hash_threads import OnProgress
 from dpn.cancellation import Cancellation
 from dpn.errors import NoSpace
@@ -52,6 +53,8 @@ def package(
     nothing is left in `folder` but what was fetched; of a source that changed not even that.
     """
     cancellation = cancellation or Cancellation()
+    if "://" not in description.source:
+        refuse_to_build_within([Path(description.source)], folder)
     with _room_is_waited_for(folder), permission_is_waited_for(description.source):
         _remove_half_built(folder)
         done = finished(description, folder, progress, cancellation)

@@ -19,7 +19,7 @@ from dpn.bags.building.entries import Entry
 from dpn.bags.building.fit_metadata import refuse_unfit_metadata
 from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.building.second_reader import Following
-from dpn.bags.building.sources import payload_entries
+from dpn.bags.building.sources import payload_entries, refuse_to_build_within
 from dpn.bags.errors import BuiltBagInvalid
 from dpn.bags.findings import Finding
 from dpn.bags.hash_threads import OnProgress, Progress
@@ -63,11 +63,12 @@ def build_bag(
     """Bag a folder (what is in it) or several sources (each under its name) as `<uuid>.tar` or folder `<uuid>`.
 
     `uuid` None: a new one. `profile` None: "dpn-strict", for a folder "dpn". `progress` is told bytes and files of
-    the source. Raises SourceRefused (links, unfit names, nothing to bag, unfit metadata), FileExistsError (nothing
-    is overwritten), BagChanged, BuiltBagInvalid, OSError, and what `cancellation` was given. Leaves nothing behind
-    then.
+    the source. Raises SourceRefused (links, unfit names, nothing to bag, unfit metadata, `out_dir` in a source),
+    FileExistsError (nothing is overwritten), BagChanged, BuiltBagInvalid, OSError, and what `cancellation` was
+    given. Leaves nothing behind then.
     """
     paths = [sources] if isinstance(sources, Path) else list(sources)
+    refuse_to_build_within(paths, out_dir)
     return build_from_entries(
         payload_entries(paths, cancellation, alike_names=form == "folder" or profile is not None),
         out_dir,
@@ -100,8 +101,8 @@ def build_from_entries(
 
     Each is opened when its turn has come, read once and held against its claims; the next one is asked for when
     its digests were delivered. What `entries` raises comes out, and nothing is left behind. `what` they are, for
-    errors. `validating` is told bytes and files of the bag read again. Otherwise as `build_bag`; and
-    ClaimRefuted, for a file that is not what is claimed of it.
+    errors. They must not come from `out_dir` (`refuse_to_build_within`). `validating` is told bytes and files of
+    the bag read again. Otherwise as `build_bag`; and ClaimRefuted, for a file that is not what is claimed of it.
     """
     bag_uuid = uuid or str(uuids.uuid4())
     name = f"{bag_uuid}.tar" if form == "tar" else bag_uuid

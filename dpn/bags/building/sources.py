@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
+from os.path import samestat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +69,16 @@ def folder_entries(
     walk = _Walk(claims_of, cancellation, alike_names=alike_names)
     yield from walk.folder(os.fsencode(folder), PAYLOAD_PREFIX)
     walk.check_unchanged()
+
+
+def refuse_to_build_within(sources: Iterable[Path], out_dir: Path) -> None:
+    """Raises SourceRefused if `out_dir` is one of the sources or lies in one, by whatever name: the bag would hold
+    its own beginning. OSError."""
+    folder = out_dir.resolve()
+    above = [path.stat() for path in (folder, *folder.parents) if path.exists()]
+    for source in sources:
+        if source.is_dir() and any(samestat(source.stat(), one) for one in above):
+            raise SourceRefused(f"{out_dir} lies in {source}, which is to be bagged: let the bag appear elsewhere")
 
 
 def is_plainly_fit(name: bytes) -> bool:

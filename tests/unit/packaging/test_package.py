@@ -62,6 +62,18 @@ def test_a_thousand_mixed_files_come_back_byte_for_byte(tmp_path: Path, work: Pa
     assert again.tag_manifest_sha256 == packaged.tag_manifest_sha256
 
 
+@pytest.mark.parametrize("kind", ["a folder", "a bag"])
+@pytest.mark.parametrize("where", ["", "data/work"])
+def test_nothing_is_packaged_in_its_own_source(tmp_path: Path, kind: str, where: str) -> None:
+    files = bag_files() if kind == "a bag" else {"data/x": b"x", ".building-site/plan": b"of the depositor"}
+    source = write_folder(tmp_path / "source", files)
+    (source / where).mkdir(exist_ok=True)
+    before = sorted(source.rglob("*"))
+    with pytest.raises(SourceRefused, match="which is to be bagged"):
+        made(described(source), source / where)
+    assert sorted(source.rglob("*")) == before
+
+
 def test_the_bag_says_what_the_deposit_said(source: Path, work: Path) -> None:
     first = "00000000-0000-4000-a000-000000000001"
     description = described(

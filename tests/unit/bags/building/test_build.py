@@ -17,6 +17,7 @@ import pytest
 from dpn.bags.building import entries as entries_module
 from dpn.bags.building import sources as sources_module
 from dpn.bags.building.build import build_bag, build_from_entries
+from dpn.bags.building.builder import Form
 from dpn.bags.building.entries import Entry
 from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.errors import BagChanged, BuiltBagInvalid, SourceRefused
@@ -162,6 +163,26 @@ def test_names_that_other_nodes_refuse_are_refused_at_once(
     with pytest.raises(SourceRefused, match=complaint):
         build_bag(source, out, metadata=METADATA)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["tar", "folder"])
+@pytest.mark.parametrize("where", ["", "folder/deep", "../a link", "not/there/yet", "folder/../folder"])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_bag_is_never_built_in_its_own_source(
+    source: Path, tmp_path: Path, form: Form, where: str, several: bool
+) -> None:
+    (tmp_path / "a link").symlink_to(source / "folder")
+    (tmp_path / "source itself").symlink_to(source)
+    sources = [tmp_path / "source itself", source / "a.txt"] if several else [source]
+    before = sorted(source.rglob("*"))
+    with pytest.raises(SourceRefused, match="which is to be bagged"):
+        build_bag(sources, source / where, metadata=METADATA, form=form)
+    assert sorted(source.rglob("*")) == before
+
+
+def test_a_source_may_lie_where_its_bag_appears(source: Path) -> None:
+    assert build_bag(source, source.parent, metadata=METADATA).report.valid
+    assert build_bag([source / "a.txt", source / "empty"], source, metadata=METADATA).files == 7
 
 
 @pytest.mark.parametrize("kind", ["link to a file", "link to a folder", "broken link", "pipe"])
