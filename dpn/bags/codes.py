@@ -69,6 +69,10 @@ _KINDS = (
     Code("name-part-too-long", _W, "A part of a name is longer than 255 bytes.", _REBUILD, "NAME_MAX", True),
     Code("name-control-character", _W, "A name has control characters.", _REBUILD, "DPN 3.5", True),
     Code(
+        "name-misread", _W, "Others read another name where a manifest lists this one.", _REBUILD,
+        "RFC 8493 §2.1.3", True,
+    ),
+    Code(
         "name-clash", _W, "Two names differ only in case or Unicode normalisation.",
         "Unpack it only where such names differ.", "RFC 8493 §6.1.1", True,
     ),

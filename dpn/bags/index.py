@@ -85,7 +85,7 @@ class FileIndex:
         return number
 
     def add_folder(self, name: bytes) -> None:
-        if self._acceptable(name):
+        if self._acceptable(name, of_folder=True):
             self._note_folder(name)
 
     def find(self, name: bytes) -> int | None:
@@ -121,9 +121,9 @@ class FileIndex:
                     message = f"Differs from {first!r} only in case or normalisation."
                     self._findings.add("name-clash", message, second)
 
-    def _acceptable(self, name: bytes) -> bool:
+    def _acceptable(self, name: bytes, *, of_folder: bool = False) -> bool:
         acceptable = True
-        for code, message in faults(name):
+        for code, message in faults(name, of_folder=of_folder):
             self._findings.add(code, message, name)
             acceptable = acceptable and code not in UNSAFE
         return acceptable

@@ -16,11 +16,18 @@ UNSAFE = frozenset({"name-absolute", "name-traversal", "name-not-normal", "name-
 """Codes of names that cannot be used at all."""
 
 _MANIFEST = re.compile(rb"(tag)?manifest-([a-z0-9]+)\.txt")
-_PLAIN_PART = rb"(?!\.)[ -.0-\[\]-~]++"
-"""Printable ASCII without '/' and '\\', and no dot at its begin."""
-_PLAIN = re.compile(rb"%b(?:/%b)*+" % (_PLAIN_PART, _PLAIN_PART))
+_PLAIN_PART = rb"(?!\.)(?:[ -$&-.0-\[\]-~]++|%(?!0[ADad]))++"
+"""Printable ASCII without '/' and '\\', no dot at its begin, no encoded line break."""
+_PLAIN = re.compile(rb"%b(?:/%b)*+(?<! )" % (_PLAIN_PART, _PLAIN_PART))
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]|\\\\u00(?:[01][0-9a-fA-F]|7[fF]|[89][0-9a-fA-F])")
 """C0, DEL and C1, also written as an escape, as the DPN validator saw them (reference: DPN 3.5)."""
+_LINE_END = re.compile("[\u2028\u2029]")
+"""Where a reader that splits lines by Unicode's rules ends one, beside control characters."""
+_ENCODED_LINE_END = re.compile("%0[ADad]")
+_SUSPECT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\%]")
+"""What one of these three begins with: nearly all names have none of it."""
+_BLANKS_OF_OLD = ("\u180e", "\u200b", "\ufeff")
+"""White space no longer, but some readers still strip it from a line, as all do with what is."""
 
 
 def is_plain(name: bytes) -> bool:
@@ -28,11 +35,11 @@ def is_plain(name: bytes) -> bool:
     return len(name) <= MAX_PART_BYTES and _PLAIN.fullmatch(name) is not None
 
 
-def faults(name: bytes) -> Iterator[tuple[str, str]]:
+def faults(name: bytes, *, of_folder: bool = False) -> Iterator[tuple[str, str]]:
     """Code and message of every fault of a name relative to the bag."""
     if not is_plain(name):
         yield from _length_faults(name)
-        yield from _character_faults(name)
+        yield from _character_faults(name, of_folder=of_folder)
 
 
 def is_safe(name: bytes) -> bool:
@@ -47,7 +54,7 @@ def _length_faults(name: bytes) -> Iterator[tuple[str, str]]:
         yield "name-part-too-long", f"A part of the name has more than {MAX_PART_BYTES} bytes."
 
 
-def _character_faults(name: bytes) -> Iterator[tuple[str, str]]:
+def _character_faults(name: bytes, *, of_folder: bool) -> Iterator[tuple[str, str]]:
     parts = name.split(b"/")
     if name.startswith(b"/"):
         yield "name-absolute", "The name begins with '/'."
@@ -60,8 +67,19 @@ def _character_faults(name: bytes) -> Iterator[tuple[str, str]]:
     except UnicodeDecodeError:
         yield "name-not-utf8", "The name is not UTF-8."
     else:
-        if _CONTROL.search(text):
-            yield "name-control-character", "The name has control characters, or what stands for them."
+        if _SUSPECT.search(text):
+            yield from _suspicions(text)
+        if not of_folder and (text[-1:].isspace() or text.endswith(_BLANKS_OF_OLD)):  # a folder's ends no line
+            yield "name-misread", "The name ends with white space, which others strip from a manifest's line."
+
+
+def _suspicions(text: str) -> Iterator[tuple[str, str]]:
+    if _CONTROL.search(text):
+        yield "name-control-character", "The name has control characters, or what stands for them."
+    if _LINE_END.search(text):
+        yield "name-misread", "The name has a line separator, at which others end a manifest's line."
+    if _ENCODED_LINE_END.search(text):
+        yield "name-misread", "The name has what others read as an encoded line break."
 
 
 def folded(name: bytes) -> bytes:

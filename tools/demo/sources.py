@@ -157,7 +157,7 @@ class _Judging:
         """Every name is looked at, as packaging will. Raises SourceRefused, OSError."""
         files = 0
         for entry in folder_entries(path):
-            refuse_unfit_name(entry.name, os.fsdecode(entry.name))
+            refuse_unfit_name(entry.name, os.fsdecode(entry.name), of_folder=entry.content is None)
             files += entry.content is not None
         if not files:
             raise SourceRefused(f"there is no file in {path}: an empty bag keeps nothing")

@@ -14,11 +14,12 @@ from dpn.bags.building.entries import Content, Entry, Opened, changed
 from dpn.bags.building.hash_lanes import HashLanes
 from dpn.bags.building.metadata import DECLARATION_TEXT, DpnMetadata
 from dpn.bags.building.sinks import FolderSink, Sink, TarSink
-from dpn.bags.building.sources import is_plainly_fit, refuse_unfit_name
+from dpn.bags.building.sources import refuse_unfit_name
 from dpn.bags.digests import ALGORITHMS, Hasher
 from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.bags.hash_threads import READ_BYTES, Progress
 from dpn.bags.index import PAYLOAD_PREFIX
+from dpn.bags.names import is_plain
 
 MANIFEST_KEPT_IN_MEMORY_BYTES = 8 << 20
 SMALL_FILE_BYTES = READ_BYTES
@@ -87,10 +88,11 @@ class _Bag:
     def add(self, entry: Entry) -> None:
         name, content = entry.name, entry.content
         self._progress.tick()
-        if not is_plainly_fit(name):
-            refuse_unfit_name(name, os.fsdecode(name) if content is None else content.where)
         if content is None:
+            refuse_unfit_name(name, os.fsdecode(name), of_folder=True)
             return self._sink.add_folder(name)
+        if not is_plain(name):
+            refuse_unfit_name(name, content.where)
         taken = content.take(SMALL_FILE_BYTES)
         if isinstance(taken, bytes):
             size, hashers = len(taken), self._add_small(entry, content, taken)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
@@ -15,11 +14,10 @@ from dpn.bags.building.alike_names import AlikeFiles, are_alike
 from dpn.bags.building.entries import NO_CLAIMS, Claims, Entry, FileContent, changed
 from dpn.bags.errors import SourceRefused
 from dpn.bags.index import PAYLOAD_PREFIX
-from dpn.bags.names import faults, is_plain
+from dpn.bags.names import faults
 from dpn.cancellation import Cancellation
 
 _by_name = attrgetter("name")
-_LOOKS_ENCODED = re.compile(rb"%0[ADad]")
 
 ClaimsOf = Callable[[bytes], Claims]
 
@@ -81,14 +79,9 @@ def refuse_to_build_within(sources: Iterable[Path], out_dir: Path) -> None:
             raise SourceRefused(f"{out_dir} lies in {source}, which is to be bagged: let the bag appear elsewhere")
 
 
-def is_plainly_fit(name: bytes) -> bool:
-    """True only for names that no node refuses; decides that for nearly all names, and at once."""
-    return is_plain(name) and name[-1:] != b" " and b"%" not in name
-
-
-def refuse_unfit_name(name: bytes, where: str) -> None:
+def refuse_unfit_name(name: bytes, where: str, *, of_folder: bool = False) -> None:
     """Raises SourceRefused for a name that another node would refuse, or misread."""
-    for message in _complaints(name):
+    for _, message in faults(name, of_folder=of_folder):
         raise SourceRefused(f"{where!r} cannot be bagged: {message} Rename it.")
 
 
@@ -121,7 +114,7 @@ class _Walk:
 
     def folder(self, path: bytes, prefix: bytes, alike: AlikeFiles | None = None) -> Iterator[Entry]:
         """All that is in it. `alike` knows the files that another one here may be called like."""
-        refuse_unfit_name(prefix.rstrip(b"/"), os.fsdecode(path))
+        refuse_unfit_name(prefix.rstrip(b"/"), os.fsdecode(path), of_folder=True)
         files = array("q")
         self._folders.append(_Folder(path, _modified_ns(path), files))
         entries = _listed(path)
@@ -191,12 +184,3 @@ def _modified_ns(folder: bytes) -> int:
 def _unfit(path: bytes, *, is_link: bool) -> SourceRefused:
     kind = "a symbolic link" if is_link else "neither a file nor a folder"
     return SourceRefused(f"{os.fsdecode(path)!r} cannot be bagged: it is {kind}. Put the content in its place.")
-
-
-def _complaints(name: bytes) -> Iterator[str]:
-    """Faults of a name, and what is good in a bag but misread by validators in use."""
-    yield from (message for _, message in faults(name))
-    if name[-1:].isspace():
-        yield "The name ends with white space, which others strip from a manifest's line."
-    if _LOOKS_ENCODED.search(name):
-        yield "The name has what others read as an encoded line break."

@@ -194,7 +194,7 @@ class TarContents:
     def _begin(self, root: bytes) -> None:
         self._root = root
         self._prefix = root + b"/"
-        for code, message in faults(root):
+        for code, message in faults(root, of_folder=True):
             self._findings.add(code, message, root)
 
     def _say_dot(self) -> None:

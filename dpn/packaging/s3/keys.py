@@ -26,8 +26,6 @@ def check_key(listed: Listed) -> str | None:
         return refusal(name, f"it is called like a folder, and has {listed.size:,} bytes")
     for _, message in faults(name):
         return refusal(name, message[0].lower() + message[1:].rstrip("."))
-    if not _is_fit(listed.key):
-        return refusal(name, "it ends with white space, or has what others read as an encoded line break")
     return None
 
 
@@ -40,7 +38,7 @@ def _is_fit(key: str) -> bool:
     if not key:
         return True
     try:
-        refuse_unfit_name(key.encode(), key)
+        refuse_unfit_name(key.encode(), key, of_folder=True)
     except (SourceRefused, UnicodeEncodeError):
         return False
     return True

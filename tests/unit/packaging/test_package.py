@@ -225,6 +225,29 @@ def test_a_bag_in_which_two_names_are_alike_is_refused_before_anything_is_read(t
         estimate(described(bag), s3=S3)
 
 
+@pytest.mark.parametrize("kind", ["files", "folder", "tar"])
+@pytest.mark.parametrize("name", ["x\u00a0", "x\u3000", "one\u2028two", "one\u2029two/x", "x%0a"], ids=ascii)
+def test_a_name_that_others_misread_is_refused_from_every_kind_of_source(
+    tmp_path: Path, work: Path, kind: str, name: str
+) -> None:
+    files = {f"data/{name}": b"1"}
+    source = write_folder(tmp_path / "s", files) if kind == "files" else _bag(tmp_path, kind, bag_files(files))
+    with pytest.raises(SourceRefused, match="cannot be bagged: The name"):
+        made(described(source), work)
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["files", "folder", "tar"])
+def test_a_folder_whose_name_ends_in_a_blank_is_bagged_with_what_is_in_it(
+    tmp_path: Path, work: Path, kind: str
+) -> None:
+    files = {"data/blank /a": b"1", "data/wide\u3000/a": b"2"}
+    source = write_folder(tmp_path / "s", files) if kind == "files" else _bag(tmp_path, kind, bag_files(files))
+    (source if kind == "files" else tmp_path).joinpath("empty ").mkdir()
+    report = made(described(source), work).report
+    assert (report.valid, report.warnings) == (True, 0)
+
+
 def test_originals_are_called_as_the_depositor_says(tmp_path: Path, work: Path) -> None:
     packaged = made(described(_bag(tmp_path, "tar", bag_files()), source_name="museum"), work)
     assert "museum-tags/bagit.txt" in members(packaged.path)

@@ -107,7 +107,13 @@ def test_part_of_a_file_is_read_where_it_lies(tmp_path: Path, out: Path) -> None
         assert (tar.extractfile(f"{UUID}/data/small") or io.BytesIO()).read() == b"small"
 
 
-@pytest.mark.parametrize("name", ["data/../x", "/data/x", "data/bell\x07", "data//x", "data/x ", "data/%0Ax"])
+UNFIT = [
+    "data/../x", "/data/x", "data/bell\x07", "data//x", "data/x ", "data/%0Ax", "data/x\u00a0", "data/x\u3000",
+    "data/x\u2028y", "data/x\u2029/y", "data/x\x85y", "old-tags/x\ufeff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNFIT, ids=ascii)
 def test_a_name_that_others_refuse_is_refused_whoever_gives_it(tmp_path: Path, out: Path, name: str) -> None:
     with pytest.raises(SourceRefused, match="cannot be bagged"):
         built([entry(tmp_path, name, b"x")], out)

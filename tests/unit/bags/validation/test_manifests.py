@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpn.bags.report import Report
+from dpn.bags.validation.profiles import STRICT, load_profile
 from dpn.bags.validation.validation import validate
 from tests.fixtures.made_bags import PAYLOAD, bag_files, checksums, declaration, tar_bag
 
@@ -133,7 +134,7 @@ def test_an_unknown_algorithm_is_a_warning_but_proves_nothing(tmp_path: Path) ->
     ("name", "line", "found"),
     [
         ("data/100%.txt", b"data/100%.txt", []),
-        ("data/%0A", b"data/%0A", []),
+        ("data/%0A", b"data/%0A", ["name-misread"]),
         ("data/line\nfeed", b"data/line%0Afeed", ["name-control-character"]),
         ("data/line\rfeed", b"data/line%0dfeed", ["name-control-character"]),
         ("data/100%.txt", b"data/100%25.txt", []),
@@ -275,3 +276,16 @@ def test_an_empty_payload_needs_its_folder(tmp_path: Path) -> None:
     assert codes(validate(tar_bag(tmp_path, files), profile=None)) == ["payload-directory-missing"]
     content = members(files) + member(f"{UUID}/data/", kind=b"5") + END
     assert validate(write_tar(tmp_path, content), profile=None).findings == ()
+
+
+@pytest.mark.parametrize("name", ["data/x\u00a0", "data/x\u3000", "data/x ", "data/x\u2028y/z"], ids=ascii)
+def test_a_name_that_others_misread_is_read_rightly_and_told(tmp_path: Path, name: str) -> None:
+    bag = tar_bag(tmp_path, bag_files({name: b"1"}))
+    report = validate(bag, profile=load_profile("dpn"))
+    assert (report.valid, codes(report, "warning")) == (True, ["name-misread"])
+    assert codes(validate(bag, profile=load_profile(STRICT))) == ["name-misread"]
+
+
+def test_a_folder_whose_name_ends_in_a_blank_is_as_good_as_any(tmp_path: Path) -> None:
+    bag = tar_bag(tmp_path, bag_files({"data/blank /a": b"1"}))
+    assert validate(bag, profile=load_profile(STRICT), strict=True).findings == ()

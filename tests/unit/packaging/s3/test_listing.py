@@ -39,6 +39,10 @@ def path(tmp_path: Path) -> Path:
         ("bell\x07", "control"),
         ("end ", "white space"),
         ("%0Aline", "encoded line break"),
+        ("end\u3000", "white space"),
+        ("end\u00a0", "white space"),
+        ("folder/one\u2028two", "line separator"),
+        ("one\u2029two/x", "line separator"),
         ("p" * 256, "255 bytes"),
         ("d/" * 300 + "x", "301 parts"),
         ("lone \ud800 surrogate", "UTF-8"),
@@ -53,9 +57,17 @@ def test_a_key_that_no_bag_can_hold_is_refused_with_its_name(path: Path, key: st
         assert not listing.complete
 
 
-@pytest.mark.parametrize("key", ["a", "\u65e5\u672c/x y", ".hidden", "100%", "-rf", "*", "a\\b", "x" * 255])
+@pytest.mark.parametrize(
+    "key", ["a", "\u65e5\u672c/x y", ".hidden", "100%", "-rf", "*", "a\\b", "x" * 255, "a /b"]
+)
 def test_other_keys_are_fit(key: str) -> None:
     assert check_key(Listed(key, 1, '"e"')) is None
+
+
+def test_a_marker_of_a_folder_whose_name_ends_in_a_blank_is_one(path: Path) -> None:
+    with open_listing(path) as listing:
+        listing.fill([Listed("a /", 0, '"e"'), *listed("a /b")], WHERE)
+        assert list(listing.folders()) == [b"a "]
 
 
 @pytest.mark.parametrize(
