@@ -130,7 +130,10 @@ _KINDS = (
         "tag-file-bom", _W, "A UTF-8 tag file begins with a byte-order mark (an error from BagIt 1.0 on).", _REBUILD,
         "RFC 8493 §2.3", True,
     ),
-    Code("tag-file-too-large", _E, "A tag file is too large to be read as tags.", _REBUILD, "this node's limits"),
+    Code(
+        "tag-file-too-large", _E, "bagit.txt, or what is asked of another tag file, is larger than can be held.",
+        _REBUILD, "this node's limits",
+    ),
     Code("tag-file-malformed", _E, "A line is not 'label: value'.", _REBUILD, "RFC 8493 §2.2.2"),
     Code("payload-oxum-malformed", _E, "Payload-Oxum is not 'octets.files'.", _REBUILD, "RFC 8493 §2.2.2"),
     Code("payload-oxum-mismatch", _E, "Payload-Oxum does not fit the payload.", _RESEND, "RFC 8493 §2.2.2"),

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from dpn.bags.errors import NotABag
 from dpn.bags.findings import Findings
+from dpn.bags.hash_threads import READ_BYTES
 from dpn.bags.tar.file import TarFile
 from dpn.bags.tar.walk import TarMember, TarWalk
-from dpn.bags.validation.tags import MAX_TAG_FILE_BYTES, Declaration, Tags, read_tags
+from dpn.bags.validation.tags import Declaration, Tags, read_tags
 from dpn.cancellation import Cancellation
 
 DPN_INFO = "dpn-tags/dpn-info.txt"
 TAG_MANIFEST = "tagmanifest-sha256.txt"
+_ASKED = (
+    "DPN-Object-ID", "Local-ID", "Version-Number", "First-Version-Object-ID", "Bag-Type", "Ingest-Node-Name",
+    "Interpretive-Object-ID", "Rights-Object-ID", "Member-ID",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +75,28 @@ def read_identity(path: Path) -> BagIdentity:
 
 
 def _dpn_info(path: Path) -> Tags:
-    content = _from_folder(path) if path.is_dir() else _from_tar(path)
-    if len(content) > MAX_TAG_FILE_BYTES:
-        raise NotABag(f"{path}: {DPN_INFO} is too large to be read as tags")
+    chunks = _from_folder(path) if path.is_dir() else _from_tar(path)
     findings = Findings()
-    tags = read_tags([content], DPN_INFO.encode(), Declaration(), findings)
+    tags = read_tags(chunks, DPN_INFO.encode(), Declaration(), findings, _ASKED)
     if findings.errors:
         raise NotABag(f"{path}: {DPN_INFO} cannot be read: {findings.kept()[0].message}")
     return tags
 
 
-def _from_folder(path: Path) -> bytes:
+def _from_folder(path: Path) -> Iterator[bytes]:
     try:
         fd = os.open(path / DPN_INFO, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         raise NotABag(f"{path} has no {DPN_INFO}") from None
     with os.fdopen(fd, "rb") as file:
-        return file.read(MAX_TAG_FILE_BYTES + 1)
+        while chunk := file.read(READ_BYTES):
+            yield chunk
 
 
-def _from_tar(path: Path) -> bytes:
+def _from_tar(path: Path) -> Iterator[bytes]:
     with TarFile(path) as tar:
         member = _find(tar, DPN_INFO.encode(), None, below_root=True)
-        return tar.read(member.offset, min(member.size, MAX_TAG_FILE_BYTES + 1))
+        yield from tar.chunks(member.offset, member.size)
 
 
 def _find(

@@ -32,7 +32,7 @@ def refuse_unfit_tag(label: str, value: str) -> None:
 
 def _refuse(path: str, text: str, rules: Mapping[str, TagRule], profile: Profile, uuid: str) -> None:
     findings = Findings(profile.rulings)
-    tags = read_tags([text.encode()], path.encode(), Declaration(), findings)
+    tags = read_tags([text.encode()], path.encode(), Declaration(), findings, rules)
     check_tags(rules, tags, uuid, path, findings)
     for finding in findings.kept():
         if finding.severity is Severity.ERROR:

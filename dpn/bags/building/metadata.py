@@ -54,7 +54,7 @@ class DpnMetadata:
         bagging_date: date,
         member: str | None = None,
     ) -> Self:
-        """Metadata with tags as they are called in a bag; what is not one of ours goes to bag-info.txt.
+        """Metadata with tags as bags call them, in any case; what is not one of ours goes to bag-info.txt.
 
         Raises SourceRefused for a tag that follows from the payload, or has no such value.
         """
@@ -62,7 +62,8 @@ class DpnMetadata:
             "local_id": local_id, "ingest_node": ingest_node, "bagging_date": bagging_date, "member": member,
         }  # fmt: skip
         more = []
-        for label, value in pairs:
+        for written, value in pairs:
+            label = _LABELS.get(written.lower(), written)
             if label in _COMPUTED:
                 raise SourceRefused(f"{label} follows from the bag itself and cannot be given")
             if label in _REPEATABLE:
@@ -137,6 +138,9 @@ _FIELDS = {
     "Bag-Group-Identifier": "bag_group_identifier",
     "Bag-Count": "bag_count",
 }
+
+
+_LABELS = {label.lower(): label for label in (*_COMPUTED, *_REPEATABLE, *_FIELDS)}
 
 
 def _typed(label: str, value: str) -> object:

@@ -9,21 +9,23 @@ from dpn.bags.findings import Findings
 from dpn.bags.index import FileIndex
 from dpn.bags.validation.tags import Declaration, Tags
 
+OXUM_LABEL, DATE_LABEL = "Payload-Oxum", "Bagging-Date"
+
 _OXUM = re.compile(r"(\d{1,20})\.(\d{1,20})", re.ASCII)
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ].*)?", re.ASCII)
 _FIRST_PLAUSIBLE_YEAR = 1950
 
 
 def check_bag_info(tags: Tags, index: FileIndex, declaration: Declaration, findings: Findings) -> None:
-    """Payload-Oxum and Bagging-Date. Reserved labels are the same in any case."""
-    oxums = tags.values("Payload-Oxum", any_case=True)
+    """Payload-Oxum and Bagging-Date."""
+    oxums = tags.values(OXUM_LABEL)
     if len(oxums) > 1:
         findings.add(
             "payload-oxum-repeated", "Payload-Oxum stands twice.", declaration.info_file, declaration.severity
         )
     if oxums:
         _check_oxum(oxums[0], index, declaration.info_file, findings)
-    for value in tags.values("Bagging-Date", any_case=True):
+    for value in tags.values(DATE_LABEL):
         if value and not _is_plausible(value):
             message = f"Bagging-Date is {value[:40]!r}."
             findings.add("bagging-date-implausible", message, declaration.info_file)

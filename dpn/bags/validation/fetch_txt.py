@@ -18,14 +18,14 @@ def check_fetch(chunks: Iterable[bytes], encoding: str, index: FileIndex, findin
     """Judge each line; nothing is ever fetched."""
     try:
         for at, line in enumerate(Lines(chunks, encoding), 1):
-            if line is None or line.strip():
+            if line.strip():
                 _check_line(at, line, index, findings)
     except NotDecodable as reason:
         findings.add("tag-file-not-decodable", f"The file is {reason}.", FETCH_FILE)
 
 
-def _check_line(at: int, line: bytes | None, index: FileIndex, findings: Findings) -> None:
-    parts = line.split(None, 2) if line is not None else []
+def _check_line(at: int, line: bytes, index: FileIndex, findings: Findings) -> None:
+    parts = line.split(None, 2)
     if len(parts) != 3 or not (parts[1] == b"-" or parts[1].isdigit()):
         findings.add("fetch-malformed", f"Line {at} is not 'url length path'.", FETCH_FILE)
         return

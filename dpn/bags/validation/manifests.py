@@ -18,7 +18,7 @@ from dpn.bags.findings import Findings
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.bags.names import is_safe, manifest_algorithm
 from dpn.bags.validation.tags import Declaration
-from dpn.bags.validation.text import Lines, NotDecodable
+from dpn.bags.validation.text import MAX_LINE_BYTES, Lines, NotDecodable
 
 _PERCENT = re.compile(rb"%(0[AaDd]|25)")
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
@@ -59,7 +59,7 @@ class ManifestCheck:
         find, listed = self._contents.index.find, self.listed
         try:
             for at, line in enumerate(lines, 1):
-                parts = line.split(None, 1) if line is not None else []
+                parts = line.split(None, 1)
                 number = find(parts[1]) if len(parts) == 2 else None
                 if number is not None and not listed[number] and self._fits(number, parts[0], parts[1]):
                     listed[number] = 1
@@ -79,13 +79,13 @@ class ManifestCheck:
             return False  # means another name
         return self._column.says(number, checksum)
 
-    def _look_closer(self, at: int, line: bytes | None, parts: list[bytes]) -> None:
-        if line is None:
+    def _look_closer(self, at: int, line: bytes, parts: list[bytes]) -> None:
+        if parts and parts[0].startswith(b"#"):
+            self._note_form("a comment", at)
+        elif len(line) >= MAX_LINE_BYTES:
             self._add("manifest-line-too-long", f"Line {at} is too long.")
         elif not parts:
             self._note_form("a blank line", at)
-        elif parts[0].startswith(b"#"):
-            self._note_form("a comment", at)
         elif len(parts) != 2 or not _HEX.fullmatch(parts[0]) or len(parts[0]) != 2 * self._column.width:
             self._add("manifest-line-malformed", f"Line {at} is not 'checksum path' for {self._column.algorithm}.")
         else:

@@ -56,7 +56,7 @@ def check_tags(rules: Mapping[str, TagRule], tags: Tags, bag_name: str, path: st
 
 
 def _check_form(profile: Profile, bag: BagFacts, findings: Findings) -> None:
-    identifiers = (bag.tags.get(BAG_INFO) or Tags()).values(PROFILE_LABEL, any_case=True)
+    identifiers = (bag.tags.get(BAG_INFO) or Tags()).values(PROFILE_LABEL)
     if profile.identifier not in identifiers:
         findings.add("profile-identifier", f"bag-info.txt does not name {profile.identifier}.", BAG_INFO)
     if profile.serialization == "forbidden" and bag.serialized:
@@ -122,7 +122,7 @@ def _check_tag(label: str, rule: TagRule, tags: Tags, bag_name: str, path: str, 
         return
     values = tags.values(label)
     if rule.required and not values:
-        other_case = " (there is one in other letters)" if tags.values(label, any_case=True) else ""
+        other_case = " (there is one in other letters)" if tags.has_in_other_letters(label) else ""
         findings.add("profile-tag-missing", f"{label} is missing{other_case}.", path, severity)
     if not rule.repeatable and len(values) > 1:
         findings.add("profile-tag-repeated", f"{label} stands {len(values)} times.", path, severity)

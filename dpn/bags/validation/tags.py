@@ -1,16 +1,32 @@
-"""Tag files of the form "label: value": bagit.txt, bag-info.txt, dpn-info.txt (RFC 8493 §2.1.1, 2.2.2)."""
+"""Tag files of the form "label: value": bagit.txt, bag-info.txt, dpn-info.txt (RFC 8493 §2.1.1, 2.2.2).
+
+BagIt bounds neither a line nor a file: either may be of any size, and is read in the memory of what is asked for.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from dpn.bags.codes import Severity
 from dpn.bags.findings import Findings
 from dpn.bags.validation.text import Lines, NotDecodable, known_encoding
 
-MAX_TAG_FILE_BYTES = 1 << 20
+MAX_DECLARATION_BYTES = 1 << 20
+MAX_KEPT_BYTES = 1 << 20
+"""Of all tags of a file that are asked for; of any other line not even that."""
+PAIR_BYTES = 200
+"""What a tag costs beside its characters."""
+
+RESERVED_LABELS = frozenset({
+    "source-organization", "organization-address", "contact-name", "contact-phone", "contact-email",
+    "external-description", "bagging-date", "external-identifier", "bag-size", "payload-oxum",
+    "bag-group-identifier", "bag-count", "internal-sender-identifier", "internal-sender-description",
+    "bagit-profile-identifier",
+})  # fmt: skip
+"""Of bag-info.txt: the same in any case (RFC 8493 §2.2.2). The last one is the BagIt Profiles' own."""
+
 DECLARATION = b"bagit.txt"
 SUPPORTED_VERSIONS = {"0.93", "0.94", "0.95", "0.96", "0.97", "1.0"}
 VERSION_LABEL, ENCODING_LABEL = "BagIt-Version", "Tag-File-Character-Encoding"
@@ -21,14 +37,20 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The tags of one file in their order; labels may repeat."""
+    """Tags of one file in their order; labels may repeat."""
 
     pairs: tuple[tuple[str, str], ...] = ()
+    reserved: frozenset[str] = frozenset()
+    """Labels, in lower case, that are the same in any case."""
 
-    def values(self, label: str, *, any_case: bool = False) -> list[str]:
-        if any_case:
-            return [value for key, value in self.pairs if key.lower() == label.lower()]
+    def values(self, label: str) -> list[str]:
+        if (lowered := label.lower()) in self.reserved:
+            return [value for key, value in self.pairs if key.lower() == lowered]
         return [value for key, value in self.pairs if key == label]
+
+    def has_in_other_letters(self, label: str) -> bool:
+        """Whether there is one that differs in case, where case counts."""
+        return any(key.lower() == label.lower() for key, _ in self.pairs) and not self.values(label)
 
     def first(self, label: str) -> str | None:
         return next(iter(self.values(label)), None)
@@ -56,27 +78,22 @@ class Declaration:
         return b"package-info.txt" if self.version in ("0.93", "0.94", "0.95") else b"bag-info.txt"
 
 
-@dataclass(slots=True)
-class _Parsed:
-    pairs: list[tuple[str, str]] = field(default_factory=list)
-    bad_lines: list[int] = field(default_factory=list)
-
-
 def read_declaration(content: bytes, findings: Findings) -> Declaration:
     """Judge bagit.txt (RFC 8493 §2.1.1)."""
     if content.startswith(_BOM):
         findings.add("declaration-bom", "bagit.txt begins with a byte-order mark.", DECLARATION)
         content = content[len(_BOM) :]
+    bad_lines: list[int] = []
     try:
-        parsed = _parse(Lines([content], "utf-8"))
+        lines = Lines([content], "utf-8", longest=MAX_KEPT_BYTES)
+        tags = Tags(tuple((label, value) for label, value, _ in _pairs(lines, bad_lines.append)))
     except NotDecodable as reason:
         findings.add("declaration-malformed", f"bagit.txt is {reason}.", DECLARATION)
         return Declaration()
-    tags = Tags(tuple(parsed.pairs))
     version = _version(tags, findings)
     encoding = _encoding(tags, findings)
     declaration = Declaration(version or "0.97", encoding or "utf-8")
-    for number in parsed.bad_lines:
+    for number in bad_lines:
         findings.add("declaration-malformed", f"Line {number} is not 'label: value'.", DECLARATION)
     if not _is_exact(content, declaration):
         findings.add(
@@ -85,40 +102,60 @@ def read_declaration(content: bytes, findings: Findings) -> Declaration:
     return declaration
 
 
-def read_tags(chunks: Iterable[bytes], path: bytes, declaration: Declaration, findings: Findings) -> Tags:
-    """Judge and parse a tag file; the caller has bounded its size."""
-    lines = Lines(chunks, declaration.encoding)
+def read_tags(
+    chunks: Iterable[bytes],
+    path: bytes,
+    declaration: Declaration,
+    findings: Findings,
+    asked: Collection[str] | None = None,
+) -> Tags:
+    """Judge a tag file, and give the tags whose label, in any case, is `asked` for; None: all of them."""
+    lines = Lines(chunks, declaration.encoding, longest=MAX_KEPT_BYTES)
+    wanted = None if asked is None else {label.lower() for label in asked}
+    kept: list[tuple[str, str]] = []
+    room = MAX_KEPT_BYTES
+
+    def say_malformed(number: int) -> None:
+        findings.add("tag-file-malformed", f"Line {number} is not 'label: value'.", path)
+
     try:
-        parsed = _parse(lines)
+        for label, value, size in _pairs(lines, say_malformed):
+            if wanted is None or label.lower() in wanted:
+                room -= size + PAIR_BYTES
+                if room < 0:
+                    message = f"What is asked of the file has more than {MAX_KEPT_BYTES:,} bytes."
+                    findings.add("tag-file-too-large", message, path)
+                    break
+                kept.append((label, value))
     except NotDecodable as reason:
         findings.add("tag-file-not-decodable", f"The file is {reason}.", path)
         return Tags()
     if lines.had_bom and declaration.encoding == "utf-8":
         findings.add("tag-file-bom", "A byte-order mark in UTF-8.", path, declaration.severity)
-    for number in parsed.bad_lines:
-        findings.add("tag-file-malformed", f"Line {number} is not 'label: value'.", path)
-    return Tags(tuple(parsed.pairs))
+    return Tags(tuple(kept), RESERVED_LABELS if path == declaration.info_file else frozenset())
 
 
-def _parse(lines: Iterable[bytes | None]) -> _Parsed:
-    """Labels and values, trimmed; a line that begins with white space goes on with the value before it."""
-    parsed = _Parsed()
-    open_tag = False
+def _pairs(lines: Iterable[bytes], say_malformed: Callable[[int], None]) -> Iterator[tuple[str, str, int]]:
+    """Label and value, trimmed, and their bytes; a line that begins with white space goes on with the value before
+    it. Of a value of more than MAX_KEPT_BYTES the rest is left out."""
+    label, parts, size = "", [""], 0
     for number, line in enumerate(lines, 1):
-        text = line.decode() if line is not None else ""
-        if line is not None and not text.strip():
+        text = line.decode("utf-8", "ignore")  # one that was cut may end within a character
+        if not text.strip():
             continue
-        label, colon, value = text.partition(":")
-        if open_tag and text[:1] in (" ", "\t"):
-            key, so_far = parsed.pairs[-1]
-            parsed.pairs[-1] = (key, f"{so_far} {text.strip()}".strip())
-        elif colon and label.strip():
-            parsed.pairs.append((label.strip(), value.strip()))
-            open_tag = True
-        else:
-            parsed.bad_lines.append(number)
-            open_tag = False
-    return parsed
+        if label and text[:1] in (" ", "\t"):
+            size += len(line)
+            if size <= MAX_KEPT_BYTES:
+                parts.append(text.strip())
+            continue
+        if label:
+            yield label, " ".join(parts).strip(), size
+        begin, colon, rest = text.partition(":")
+        label, parts, size = begin.strip() if colon else "", [rest.strip()], len(line)
+        if not label:
+            say_malformed(number)
+    if label:
+        yield label, " ".join(parts).strip(), size
 
 
 def _version(tags: Tags, findings: Findings) -> str | None:

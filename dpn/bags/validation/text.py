@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Iterator
 
 MAX_LINE_BYTES = 64 << 10
-"""A path of 4,096 bytes with each byte percent-encoded, a checksum, and room to spare."""
+"""Of a manifest: a path of 4,096 bytes with each byte percent-encoded, a checksum, and room to spare."""
 
-_ENCODING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,39}\Z")
+_ENCODING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")
 _TEXT_ENCODINGS = re.compile(
-    r"(utf-(8|16|32)(-[lb]e)?|ascii|iso8859-\d+|cp\d+|koi8-[rtu]|shift_jis|euc_(jp|kr)|gbk|gb2312|gb18030|big5"
-    r"|mac-roman)\Z"
+    r"(utf-(8|16|32)(-[lb]e)?|ascii|iso8859-\d+|tis-620|cp\d+|hp-roman8|mac-\w+|koi8-[rtu]|kz1048|ptcp154"
+    r"|(shift_jis|euc_jis)(_2004|x0213)?|euc_(jp|kr)|iso2022_(jp(_1|_2|_2004|_3|_ext)?|kr)|johab|gbk|gb2312|gb18030"
+    r"|hz|big5(hkscs)?)\Z"
 )
 """Python's names of what may stand in bagit.txt; it knows codecs that unpack or execute, which may not."""
 
@@ -33,30 +34,32 @@ def known_encoding(name: str) -> str | None:
 
 
 class Lines:
-    """The lines of a tag file as UTF-8, without their ends (LF, CR or CRLF); None for a line that is too long.
+    """The lines of a tag file as UTF-8, without their ends (LF, CR or CRLF). One of `longest` bytes or more is cut
+    to so many.
 
     Iterating raises NotDecodable. `had_bom` says afterwards whether a UTF-8 file began with a byte-order mark.
     """
 
-    def __init__(self, chunks: Iterable[bytes], encoding: str) -> None:
+    def __init__(self, chunks: Iterable[bytes], encoding: str, *, longest: int = MAX_LINE_BYTES) -> None:
         self._chunks = chunks
         self._encoding = encoding
+        self._longest = longest
         self.had_bom = False
 
-    def __iter__(self) -> Iterator[bytes | None]:
-        rest, skipping = b"", False
+    def __iter__(self) -> Iterator[bytes]:
+        rest, skipping, longest = b"", False, self._longest
         for chunk in self._utf8():
             data = rest + chunk
             cut = len(data) - data.endswith(b"\r")  # a CR at the end may be half of a CRLF
             end = max(data.rfind(b"\n", 0, cut), data.rfind(b"\r", 0, cut)) + 1
             for line in data[:end].splitlines():
                 if not skipping:
-                    yield line if len(line) < MAX_LINE_BYTES else None
+                    yield line if len(line) < longest else line[:longest]
                 skipping = False
             rest = data[end:]
-            if len(rest) > MAX_LINE_BYTES:
+            if len(rest) > longest:
                 if not skipping:
-                    yield None
+                    yield rest[:longest]
                 rest, skipping = data[cut:], True
         if rest and not skipping:
             yield rest.rstrip(b"\r\n")

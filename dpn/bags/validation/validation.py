@@ -16,7 +16,7 @@ from dpn.bags.names import manifest_algorithm
 from dpn.bags.report import Report
 from dpn.bags.tar.contents import TarContents
 from dpn.bags.tar.file import TarFile
-from dpn.bags.validation.bag_info import check_bag_info
+from dpn.bags.validation.bag_info import DATE_LABEL, OXUM_LABEL, check_bag_info
 from dpn.bags.validation.fetch_txt import FETCH_FILE, check_fetch
 from dpn.bags.validation.manifests import (
     ManifestCheck,
@@ -25,11 +25,11 @@ from dpn.bags.validation.manifests import (
     report_unlisted_payload,
     report_unlisted_tags,
 )
-from dpn.bags.validation.profile_check import BagFacts, check_profile
+from dpn.bags.validation.profile_check import PROFILE_LABEL, BagFacts, check_profile
 from dpn.bags.validation.profiles import BAG_INFO, Profile
 from dpn.bags.validation.tags import (
     DECLARATION,
-    MAX_TAG_FILE_BYTES,
+    MAX_DECLARATION_BYTES,
     Declaration,
     Tags,
     read_declaration,
@@ -115,7 +115,7 @@ class _Validation:
         declaration = self._declaration()
         manifests = self._manifests()
         self._judge_manifests(manifests, declaration)
-        info = self._tags(declaration.info_file, declaration)
+        info = self._tags(declaration.info_file, declaration, (OXUM_LABEL, DATE_LABEL, PROFILE_LABEL))
         if info is not None:
             check_bag_info(info, self._index, declaration, self._findings)
         fetch = self._index.find(FETCH_FILE)
@@ -138,8 +138,10 @@ class _Validation:
         if number is None:
             self._findings.add("declaration-missing", "There is no bagit.txt.", DECLARATION)
             return Declaration()
-        content = self._bounded(number, DECLARATION)
-        return Declaration() if content is None else read_declaration(content, self._findings)
+        if (size := self._index.sizes[number]) > MAX_DECLARATION_BYTES:
+            self._findings.add("tag-file-too-large", f"The file has {size:,} bytes.", DECLARATION)
+            return Declaration()
+        return read_declaration(b"".join(self._contents.chunks(number)), self._findings)
 
     def _manifests(self) -> list[ManifestFile]:
         """The manifests that can be verified, payload first. Others are findings."""
@@ -178,7 +180,7 @@ class _Validation:
         tags: dict[str, Tags | None] = {BAG_INFO: info}
         for path in profile.tag_rules:
             if path != BAG_INFO:
-                tags[path] = self._tags(path.encode(), declaration)
+                tags[path] = self._tags(path.encode(), declaration, ())
         index = self._index
         manifests = [manifest_algorithm(name) for name in index.manifests]
         facts = BagFacts(
@@ -196,21 +198,14 @@ class _Validation:
         )
         check_profile(profile, facts, self._findings)
 
-    def _tags(self, path: bytes, declaration: Declaration) -> Tags | None:
-        """A tag file's tags; None if it is not there."""
+    def _tags(self, path: bytes, declaration: Declaration, asked: tuple[str, ...]) -> Tags | None:
+        """Of a tag file, those that are asked for or for which the profile has rules; None if it is not there."""
         number = self._index.find(path)
         if number is None:
             return None
-        content = self._bounded(number, path)
-        return Tags() if content is None else read_tags([content], path, declaration, self._findings)
-
-    def _bounded(self, number: int, path: bytes) -> bytes | None:
-        """A small file's content; a finding and None if it is not small."""
-        size = self._index.sizes[number]
-        if size > MAX_TAG_FILE_BYTES:
-            self._findings.add("tag-file-too-large", f"The file has {size:,} bytes.", path)
-            return None
-        return b"".join(self._contents.chunks(number))
+        rules = self._profile.tag_rules if self._profile is not None else {}
+        of_rules = rules.get(BAG_INFO if path == declaration.info_file else path.decode(), {})
+        return read_tags(self._contents.chunks(number), path, declaration, self._findings, {*asked, *of_rules})
 
     def _sha256(self, number: int) -> str:
         hasher = sha256()

@@ -82,10 +82,14 @@ def claims_beyond_the_file(file: BinaryIO) -> None:
     file.write(members(bag_files()) + header(f"{UUID}/data/x".encode(), 2**60))
 
 
-def huge_tag_file(file: BinaryIO) -> None:
+def huge_tag(file: BinaryIO, label: bytes) -> None:
     file.write(members(bag_files(changes={"bag-info.txt": None})))
-    file.write(header(f"{UUID}/bag-info.txt".encode(), 1024 * MEBIBYTE))
-    hole(file, 1024 * MEBIBYTE)
+    file.write(header(f"{UUID}/bag-info.txt".encode(), 1024 * MEBIBYTE) + label)
+    hole(file, 1024 * MEBIBYTE - len(label))
+
+
+def huge_tag_that_is_asked_for(file: BinaryIO) -> None:
+    huge_tag(file, b"Payload-Oxum: ")
 
 
 @pytest.mark.parametrize("way", ["jump", "whole"])
@@ -98,7 +102,7 @@ def huge_tag_file(file: BinaryIO) -> None:
         (huge_extended_header, "tar-pax-too-large"),
         (many_extended_headers, "payload-file-unlisted"),
         (claims_beyond_the_file, "tar-truncated"),
-        (huge_tag_file, "tag-file-too-large"),
+        (huge_tag_that_is_asked_for, "tag-file-too-large"),
     ],
 )
 def test_a_bag_made_to_fill_memory_does_not(
@@ -113,6 +117,17 @@ def test_a_bag_made_to_fill_memory_does_not(
     found = judged(path, way)
     assert not found["valid"]
     assert code in found["codes"]
+    assert found["mebibytes"] < SMALL_MEBIBYTES
+
+
+@pytest.mark.parametrize("way", ["jump", "whole"])
+def test_a_tag_of_a_gigabyte_that_nobody_asks_for_is_a_tag_and_costs_no_memory(tmp_path: Path, way: str) -> None:
+    path = tmp_path / f"{UUID}.tar"
+    with path.open("wb") as file:
+        huge_tag(file, b"External-Description: ")
+        file.write(END)
+    found = judged(path, way)
+    assert (found["valid"], found["codes"]) == (True, ["tag-file-unlisted"])
     assert found["mebibytes"] < SMALL_MEBIBYTES
 
 

@@ -233,6 +233,12 @@ def test_metadata_that_no_bag_can_carry_is_refused_before_anything_is_read(
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [65_535, 66_000, 3 << 20])
+def test_a_tag_may_be_of_any_length(source: Path, out: Path, size: int) -> None:
+    metadata = replace(METADATA, more_bag_info=(("External-Description", "x" * size),))
+    assert build_bag(source, out, metadata=metadata).report.warnings == 0
+
+
 def test_tags_hold_text_of_any_language(source: Path, out: Path) -> None:
     said = (
         "no\u00a0break \u6771\u4eac\u3000\u5927 \u0645\u06cc\u200c\u062e \U0001f468\u200d\U0001f469 co\u00adop "
@@ -327,13 +333,16 @@ def test_identity_is_what_the_metadata_said(source: Path, out: Path) -> None:
 
 def test_tags_by_their_names_find_their_places() -> None:
     metadata = DpnMetadata.from_tags(
-        [("Contact-Name", "Ann"), ("Version-Number", "3"), ("Rights-Object-ID", "r1"), ("Mood", "calm")],
+        [("contact-name", "Ann"), ("Version-Number", "3"), ("Rights-Object-ID", "r1"), ("Mood", "calm")],
         local_id="x",
         ingest_node="north",
         bagging_date=date(2024, 1, 2),
     )
     assert (metadata.contact_name, metadata.version, metadata.rights) == ("Ann", 3, ("r1",))
     assert metadata.more_bag_info == (("Mood", "calm"),)
-    for label, value in (("Version-Number", "three"), ("Bagging-Date", "soon"), ("Payload-Oxum", "1.1")):
+    no_values = (
+        ("Version-Number", "three"), ("Bagging-Date", "soon"), ("Payload-Oxum", "1.1"), ("payload-oxum", "1.1"),
+    )  # fmt: skip
+    for label, value in no_values:
         with pytest.raises(SourceRefused):
             DpnMetadata.from_tags([(label, value)], local_id="x", ingest_node="n", bagging_date=date(2024, 1, 2))

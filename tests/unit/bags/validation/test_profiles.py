@@ -72,7 +72,7 @@ def judged(tmp_path: Path, sections: dict[str, Any], files: dict[str, bytes] | N
         ({"Data-Empty": "false"}, None),
         ({"Bag-Info": {"Bag-Count": {"required": True}}}, None),
         ({"Bag-Info": {"Mood": {"required": True}}}, "profile-tag-missing"),
-        ({"Bag-Info": {"bag-count": {"required": True}}}, "profile-tag-missing"),
+        ({"Bag-Info": {"bag-count": {"required": True}}}, None),
         ({"Bag-Info": {"Bag-Count": {"values": ["1", "2"]}}}, None),
         ({"Bag-Info": {"Bag-Count": {"values": ["2"]}}}, "profile-tag-value"),
         ({"Bag-Info": {"Bag-Count": {"values": []}}}, None),
@@ -109,6 +109,34 @@ def test_tags_must_not_repeat_where_the_profile_says_so(tmp_path: Path) -> None:
     files = bag_files(changes={"bag-info.txt": NAMED["bag-info.txt"] + b"Bag-Count: 2\n"})
     assert judged(tmp_path, {"Bag-Info": {"Bag-Count": {"repeatable": False}}}, files) == ["profile-tag-repeated"]
     assert judged(tmp_path, {"Bag-Info": {"Bag-Count": {}}}, files) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "line", "code"),
+    [
+        ({"values": ["Good"]}, "Bad", "profile-tag-value"),
+        ({"pattern": "G.*"}, "Bad", "profile-tag-value"),
+        ({"empty": False}, "", "profile-tag-empty"),
+        ({"repeatable": False}, "one\n{label}: two", "profile-tag-repeated"),
+        ({"required": True, "values": ["Good"]}, "Good", None),
+    ],
+)
+@pytest.mark.parametrize("label", ["External-Identifier", "external-identifier", "EXTERNAL-IDENTIFIER"])
+@pytest.mark.parametrize("ruled", ["External-Identifier", "external-Identifier"])
+def test_rules_for_reserved_labels_hold_in_any_case(
+    tmp_path: Path, rule: dict[str, Any], line: str, code: str | None, label: str, ruled: str
+) -> None:
+    info = NAMED["bag-info.txt"] + f"{label}: {line.format(label='External-identifier')}\n".encode()
+    found = judged(tmp_path, {"Bag-Info": {ruled: rule}}, bag_files(changes={"bag-info.txt": info}))
+    assert found == ([code] if code else [])
+
+
+def test_labels_of_ones_own_and_of_other_tag_files_are_what_they_are_written_like(tmp_path: Path) -> None:
+    info, required = NAMED["bag-info.txt"] + b"mood: calm\n", {"required": True}
+    files = bag_files(changes={"bag-info.txt": info, "other.txt": b"contact-name: Ann\n"})
+    assert judged(tmp_path, {"Bag-Info": {"Mood": required}}, files) == ["profile-tag-missing"]
+    rules = {"other.txt": {"Contact-Name": required}}
+    assert judged(tmp_path, {"Tag-Files-Info": rules}, files) == ["profile-tag-missing"]
 
 
 def test_a_rule_may_be_a_warning_and_a_finding_an_error(tmp_path: Path) -> None:

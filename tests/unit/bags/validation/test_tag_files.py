@@ -12,7 +12,7 @@ from dpn.bags.findings import Findings
 from dpn.bags.validation.tags import Declaration, read_declaration, read_tags
 from dpn.bags.validation.text import MAX_LINE_BYTES, Lines, NotDecodable, known_encoding
 from dpn.bags.validation.validation import validate
-from tests.fixtures.made_bags import bag_files, declaration, tar_bag
+from tests.fixtures.made_bags import bag_files, checksums, declaration, tar_bag
 
 
 def judged(content: bytes) -> tuple[Declaration, list[tuple[str, str]]]:
@@ -85,8 +85,15 @@ def test_labels_values_and_continuations_are_trimmed_and_kept_in_order() -> None
     tags = read_tags([text], b"bag-info.txt", Declaration(), findings)
     assert tags.pairs == (("A", "1"), ("B", "2"), ("A", "two words more"), ("Empty", ""), ("Url", "http://x/y:z"))
     assert tags.values("A") == ["1", "two words more"]
-    assert tags.values("a", any_case=True) == ["1", "two words more"]
+    assert tags.values("a") == []
     assert findings.errors == 0
+
+
+def test_only_what_is_asked_for_is_kept() -> None:
+    text = b"A: 1\nContact-Name: Ann\nB: 2\ncontact-name: Bob\n"
+    tags = read_tags([text], b"bag-info.txt", Declaration(), Findings(), ["CONTACT-name", "b"])
+    assert tags.pairs == (("Contact-Name", "Ann"), ("B", "2"), ("contact-name", "Bob"))
+    assert tags.values("Contact-name") == ["Ann", "Bob"]
 
 
 def test_a_line_without_a_colon_is_an_error_with_its_number() -> None:
@@ -113,7 +120,14 @@ def test_a_line_without_a_colon_is_an_error_with_its_number() -> None:
         (b"Bagging-Date: 0001-01-01T00:00:00Z\n", "bagging-date-implausible"),
         (b"Bagging-Date: 2023-02-29\n", "bagging-date-implausible"),
         (b"Bagging-Date: yesterday\n", "bagging-date-implausible"),
-        (b"x" * (2 << 20), "tag-file-too-large"),
+        (b"x" * (2 << 20), "tag-file-malformed"),
+        (b"External-Description: " + b"x" * 66_000, None),
+        (b"External-Description: " + b"x" * (3 << 20) + b"\nPayload-Oxum: 1.2\n", "payload-oxum-mismatch"),
+        (b"External-Description: x\n" + b" more\n" * 300_000, None),
+        (b"External-Identifier: 12345678\n" * 200_000, None),
+        (b"Payload-Oxum: " + b"1" * (2 << 20), "tag-file-too-large"),
+        (b"Bagging-Date: \n" + b" 2024\n" * 300_000, "tag-file-too-large"),
+        (b"Bagging-Date: \n" * 100_000, "tag-file-too-large"),
         (b"Name: \xff\n", "tag-file-not-decodable"),
     ],
 )
@@ -169,19 +183,50 @@ def test_lines_are_the_same_however_the_chunks_fall(lines: list[bytes], ends: li
         assert list(Lines(chunks, "utf-8")) == text.removeprefix(b"\xef\xbb\xbf").splitlines()
 
 
-def test_a_line_too_long_is_left_out_and_the_next_is_read() -> None:
+def test_a_line_too_long_is_cut_and_the_next_is_read() -> None:
     long = b"x" * (MAX_LINE_BYTES * 3)
     for step in (1000, MAX_LINE_BYTES, 10**6):
         text = b"one\n" + long + b"\ntwo\r\n" + long
         chunks = [text[at : at + step] for at in range(0, len(text), step)]
-        assert list(Lines(chunks, "utf-8")) == [b"one", None, b"two", None]
+        cut = long[:MAX_LINE_BYTES]
+        assert list(Lines(chunks, "utf-8")) == [b"one", cut, b"two", cut]
 
 
 @pytest.mark.parametrize(
-    "name", ["UTF-8", "utf8", "UTF-16", "ISO-8859-1", "latin1", "US-ASCII", "Shift_JIS", "GB18030"]
-)
+    "name",
+    [
+        "UTF-8", "utf8", "UTF-16", "UTF-32BE", "ISO-8859-1", "latin1", "US-ASCII", "Shift_JIS", "GB18030",
+        "ISO-2022-JP", "ISO-2022-JP-2", "ISO-2022-KR", "Big5-HKSCS", "HZ-GB-2312", "PTCP154", "JOHAB", "TIS-620",
+        "EUC-JP", "KS_C_5601-1987", "ISO_8859-1:1987", "IBM037", "hp-roman8", "KOI8-U", "macintosh",
+    ],
+)  # fmt: skip
 def test_character_encodings_are_known_by_their_names(name: str) -> None:
     assert known_encoding(name)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("ISO-2022-JP", "\u6771\u4eac"),
+        ("ISO-2022-KR", "\uc11c\uc6b8"),
+        ("TIS-620", "\u0e01\u0e23"),
+        ("Big5-HKSCS", "\u9999\u6e2f"),
+        ("HZ-GB-2312", "\u5317\u4eac"),
+        ("UTF-16", "\u6771\U0001f4be"),
+        ("IBM037", "caf\u00e9"),
+    ],
+)
+def test_a_bag_whose_tag_files_are_in_any_registered_encoding_is_read(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
+    payload, description = {f"data/{text}": b"1"}, f"External-Description: {text}\nPayload-Oxum: 1.1\n"
+    tags = {
+        "bagit.txt": declaration("1.0", encoding),
+        "bag-info.txt": description.encode(encoding),
+        "manifest-sha256.txt": checksums(payload, "sha256").decode().encode(encoding),
+    }
+    report = validate(tar_bag(tmp_path, {**payload, **tags}), profile=None)
+    assert report.findings == ()
 
 
 @pytest.mark.parametrize(
