@@ -9,25 +9,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import ClauseElement, Connection, Engine, Row, Table, create_engine, event, func, make_url, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    ClauseElement,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
-import models.migrations
-import models.preservation
-import models.registry
-import models.work
 from dpn.errors import Misconfigured
 from models.base import Base, DamagedJson
+from models.migrations import FOLDER, REVISIONS
 
 Sessions = sessionmaker[Session]
 
@@ -110,8 +113,14 @@ def inserted_missing(
 
 
 def _insert_missing(session: Session, model: type[Base]) -> Any:
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    return insert(cast("Table", model.__table__)).on_conflict_do_nothing()
+    table = cast("Table", model.__table__)
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # only that of the node's database: each costs memory
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def upgrade(engine: Engine) -> None:
@@ -119,37 +128,42 @@ def upgrade(engine: Engine) -> None:
 
     Safe to repeat, by several at once, too; never goes back.
     """
+    from alembic import command  # not for every process: it costs seven megabytes
+    from alembic.config import Config
+
+    configuration = Config()
+    configuration.set_main_option("script_location", str(FOLDER))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
-        configuration = _alembic()
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, "head")
 
 
 def check_schema(engine: Engine) -> None:
     """Raises Misconfigured unless the database has exactly the schema that this software was written for."""
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    needed = REVISIONS[-1]
     try:
-        with engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
+        current = _schema_of(engine)
     except DBAPIError as error:
         raise Misconfigured(f"the database cannot be read ({error.orig}): check database.url") from error
     if current is None:
         raise Misconfigured("the database is empty: run `dpn db upgrade`")
-    if current != head:
-        known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-        if current in known:
-            raise Misconfigured(
-                f"the database has schema {current}, this software needs {head}: run `dpn db upgrade`"
-            )
+    if current in REVISIONS[:-1]:
+        raise Misconfigured(
+            f"the database has schema {current}, this software needs {needed}: run `dpn db upgrade`"
+        )
+    if current != needed:
         raise Misconfigured(f"the database has schema {current}, which is newer than this software: upgrade it")
 
 
-def _alembic() -> Config:
-    configuration = Config()
-    configuration.set_main_option("script_location", str(Path(models.migrations.__file__).parent))
-    return configuration
+def _schema_of(engine: Engine) -> str | None:
+    """The revision that Alembic noted in the database; None before it ever did."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        if not engine.dialect.has_table(connection, "alembic_version"):
+            return None
+        current: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return current
 
 
 def _json_or_damage(stored: str) -> Any:
