@@ -13,14 +13,29 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
-
-import structlog
 
 from dpn.errors import Misconfigured
 from dpn.telemetry.settings import LogSettings
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """As if the package were not installed, as long as another one looks whether it is."""
+    there = sys.modules.get(package)
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+        if there is not None:
+            sys.modules[package] = there
+
+
+with _hidden("rich"):  # structlog loads it for terminals, which nothing of ours logs to: 4 MB in every worker
+    import structlog
 
 Log = structlog.stdlib.BoundLogger
 
