@@ -10,17 +10,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from dpn.bags.building.build import BuiltBag, build_bag
-from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.codes import CATALOGUE
 from dpn.bags.report import Report
 from dpn.bags.validation.profiles import load_profile
 from dpn.bags.validation.validation import validate
 from dpn.errors import DpnError
+
+if TYPE_CHECKING:
+    from dpn.bags.building.build import BuiltBag
+    from dpn.bags.building.metadata import DpnMetadata
 
 EXIT_BAD = 1
 EXIT_UNUSABLE = 2
@@ -84,6 +86,8 @@ def build_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Bag SOURCE as a DPN bag `<uuid>.tar`, validated. Exit status 0: built, 2: not built."""
+    from dpn.bags.building.build import build_bag
+
     try:
         metadata = _metadata(source, member, local_id, ingest_node, tag or [])
         with progress_bar("building", None, shown=not as_json) as progress:
@@ -135,6 +139,8 @@ def progress_bar(what: str, total: int | None, *, shown: bool) -> Iterator[Calla
 def _metadata(
     sources: list[Path], member: str | None, local_id: str | None, ingest_node: str, tags: list[str]
 ) -> DpnMetadata:
+    from dpn.bags.building.metadata import DpnMetadata
+
     pairs = []
     for text in tags:
         name, equals, value = text.partition("=")

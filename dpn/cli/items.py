@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from dpn.audit.trail import events_of_item
 from dpn.cli.node import LARGEST_ROW_ID, ConfigOption, open_node, operator
@@ -55,16 +53,22 @@ def list_all(
         if as_json:
             for item in found:
                 print(json.dumps(_as_json(item)))
-            return
-        table = Table(box=None)
-        for heading in ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note"):
-            table.add_column(heading, overflow="fold")
-        for item in found:
-            table.add_row(
-                *(escape(text) for text in _as_row(item)), style="bold red" if item.needs_attention else ""
-            )
-        # Into a file or a pipe, an item is one line, whatever width a terminal would have.
-        Console(width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH).print(table)
+        else:
+            _print_table(found)
+
+
+def _print_table(items: Iterable[WorkItem]) -> None:
+    from rich.console import Console  # only a table is worth what they cost
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None)
+    for heading in ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note"):
+        table.add_column(heading, overflow="fold")
+    for item in items:
+        table.add_row(*map(escape, _as_row(item)), style="bold red" if item.needs_attention else "")
+    # Into a file or a pipe, an item is one line, whatever width a terminal would have.
+    Console(width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH).print(table)
 
 
 @item_app.command("show")
@@ -78,10 +82,7 @@ def show(
         except NoSuchItem as error:
             _fail(error)
         shown = {**_as_json(item), "manifest": item.manifest, "events": _events(events_of_item(session, item_id))}
-    if as_json:
-        print(json.dumps(shown))
-        return
-    Console().print_json(json.dumps(shown))
+    print(json.dumps(shown) if as_json else json.dumps(shown, indent=2, ensure_ascii=False))
 
 
 @item_app.command("retry")
@@ -93,7 +94,7 @@ def retry(context: typer.Context, item_id: ItemId, config: ConfigOption = None) 
                 item = retry_item(session, item_id, operator=operator(), pipelines=PIPELINES, clock=node.clock)
         except (NoSuchItem, NotAllowed) as error:
             _fail(error)
-        Console().print(f"Item {item_id} will run again from stage {item.stage}.")
+        print(f"Item {item_id} will run again from stage {item.stage}.")
 
 
 @item_app.command("cancel")
@@ -113,7 +114,7 @@ def cancel(
         except (NoSuchItem, NotAllowed) as error:
             _fail(error)
         told = "; a notice to its owner is on its way" if item.remote_node else ""
-        Console().print(f"Item {item_id} is cancelled{told}.")
+        print(f"Item {item_id} is cancelled{told}.")
 
 
 @item_app.command("acknowledge")
@@ -130,7 +131,7 @@ def acknowledge(
                 acknowledge_item(session, item_id, reason=reason, operator=operator(), clock=node.clock)
         except (NoSuchItem, NotAllowed) as error:
             _fail(error)
-        Console().print(f"Item {item_id} no longer calls for attention.")
+        print(f"Item {item_id} no longer calls for attention.")
 
 
 def _fail(error: Exception) -> None:

@@ -10,34 +10,67 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from dpn.errors import DpnError
 
 EXIT_UNUSABLE = 2
 
+
+class CommandEntry(NamedTuple):
+    """Where a command is defined, a Typer app or the function of a single command, and what it does in a line."""
+
+    defined: str
+    help: str
+
+
 COMMANDS = {
-    "bag": "dpn.cli.bag:app",
-    "db": "dpn.cli.db:app",
-    "token": "dpn.cli.token:app",
-    "registry": "dpn.cli.registry:app",
-    "serve": "dpn.cli.serve:serve",
-    "worker": "dpn.cli.worker:worker",
-    "sync": "dpn.cli.cron:sync",
-    "queue": "dpn.cli.cron:queue",
-    "cleanup": "dpn.cli.cron:cleanup",
-    "ingest": "dpn.cli.ingest:app",
-    "member": "dpn.cli.member:app",
-    "fixity": "dpn.cli.fixity:app",
-    "restore": "dpn.cli.restore.commands:app",
-    "drill": "dpn.cli.drill:drill",
-    "items": "dpn.cli.items:list_all",
-    "item": "dpn.cli.items:item_app",
+    "bag": CommandEntry("dpn.cli.bag:app", "Validate and build bags."),
+    "db": CommandEntry("dpn.cli.db:app", "The node's database."),
+    "token": CommandEntry("dpn.cli.token:app", "The tokens that other nodes show us."),
+    "registry": CommandEntry(
+        "dpn.cli.registry:app",
+        "The registry as a whole: into a file, out of one, and what sync has set aside.",
+    ),
+    "serve": CommandEntry(
+        "dpn.cli.serve:serve",
+        "Run the registry server until told to stop (SIGTERM: answer what was asked, take nothing new).",
+    ),
+    "worker": CommandEntry(
+        "dpn.cli.worker:worker",
+        "Run the worker of a stage until told to stop (SIGTERM: finish what runs, take nothing new).",
+    ),
+    "sync": CommandEntry("dpn.cli.cron:sync", "Pull the records of the other nodes into our registry."),
+    "queue": CommandEntry(
+        "dpn.cli.cron:queue",
+        "Make work items of open transfers, of bags that other nodes ask back and of fixity checks whose time has "
+        "come; announce whatever is due.",
+    ),
+    "cleanup": CommandEntry(
+        "dpn.cli.cron:cleanup",
+        "Release and remove what no item needs any more: reservations, staged bytes, old quarantine, dead "
+        "uploads, offers. Count anew what lists hold.",
+    ),
+    "ingest": CommandEntry(
+        "dpn.cli.ingest:app",
+        "Deposit content: it becomes a bag with as many proven copies as are wanted.",
+    ),
+    "member": CommandEntry("dpn.cli.member:app", "The institutions whose content the network keeps."),
+    "fixity": CommandEntry("dpn.cli.fixity:app", "Checks of stored copies."),
+    "restore": CommandEntry("dpn.cli.restore.commands:app", "Bags back from other nodes, or from our own store."),
+    "drill": CommandEntry(
+        "dpn.cli.drill:drill",
+        "Bring random bags back to scratch space and prove them: a restore drill, for cron.",
+    ),
+    "items": CommandEntry(
+        "dpn.cli.items:list_all",
+        "List work items: where each is, since when, and why. With --json one JSON object a line.",
+    ),
+    "item": CommandEntry("dpn.cli.items:item_app", "One work item."),
 }
-"""Where each command is defined: a Typer app, or the function of a single command."""
 
 
 class LazyCommands(TyperGroup):
@@ -49,8 +82,21 @@ class LazyCommands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        module, _, attribute = COMMANDS[cmd_name].defined.partition(":")
         return _command(cmd_name, getattr(import_module(module), attribute))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Lists what there is without importing any of it."""
+        listed: dict[str, Any] = {
+            name: TyperCommand(name, help=command.help) for name, command in COMMANDS.items()
+        }
+        TyperGroup(
+            name=self.name,
+            commands=listed,
+            help=self.help,
+            params=self.params,
+            rich_markup_mode=self.rich_markup_mode,
+        ).format_help(ctx, formatter)
 
 
 def _command(name: str, defined: typer.Typer | Callable[..., Any]) -> Any:

@@ -206,7 +206,7 @@ def test_what_http_services_share_knows_of_none_and_none_of_another(arrows: set[
 
 def test_only_what_serves_imports_a_web_framework() -> None:
     """It takes a quarter of a second of processor and ten megabytes."""
-    commands = {target.partition(":")[0] for target in COMMANDS.values()}
+    commands = {entry.defined.partition(":")[0] for entry in COMMANDS.values()}
     code = "import sys, " + ", ".join(sorted(commands)) + "; print({'fastapi', 'uvicorn'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"

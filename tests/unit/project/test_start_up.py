@@ -4,27 +4,89 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-LIBRARIES = {
-    "alembic", "asyncio", "boto3", "fastapi", "jinja2", "multiprocessing", "prometheus_client", "psycopg",
-    "requests", "rich", "sqlalchemy", "starlette", "structlog", "tornado", "typer", "uvicorn",
+import pytest
+import typer
+
+from dpn.cli.main import COMMANDS, app
+from dpn.database import open_engine, upgrade
+
+HEAVY = {
+    "alembic", "asyncio", "boto3", "fastapi", "jinja2", "nsq", "prometheus_client", "psycopg", "pydantic",
+    "requests", "rich.console", "rich.traceback", "sqlalchemy", "starlette", "structlog", "tornado", "typer",
+    "uvicorn",
 }  # fmt: skip
 """What costs a start milliseconds and megabytes."""
 
+FOR_A_DATABASE = {"asyncio", "pydantic", "sqlalchemy", "structlog", "typer"}
+"""What every command loads that opens a node: SQLAlchemy itself loads asyncio."""
 
-def loaded_by(code: str) -> set[str]:
-    """Every module that a fresh interpreter has once it has run `code`."""
-    show = "import sys; print(*sys.modules, sep=chr(10), file=sys.stderr)"
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True
-    )
-    return set(run.stderr.split())
+
+def loaded_by(*program: str) -> set[str]:
+    """Every module that Python imported to run the program, which must end well."""
+    command = [sys.executable, "-P", "-X", "importtime", *program]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = (line for line in run.stderr.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def dpn(*arguments: str) -> set[str]:
+    return loaded_by("-m", "dpn.cli.main", *arguments)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """The settings of a node whose database is there and empty."""
+    file = tmp_path / "node.toml"
+    file.write_text(f"""
+        node = {{namespace = "south", api_root = "https://dpn.south.example.org"}}
+        database.url = "sqlite:///{tmp_path}/node.db"
+        staging.volumes.main = "{tmp_path}"
+        store.url = "file://{tmp_path}/store"
+        """)
+    upgrade(open_engine(f"sqlite:///{tmp_path}/node.db"))
+    return str(file)
 
 
 def test_the_settings_load_nothing_of_what_they_configure() -> None:
-    loaded = loaded_by("import dpn.settings_file")
+    loaded = loaded_by("-c", "import dpn.settings_file")
     sections = {module for module in loaded if module.startswith("dpn.") and module.endswith(".settings")}
-    folders = {section.rpartition(".")[0] for section in sections} | {"dpn.bags"}
-    within = {module for module in loaded if any(module.startswith(f"{folder}.") for folder in folders - {"dpn"})}
+    folders = {section.rpartition(".")[0] for section in sections - {"dpn.settings"}} | {"dpn.bags"}
+    within = {module for module in loaded if any(module.startswith(f"{folder}.") for folder in folders)}
+    assert {"dpn.storage.settings", "dpn.bags.validation.settings"} <= sections
     assert within <= sections | folders
-    assert not loaded & LIBRARIES
+    assert loaded & HEAVY == {"pydantic"}
+
+
+def test_the_list_of_commands_imports_no_command() -> None:
+    loaded = dpn("--help")
+    assert {module for module in loaded if module.startswith("dpn.")} <= {"dpn.cli", "dpn.cli.main", "dpn.errors"}
+    assert loaded & HEAVY <= {"rich.console", "rich.traceback", "typer"}, "typer draws it with rich"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_it_says_of_itself(name: str) -> None:
+    group: typer.core.TyperGroup = typer.main.get_command(app)  # type: ignore[assignment]
+    command = group.get_command(typer.Context(group), name)
+    assert command is not None
+    assert command.help is not None
+    assert " ".join(command.help.partition("\n\n")[0].split()) == COMMANDS[name].help
+
+
+def test_a_command_that_shows_items_loads_what_reads_the_database_alone(config: str) -> None:
+    assert dpn("--config", config, "items", "--json") & HEAVY == FOR_A_DATABASE
+    assert dpn("--config", config, "items") & HEAVY == FOR_A_DATABASE | {"rich.console"}
+
+
+def test_a_command_loads_the_dialect_of_its_database_alone(config: str) -> None:
+    loaded = dpn("--config", config, "items", "--json")
+    assert "sqlalchemy.dialects.sqlite" in loaded
+    assert not {module for module in loaded if module.startswith("sqlalchemy.dialects.postgresql")}
+
+
+def test_validating_a_bag_needs_no_node_and_nothing_that_builds_one() -> None:
+    loaded = dpn("bag", "validate", "--help")
+    assert "dpn.bags.validation.validation" in loaded
+    assert "dpn.bags.building.build" not in loaded
+    assert not {"dpn.settings", "models.work", "sqlalchemy"} & loaded
