@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dpn.clock import Clock
@@ -18,9 +17,7 @@ from dpn.registry.catalogue import RefusedRecord, set_aside
 from dpn.registry.client import RegistryClient
 from dpn.registry.client.batches import PAGES_AHEAD, ahead, in_batches, unusable_of
 from dpn.work.pipeline import Pipelines
-from models.work import WorkItem
 from workers.reconcile.results import Reconciled
-from workers.reconcile.rules import Here
 
 BATCH = 500
 SECONDS_A_PEER = 1800.0
@@ -30,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Walk:
+class PeerWalk:
     """One round with one peer, in a thread of its own. `node` is ours."""
 
     peer: str
@@ -57,7 +54,7 @@ class Walk:
             self.require_time()
             yield rows
 
-    def pages(self, key: InstrumentedAttribute[str], *where: Any) -> Iterator[list[str]]:
+    def pages(self, key: ColumnElement[str] | InstrumentedAttribute[str], *where: Any) -> Iterator[list[str]]:
         """The ids that our database has, in batches."""
         last = ""
         while True:
@@ -90,8 +87,3 @@ class Walk:
             raise DpnError(
                 f"asking {self.peer} takes more than {SECONDS_A_PEER:g} seconds: the rest is next time's"
             )
-
-
-def here(item: WorkItem | None, now: datetime) -> Here:
-    """How our item stands."""
-    return Here.NONE if item is None else Here.of(item.status, item.lease_expires_at, now)

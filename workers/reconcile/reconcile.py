@@ -20,8 +20,9 @@ from dpn.errors import DpnError
 from dpn.registry.client import RegistryClient
 from dpn.telemetry.logs import Log
 from dpn.work.pipeline import Pipelines
-from workers.reconcile.peer_walk import Walk
-from workers.reconcile.replications import WithPeer
+from workers.reconcile.peer_walk import PeerWalk
+from workers.reconcile.replications import Replications
+from workers.reconcile.restores import Restores
 from workers.reconcile.results import Reconciled
 
 __all__ = ["Reconcile", "Reconciled"]
@@ -47,17 +48,18 @@ class Reconcile:
             return list(threads.map(self._peer, peers))
 
     def _peer(self, peer: str) -> Reconciled:
-        one = WithPeer(Walk(peer, self.clients[peer], self.node, self.sessions, self.pipelines, self.clock))
+        walk = PeerWalk(peer, self.clients[peer], self.node, self.sessions, self.pipelines, self.clock)
         started = self.clock.monotonic()
         try:
-            one.run()
+            Replications(walk).run()
+            Restores(walk).run()
         except (DpnError, SQLAlchemyError) as error:
-            one.result.error = str(error)
+            walk.result.error = str(error)
         except Exception as error:  # what one peer makes us stumble over is its own affair
-            one.result.error = repr(error)
+            walk.result.error = repr(error)
             self.log.error("reconciliation with a node broke off", peer=peer, exc_info=error)
-        one.result.seconds = round(self.clock.monotonic() - started, 3)
-        result = asdict(one.result)
-        say = self.log.error if not one.result.ok else self.log.warning if one.result.reported else self.log.info
-        say("reconciliation with a node", ok=one.result.ok, **result)
-        return one.result
+        walk.result.seconds = round(self.clock.monotonic() - started, 3)
+        result = asdict(walk.result)
+        say = self.log.error if not walk.result.ok else self.log.warning if walk.result.reported else self.log.info
+        say("reconciliation with a node", ok=walk.result.ok, **result)
+        return walk.result

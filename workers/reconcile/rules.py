@@ -90,6 +90,11 @@ class Step(StrEnum):
     REPORT_RESTORE_FORGOTTEN = "report: restore delivered, open again at its owner"
     REPORT_UNCOUNTED = "report: stored here, cancelled at its owner"
 
+    @property
+    def report(self) -> str | None:
+        """What only people can settle, in words; None for what we do ourselves."""
+        return self.value.removeprefix("report: ") if self.value.startswith("report: ") else None
+
 
 @dataclass(frozen=True)
 class Situation:
