@@ -25,7 +25,7 @@ from tools.network.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
 from tools.network.cluster import Cluster
 from tools.network.node import Node
 from tools.network.processes import checkout
-from tools.network.services import Services
+from tools.network.services import StartedServices
 
 ON_SERVERS = Kinds(BrokerKind.NSQ, DatabaseKind.POSTGRESQL, StoreKind.S3)
 ON_FILES = Kinds()
@@ -111,7 +111,7 @@ class World:
         """Starts a server again, where it was."""
         self._services(server).up(server, cancellation=Cancellation())
 
-    def _services(self, server: str) -> Services:
+    def _services(self, server: str) -> StartedServices:
         """nsqd and nsqlookupd are south's own, all other servers are shared."""
         backends = self.cluster.backends
         return backends.services("south") if server.startswith("nsq") else backends.shared

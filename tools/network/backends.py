@@ -11,7 +11,7 @@ from typing import Any
 
 from dpn.cancellation import Cancellation
 from tools.network.place import Place
-from tools.network.services import FOLDER, Services
+from tools.network.services import FOLDER, StartedServices
 from tools.network.toml_text import Table
 
 GLACIER_CLASS = "GLACIER"
@@ -63,8 +63,8 @@ class Backends:
 
     def __init__(self, directory: Path, kinds: Kinds) -> None:
         self._kinds = kinds
-        self._shared = Services(directory / FOLDER)
-        self._own: dict[str, Services] = {}
+        self._shared = StartedServices(directory / FOLDER)
+        self._own: dict[str, StartedServices] = {}
         self._entries: dict[str, dict[str, Any]] = {}
 
     @property
@@ -78,7 +78,7 @@ class Backends:
             self._entries = self._shared.up(*self._kinds.shared_services, cancellation=cancellation)
         for place in places:
             if self._kinds.own_services:
-                self._own[place.name] = Services(place.services)
+                self._own[place.name] = StartedServices(place.services)
                 entries = self._own[place.name].up("nsqd", cancellation=cancellation)
                 self._entries[f"nsqd of {place.name}"] = entries["nsqd"]
         if self._kinds.database is DatabaseKind.POSTGRESQL:
@@ -91,12 +91,12 @@ class Backends:
         for services in (*self._own.values(), self._shared):
             services.down()
 
-    def services(self, name: str) -> Services:
+    def services(self, name: str) -> StartedServices:
         """The servers that only node `name` has."""
         return self._own[name]
 
     @property
-    def shared(self) -> Services:
+    def shared(self) -> StartedServices:
         """The servers of all nodes."""
         return self._shared
 

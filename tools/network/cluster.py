@@ -26,7 +26,7 @@ from tools.network.cron import EVERY_SECONDS, Cron
 from tools.network.errors import Broken
 from tools.network.node import RSYNCD, SERVE, WORKER, Node
 from tools.network.place import NAMES, Place, Ports, node_settings, write_rsyncd_configuration, write_settings
-from tools.network.processes import Ending, Running, log_tail
+from tools.network.processes import Exit, Running, log_tail
 from tools.network.supervisor import Say, Supervisor
 from tools.network.toml_text import Table, merged
 from tools.services.ports import LOOPBACK, answers, free_ports, is_free
@@ -184,7 +184,7 @@ class Cluster:
         return all(running.ending() is None for running in servers)
 
 
-def _port_was_taken(node: Node, running: Running, ending: Ending) -> bool:
+def _port_was_taken(node: Node, running: Running, ending: Exit) -> bool:
     """Answers false if that is why a server ended at once. Raises Broken if it is not."""
     if is_free(node.ports.registry if running.program.name.endswith(SERVE) else node.ports.rsync):
         log = running.program.log

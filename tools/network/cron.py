@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tools.network.processes import Ending, Program, Running, stop_all
+from tools.network.processes import Exit, Program, Running, stop_all
 
 EVERY_SECONDS = 2.0
 """Rest between two rounds of one node."""
@@ -70,7 +70,7 @@ class Cron:
         due = [line for line in self._lines.values() if line.running is None and (line.left or line.due_at <= now)]
         return sorted(due, key=lambda line: line.due_at)
 
-    def _ended(self, line: _Line, program: Program, ending: Ending, now: float) -> None:
+    def _ended(self, line: _Line, program: Program, ending: Exit, now: float) -> None:
         line.running = None
         if not line.left:
             line.due_at = now + self._every_seconds

@@ -34,7 +34,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Ending:
+class Exit:
     """How a process ended, as Popen reports it: negative for a signal."""
 
     code: int
@@ -74,14 +74,14 @@ class Running:
     def pid(self) -> int:
         return self._process.pid
 
-    def ending(self) -> Ending | None:
+    def ending(self) -> Exit | None:
         """How it ended, or None while it runs. Whatever is left of its group ends with it."""
         if self._process.returncode is None and self._has_ended():
             self._kill_group()  # before it is reaped: until then this number can be no other group's
             self._process.wait()
-        return None if self._process.returncode is None else Ending(self._process.returncode)
+        return None if self._process.returncode is None else Exit(self._process.returncode)
 
-    def wait(self, timeout_seconds: float) -> Ending:
+    def wait(self, timeout_seconds: float) -> Exit:
         """Waits for its end. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_seconds
         while (ending := self.ending()) is None:

@@ -23,7 +23,7 @@ CLEAN_UP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Services:
+class StartedServices:
     """The servers of one folder."""
 
     directory: Path
@@ -85,10 +85,10 @@ def stop_below(directory: Path, say: Callable[[str], None] = lambda _: None) -> 
     """Stops every server that a network in `directory` may have left running."""
     for pattern in (FOLDER, f"*/{FOLDER}"):
         for folder in sorted(directory.glob(pattern)):
-            _stop(Services(folder), say)
+            _stop(StartedServices(folder), say)
 
 
-def _stop(services: Services, say: Callable[[str], None]) -> None:
+def _stop(services: StartedServices, say: Callable[[str], None]) -> None:
     try:
         services.down()
     except Broken as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tools.network.errors import Broken
-from tools.network.processes import Ending, Program, Running, log_tail, stop_all
+from tools.network.processes import Exit, Program, Running, log_tail, stop_all
 
 QUICK_SECONDS = 10.0
 """A process that ends by itself sooner than this after its start counts as one that cannot run."""
@@ -31,7 +31,7 @@ class Restart:
     """How often in a row it ended by itself soon after its start; `GIVE_UP_AFTER` is too often."""
 
 
-def restart_after(ending: Ending, *, ran_seconds: float, failures: int) -> Restart:
+def restart_after(ending: Exit, *, ran_seconds: float, failures: int) -> Restart:
     """What to do about a process that has ended, which had failed so often in a row before."""
     failures = 0 if ending.by_signal or ran_seconds >= QUICK_SECONDS else failures + 1
     return Restart(PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)], failures)
@@ -82,7 +82,7 @@ class Supervisor:
             if kept.running is None and now >= kept.start_at:
                 kept.running = Running(kept.program)
 
-    def _ended(self, kept: _Kept, running: Running, ending: Ending, now: float) -> None:
+    def _ended(self, kept: _Kept, running: Running, ending: Exit, now: float) -> None:
         name, log = kept.program.name, kept.program.log
         restart = restart_after(ending, ran_seconds=now - running.started, failures=kept.failures)
         kept.running, kept.failures, kept.start_at = None, restart.failures, now + restart.pause_seconds

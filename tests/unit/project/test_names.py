@@ -10,7 +10,6 @@ ROOT = Path(__file__).resolve().parents[3]
 HOUSE = ("models", "dpn", "workers", "tools")
 
 SHARED = {
-    "CancelReason",
     "Digests",
     "Listing",
     "Node",

@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-from tools.network.processes import Ending, clean_environment
+from tools.network.processes import Exit, clean_environment
 from tools.network.supervisor import GIVE_UP_AFTER, restart_after
 
-KILLED = Ending(-signal.SIGKILL)
-FAILED = Ending(2)
+KILLED = Exit(-signal.SIGKILL)
+FAILED = Exit(2)
 
 
 def test_a_killed_process_is_started_at_once_however_often_it_is_killed() -> None:
@@ -40,12 +40,12 @@ def test_a_process_that_ran_for_long_starts_with_a_clean_record() -> None:
 @pytest.mark.parametrize(
     ("ending", "text"),
     [
-        (Ending(0), "ended with exit code 0"),
+        (Exit(0), "ended with exit code 0"),
         (KILLED, "was killed by SIGKILL"),
-        (Ending(-99), "was killed by signal 99"),
+        (Exit(-99), "was killed by signal 99"),
     ],
 )
-def test_an_ending_is_said_as_an_operator_would(ending: Ending, text: str) -> None:
+def test_an_ending_is_said_as_an_operator_would(ending: Exit, text: str) -> None:
     assert str(ending) == text
 
 
