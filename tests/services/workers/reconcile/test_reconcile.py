@@ -222,7 +222,7 @@ def run_store(node: Node, store: OneCopy) -> WorkItem:
     owners = Peers(node.clients(), breakers)
     unused: Any = None
     a_store: Any = store
-    stage = StoreStage(owners, unused, a_store, breakers, node.clock, verdict_poll_seconds=60)
+    stage = StoreStage(owners, unused, a_store, breakers, verdict_poll_seconds=60)
     return Bench(node.sessions, node.clock).run(node.the_item().id, stage.run)
 
 

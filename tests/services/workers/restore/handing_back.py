@@ -6,14 +6,13 @@ North's stages, its syncs and its queue run in this process; its clock is the te
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import structlog
-from fastapi import FastAPI
 from sqlalchemy import event, select
 from structlog.testing import capture_logs
 
@@ -183,12 +182,11 @@ def holder_and_requester(
     *,
     database_url: str | None = None,
     store: Mapping[str, Any] | None = None,
-    further: Callable[[FastAPI], None] = lambda _: None,
     link: str = LINK,
     outbound: Path | None = None,
     **sections: Any,
 ) -> Iterator[Holder]:
-    """North with its stored bag, and south's server; `further` is added to that."""
+    """North with its stored bag, and south's server."""
     outbound = outbound or folder / "outbound"
     outbound.mkdir(parents=True, exist_ok=True)
     checker = make_checker(folder, database_url=database_url, store=store)
@@ -198,7 +196,6 @@ def holder_and_requester(
         folder=folder,
         peers=("north",),
         clock=checker.clock,
-        further=further,
     ) as registry:
         told = checker.settings.model_dump(exclude_unset=True)
         told["peers"] = {"south": peer_settings(registry.url, token=registry.token("north"))}
