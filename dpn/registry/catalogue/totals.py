@@ -42,7 +42,7 @@ Totals = dict[str, tuple[int, int]]
 
 
 def total(session: Session, kind: Kind[Any], where: Mapping[str, Any]) -> tuple[int, int] | None:
-    """How many records of the kind have these values, and their bytes; none where only counting can tell."""
+    """How many records of the kind have these values, and their bytes; None where only counting can tell."""
     if kind.facets is None or not where.keys() <= set(kind.facets):
         return None
     statement = select(TOTALS.c.facets, TOTALS.c.records, TOTALS.c.bytes).where(TOTALS.c.kind == kind.name)
@@ -107,12 +107,12 @@ def size_sums(size: ColumnElement[int]) -> tuple[ColumnElement[Any], ColumnEleme
 
 
 def whole_size(high: Any, low: Any) -> int:
-    """The sum of sizes from its halves; these are none where there was nothing to add up."""
+    """The sum of sizes from its halves; these are None where there was nothing to add up."""
     return int(high or 0) * HALF + int(low or 0)
 
 
 def recount(session: Session) -> dict[str, int]:
-    """Counts all records anew and mends what the totals say; answers how many totals of each kind were wrong.
+    """Counts all records anew and corrects what the totals say; returns how many totals of each kind were wrong.
 
     Nothing of ours makes them wrong; changes past it, in the database itself, do. Writers wait meanwhile.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,6 @@ TIMES = [LONG_AGO + timedelta(days=n) for n in range(4)]
 def no_list_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every list were so long that its end is reached from its end, and its times leave out many."""
     monkeypatch.setattr(paging, "FEW", 0)
-
-
-@pytest.fixture
-def all_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if every list were so long that counting it takes long."""
-    monkeypatch.setattr(paging, "DEAR_ROWS", 0)
-    monkeypatch.setattr(paging, "DEAR_SECONDS", 0.0)
 
 
 def keep(sessions: Sessions, *bags: BagRecord) -> None:
@@ -97,26 +91,28 @@ WRITES = st.builds(
 def test_pages_from_a_server_that_remembers_are_those_of_one_that_does_not(
     sessions: Sessions, queries: list[Query], steps: list[Any]
 ) -> None:
-    memory = PageMemory(ManualClock().monotonic)
+    """Whatever was written between them; only a page that follows at once goes on behind the one before."""
+    clock = ManualClock()
+    memory = PageMemory(clock.monotonic)
     with sessions.begin() as session:
         session.execute(delete(BAGS.table))
         totals.recount(session)
     for step in [*(a_bag(n, updated_at=TIMES[n % 3]) for n in range(1, 10)), *steps]:
         if isinstance(step, BagRecord):
             keep(sessions, step)
+            clock.advance(paging.WALK_SECONDS)
             continue
         which, number, size, name = step
         query = queries[which % len(queries)]
         assert page(sessions, query, number, size, memory, name) == page(sessions, query, number, size, None)
 
 
-@pytest.mark.usefixtures("all_is_dear")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=st.lists(st.lists(WRITES, max_size=3), min_size=1, max_size=10), size=st.integers(1, 3))
 def test_who_walks_through_a_list_that_is_written_to_sees_all_that_stays_in_it(
     sessions: Sessions, writes: list[list[BagRecord]], size: int
 ) -> None:
-    """However old its counts are, and whatever leaves or joins the list before or behind the page."""
+    """Whatever leaves or joins the list before or behind the page."""
     memory = PageMemory(ManualClock().monotonic)
     query = Query({"admin_node": "north"}, order_by=("updated_at",))
     with sessions.begin() as session:
@@ -136,48 +132,82 @@ def test_who_walks_through_a_list_that_is_written_to_sees_all_that_stays_in_it(
     assert seen >= {uuid(n) for n in range(1, 13)} - changed
 
 
-def test_the_first_page_counts_what_was_just_written(sessions: Sessions, all_is_dear: None) -> None:
+def test_every_page_counts_what_was_just_written(sessions: Sessions) -> None:
     memory = PageMemory(ManualClock().monotonic)
     for n in range(1, 4):
         keep(sessions, a_bag(n))
-        listing = page(sessions, Query(), 1, 1, memory)
-        assert (listing.count, listing.total_size) == (n, n * a_bag().size)
+        for number in (1, 2):
+            listing = page(sessions, Query(), number, 1, memory)
+            assert (listing.count, listing.total_size) == (n, n * a_bag().size)
 
 
 def test_later_pages_of_a_long_list_repeat_its_count_for_a_moment_only(
-    sessions: Sessions, all_is_dear: None
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(paging, "LONG", 2)
     clock = ManualClock()
     memory = PageMemory(clock.monotonic)
     keep(sessions, a_bag(1), a_bag(2))
     assert page(sessions, Query(), 1, 1, memory).count == 2
     keep(sessions, a_bag(3, updated_at=LONG_AGO - timedelta(days=1)))
     listing = page(sessions, Query(), 2, 1, memory)
-    assert (listing.count, listing.has_next) == (2, True)
+    assert (listing.count, listing.has_next) == (2, True), "whether there is more is never taken from such a count"
     clock.advance(paging.STALE_SECONDS)
     assert page(sessions, Query(), 2, 1, memory).count == 3
+    keep(sessions, a_bag(4))
+    assert page(sessions, Query(), 1, 1, memory).count == 4, "a first page counts what was just written"
 
 
-def test_a_reader_does_not_go_on_where_another_one_was(sessions: Sessions, all_is_dear: None) -> None:
+def test_a_walk_costs_one_count(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By page numbers; by the time at which the page before ended, only what lies between the ends is counted."""
+    counted: list[tuple[Any, Any]] = []
+    count = paging._Page.count_between
+
+    def watched(self: Any, **between: Any) -> tuple[int, int]:
+        counted.append((between.get("later_than"), between.get("until")))
+        return count(self, **between)
+
+    monkeypatch.setattr(paging._Page, "count_between", watched)
+    memory = PageMemory(ManualClock().monotonic)
+    keep(sessions, *(a_bag(n, updated_at=TIMES[n % 4]) for n in range(1, 9)))
+    by_member = Query({"member": a_bag().member}, order_by=("updated_at",))
+    assert [page(sessions, by_member, n, 2, memory).count for n in (1, 2, 3)] == [8, 8, 8]
+    assert counted == [(None, None)]
+    for until, left in ((TIMES[2], 6), (TIMES[1], 4)):
+        assert page(sessions, replace(by_member, before=until), 1, 2, memory).count == left
+    assert counted[1:] == [(TIMES[2], paging.LAST_TIME), (TIMES[1], TIMES[2])]
+
+
+def test_the_next_page_goes_on_behind_the_last_one_unless_its_reader_took_long(sessions: Sessions) -> None:
+    clock = ManualClock()
+    memory = PageMemory(clock.monotonic)
+    keep(sessions, *(a_bag(n) for n in range(1, 7)))
+    page(sessions, Query(), 1, 2, memory)
+    keep(sessions, a_bag(9, updated_at=TIMES[3]))
+    behind = page(sessions, Query(), 2, 2, memory)
+    assert [bag.uuid for bag in behind.records] == [uuid(4), uuid(3)]
+    page(sessions, Query(), 1, 2, memory)
+    keep(sessions, a_bag(10, updated_at=TIMES[3]))
+    clock.advance(paging.WALK_SECONDS)
+    assert page(sessions, Query(), 2, 2, memory) == page(sessions, Query(), 2, 2, None)
+
+
+def test_a_reader_does_not_go_on_where_another_one_was(sessions: Sessions) -> None:
     memory = PageMemory(ManualClock().monotonic)
     keep(sessions, *(a_bag(n) for n in range(1, 7)))
     page(sessions, Query(), 1, 2, memory, "west")
     keep(sessions, a_bag(9, updated_at=TIMES[3]))
-    shown = page(sessions, Query(), 2, 2, memory, "south").records
-    assert shown == page(sessions, Query(), 2, 2, None).records
-    behind = page(sessions, Query(), 2, 2, memory, "west")
-    assert [bag.uuid for bag in behind.records] == [uuid(4), uuid(3)]
+    assert page(sessions, Query(), 2, 2, memory, "south") == page(sessions, Query(), 2, 2, None)
 
 
 def test_what_is_remembered_is_bounded(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_memory, "MAX_TRAILS", 3)
-    monkeypatch.setattr(page_memory, "MAX_COUNTS", 2)
+    monkeypatch.setattr(page_memory, "MAX_PAGES", 3)
     memory = PageMemory(ManualClock().monotonic)
     keep(sessions, *(a_bag(n) for n in range(1, 10)))
     for name in "abcde":
         for number in range(1, 5):
             page(sessions, Query(), number, 2, memory, name)
-    assert (len(memory._trails), len(memory._counts)) == (3, 2)
+    assert len(memory._pages) == 3
 
 
 def test_all_columns_come_back_as_they_were_written(sessions: Sessions) -> None:
