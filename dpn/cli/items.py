@@ -23,13 +23,14 @@ from dpn.work.items import (
     list_items,
     retry_item,
 )
-from models.work import AuditEvent, Status, Task, WorkItem
+from models.work import AuditEvent, Status, WorkItem
 from workers.pipelines import PIPELINES
 
 EXIT_FAILED = 1
 
 UNBOUNDED_WIDTH = 5000
 
+TaskName = StrEnum("TaskName", {str(task): str(task) for task in PIPELINES.tasks})  # type: ignore[misc]
 StageName = StrEnum("StageName", {spec.name: spec.name for spec in PIPELINES.all_specs()})  # type: ignore[misc]
 
 item_app = typer.Typer(help="One work item.", no_args_is_help=True, add_completion=False)
@@ -41,13 +42,18 @@ def list_all(
     context: typer.Context,
     config: ConfigOption = None,
     as_json: JsonOption = False,
-    task: Annotated[Task | None, typer.Option(help="Only this task.")] = None,
+    task: Annotated[TaskName | None, typer.Option(help="Only this task.")] = None,
     stage: Annotated[StageName | None, typer.Option(help="Only this stage.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Only what needs an operator.")] = False,
 ) -> None:
     """List work items: where each is, since when, and why. With --json one JSON object a line."""
-    wanted = ItemFilter(task, stage.value if stage else None, status, needs_attention=True if attention else None)
+    wanted = ItemFilter(
+        task.value if task else None,
+        stage.value if stage else None,
+        status,
+        needs_attention=True if attention else None,
+    )
     with open_node(context, config, "dpn-items") as node, reading(node.sessions) as session:
         found = list_items(session, wanted)
         if as_json:
