@@ -21,7 +21,14 @@ class Package(Protocol):
     def build(self, spec: StageSpec, services: Services) -> Stage: ...
 
 
-PACKAGES: tuple[Package, ...] = (replication, ingest, fixity, restore, recovery, notice)
+PACKAGES: tuple[Package, ...] = (
+    replication,
+    ingest,
+    fixity,
+    restore,
+    recovery,
+    notice,
+)
 
 PIPELINES = Pipelines(package.PIPELINE for package in PACKAGES)
 

@@ -1,4 +1,4 @@
-"""What must hold once everything has come to rest, each broken promise a line (reliability.md's I1 to I10)."""
+"""What must hold once everything has come to rest, each broken promise a line: docs/architecture.md, I1 to I10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A breaker for each outside service, shared by all processes: nobody hammers what is down (promise 7)."""
+"""A breaker for each outside service, shared by all processes: nobody hammers what is down.
+
+docs/architecture.md, promise 7.
+"""
 
 from __future__ import annotations
 

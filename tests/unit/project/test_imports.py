@@ -1,4 +1,4 @@
-"""Imports point one way: bin → workers → dpn → models (ARCHITECTURE.md, the house)."""
+"""Imports point one way: bin → workers → dpn → models (docs/architecture.md, which way imports point)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ FOUNDATIONS: dict[str, set[str]] = {
 }
 """What the single modules may use of each other: they know of no capability."""
 
-PIPELINE_FOLDERS = {package.__name__ for package in PACKAGES}
+PIPELINE_FOLDERS = {".".join(package.__name__.split(".")[:2]) for package in PACKAGES}
+"""A pipeline may have its replies, a pipeline too, in its own folder."""
+
 CRON_JOBS = {"workers.queue", "workers.reconcile", "workers.sync"}
 """What of workers is neither a pipeline nor shared by all: these may know pipelines."""
 

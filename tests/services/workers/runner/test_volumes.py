@@ -1,5 +1,5 @@
 """Staging volumes of several hosts: work goes where the bytes lie, and what a lost host held is staged anew
-(ARCHITECTURE.md, promise 11)."""
+(docs/architecture.md, promise 11)."""
 
 from __future__ import annotations
 
