@@ -91,7 +91,9 @@ def _tls(front: Front) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(front.certificate_file, front.key_file)
+        context.load_cert_chain(
+            front.certificate_file, front.key_file, password=""
+        )  # else it asks at the terminal
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         here = front.section
         raise Misconfigured(

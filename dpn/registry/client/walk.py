@@ -72,7 +72,7 @@ class Reading:
         return hash(str(row)[:1000])
 
     def time(self, row: Any) -> str | None:
-        """As `YYYY-MM-DDTHH:MM:SSZ`, which sorts as the times do; none if it has none."""
+        """As `YYYY-MM-DDTHH:MM:SSZ`, which sorts as the times do; None if it has no time."""
         text = row.get(self.stamp) if isinstance(row, dict) else None
         if isinstance(text, str) and AS_WE_WRITE_IT.match(text):
             return text
@@ -181,7 +181,7 @@ class _Tally:
             raise EndlessList(f"more than {self._pages - 1} pages of {self._size} for {page.count} records")
 
     def following(self, page: RowsOfAPage, times: Sequence[str]) -> _Place | None:
-        """The page to read next, by its time where `times` are given; none at the end."""
+        """The page to read next, by its time where `times` are given; None at the end."""
         number, bound = self._place.number, self._place.before
         if self._gone > 0 and number > 1:
             return _Place(number - min(number - 1, math.ceil(self._gone / self._size)), bound)

@@ -148,11 +148,14 @@ def test_a_certificate_is_served_with_its_own_key_or_the_reason_is_told_in_one_l
     refused = dpn(config, "serve")
     assert refused.returncode == 2
     assert "give both of certificate_file and key_file, or neither" in refused.stderr
-    serve_with(f'key_file = "{tmp_path}/another.key"')
-    refused = dpn(config, "serve")
-    assert refused.returncode == 2
-    told = refused.stderr.splitlines()[-1]
-    assert told.startswith("dpn: server.certificate_file and server.key_file cannot be used together")
+    lock = ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", f"{tmp_path}/ours.key"]
+    subprocess.run([*lock, "-out", f"{tmp_path}/locked.key"], check=True, capture_output=True)
+    for unusable in ("another", "locked"):
+        serve_with(f'key_file = "{tmp_path}/{unusable}.key"')
+        refused = dpn(config, "serve")
+        assert refused.returncode == 2
+        told = refused.stderr.splitlines()[-1]
+        assert told.startswith("dpn: server.certificate_file and server.key_file cannot be used together")
     serve_with(f'key_file = "{tmp_path}/ours.key"')
     with serving(config) as (_, url):
         secure = f"{url.replace('http', 'https')}/healthz"
