@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from dpn.errors import Interrupted
+from dpn.runtime import THREADS, Runtime
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -16,8 +16,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Cancellation:
     """Set once, from any thread, with the error that the work shall end with. Asking costs next to nothing."""
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    def __init__(self, runtime: Runtime = THREADS) -> None:
+        self._event = runtime.event()
         self._error: Interrupted | None = None
 
     def cancel(self, error: Interrupted) -> None:

@@ -4,7 +4,8 @@ of being followed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -60,7 +61,7 @@ class Peers:
 
 @dataclass(frozen=True)
 class Peer:
-    """One owner's registry."""
+    """One of them."""
 
     peer: str
     client: PeerClient
@@ -68,65 +69,53 @@ class Peer:
 
     def transfer(self, replication_id: str) -> ReplicationRecord:
         """The transfer as its owner has it now. Raises Unwanted if the owner does not know it."""
-        return self._known(lambda: self.client.get_transfer(replication_id), replication_id)
+        with self._asked(transfer_id=replication_id):
+            return self.client.get_transfer(replication_id)
 
     def restore(self, restore_id: str) -> RestoreRecord:
         """The restore transfer as its owner has it now. Raises Unwanted if the owner does not know it."""
-        return self._known(lambda: self.client.get_restore(restore_id), restore_id)
+        with self._asked(transfer_id=restore_id):
+            return self.client.get_restore(restore_id)
 
     def put(self, record: ReplicationRecord) -> ReplicationRecord:
-        """Writes our part of the transfer; answers the record with the owner's verdict in it.
+        """Writes our part of the transfer; returns the record with the owner's verdict in it.
 
         Raises TransientError if the owner refuses: it may have moved on meanwhile, so get it and think again.
         """
-        return self._taken(lambda: self.client.put_transfer(record))
+        with self._asked(refused=f"{self.peer} did not take our update of the transfer: "):
+            return self.client.put_transfer(record)
 
     def put_restore(self, record: RestoreRecord) -> RestoreRecord:
         """As `put`, for a restore transfer."""
-        return self._taken(lambda: self.client.put_restore(record))
+        with self._asked(refused=f"{self.peer} did not take our update of the transfer: "):
+            return self.client.put_restore(record)
 
     def bag(self, uuid: str) -> BagRecord:
         """Raises TransientError if the owner does not show it: it may be restoring its registry."""
-        try:
-            return self._ask(lambda: self.client.get_bag(uuid))
-        except PeerRefused as error:
-            raise _not_shown(error) from error
+        with self._asked():
+            return self.client.get_bag(uuid)
 
     def digest(self, bag: str, algorithm: str) -> DigestRecord | None:
-        """The owner's digest of the bag's tag manifest, if it has one. Raises TransientError as `bag` does."""
-        try:
-            return self._ask(lambda: self.client.get_digest(bag, algorithm))
-        except PeerRefused as error:
-            raise _not_shown(error) from error
+        """The owner's digest of the bag's tag manifest, or None. Raises TransientError as `bag` does."""
+        with self._asked():
+            return self.client.get_digest(bag, algorithm)
 
-    def _known(self, call: Callable[[], T], transfer_id: str) -> T:
-        try:
-            return self._ask(call)
-        except PeerRefused as error:
-            if error.status == HTTP_NOT_FOUND:
-                raise Unwanted(Fail(f"{self.peer} does not know transfer {transfer_id} any more")) from error
-            raise _not_shown(error) from error
+    @contextmanager
+    def _asked(self, *, transfer_id: str | None = None, refused: str = "") -> Iterator[None]:
+        """Wraps a call of the client: behind the peer's breaker; a refusal becomes what it means to an item.
 
-    def _taken(self, call: Callable[[], T]) -> T:
-        try:
-            return self._ask(call)
-        except PeerRefused as error:
-            raise TransientError(f"{self.peer} did not take our update of the transfer: {error}") from error
-
-    def _ask(self, call: Callable[[], T]) -> T:
+        A refusal says nothing against the transfer: no reason to give it up at once, unless it is unknown there.
+        """
         try:
             with self.breakers.guard(f"peer:{self.peer}"):
-                return call()
+                yield
         except PeerRefused as error:
             if error.status == HTTP_FORBIDDEN:
                 text = f"{self.peer} forbids it to us (HTTP 403: {error.message}): ask its operators to let us"
                 raise Misconfigured(text) from error
-            raise
-
-
-def _not_shown(error: PeerRefused) -> TransientError:
-    """A read that was refused says nothing against the transfer: no reason to give it up at once."""
-    return TransientError(str(error))
+            if error.status == HTTP_NOT_FOUND and transfer_id is not None:
+                raise Unwanted(Fail(f"{self.peer} does not know transfer {transfer_id} any more")) from error
+            raise TransientError(f"{refused}{error}") from error
 
 
 def require_live(record: ReplicationRecord, facts: TransferFacts | None) -> None:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock, SystemClock
@@ -32,6 +33,23 @@ class FetchResult:
     """How many of them were sent this time; the rest had come before."""
     seconds: float
     output_tail: str
+
+
+class FetchFile(Protocol):
+    """How a peer's file comes here: `fetch`, or what stands in for it under a simulator."""
+
+    def __call__(
+        self,
+        remote: RemoteFile,
+        destination: Path,
+        *,
+        service: str,
+        settings: TransferSettings,
+        source: RsyncSource,
+        max_bytes: int,
+        cancellation: Cancellation,
+        keep_open: tuple[int, ...] = (),
+    ) -> FetchResult: ...
 
 
 def fetch(

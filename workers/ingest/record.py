@@ -7,8 +7,8 @@ or nobody is left to ask.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,7 @@ from dpn.registry.catalogue import BAGS, NODES, TRANSFERS, add_transfer, find, f
 from dpn.registry.records import FIXITY_ALGORITHM, PROTOCOL, NodeRecord, ReplicationRecord, why_cancelled
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
+from dpn.runtime import THREADS
 from dpn.staging.staging import Staging
 from dpn.work.leases import holder
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait
@@ -43,6 +44,7 @@ class IngestRecordStage:
     settings: IngestSettings
     clock: Clock
     poll_seconds: float
+    new_id: Callable[[], str] = THREADS.new_id
     name: str = "record"
 
     def run(self, job: Job[IngestManifest]) -> Outcome:
@@ -107,7 +109,7 @@ class IngestRecordStage:
             *manifest.transfers,
             *(
                 PlannedTransfer(
-                    replication_id=str(uuid4()),
+                    replication_id=self.new_id(),
                     to_node=name,
                     link=outbound.link(name, bag),
                     created_at=now,

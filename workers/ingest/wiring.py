@@ -49,6 +49,7 @@ def _record(services: Services) -> IngestRecordStage:
         settings=services.settings.ingest,
         clock=services.clock,
         poll_seconds=services.settings.work.verdict_poll_seconds,
+        new_id=services.runtime.new_id,
     )
 
 

@@ -9,7 +9,6 @@ Running it again, or twice at once, changes nothing more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +17,7 @@ from dpn.clock import Clock
 from dpn.database import Sessions
 from dpn.errors import DpnError
 from dpn.registry.client import RegistryClient
+from dpn.runtime import THREADS, Runtime
 from dpn.telemetry.logs import Log
 from dpn.work.pipeline import Pipelines
 from workers.reconcile.peer_walk import PeerWalk
@@ -40,11 +40,12 @@ class Reconcile:
     pipelines: Pipelines
     clock: Clock
     log: Log
+    runtime: Runtime = THREADS
 
     def run(self, *, only: str | None = None) -> list[Reconciled]:
         """All peers at once, or `only` one. Messages are left as intents: `publish_intents` sends them."""
         peers = [peer for peer in self.clients if only in (None, peer)]
-        with ThreadPoolExecutor(min(MAX_THREADS, max(1, len(peers)))) as threads:
+        with self.runtime.pool(min(MAX_THREADS, max(1, len(peers))), "reconcile") as threads:
             return list(threads.map(self._peer, peers))
 
     def _peer(self, peer: str) -> Reconciled:

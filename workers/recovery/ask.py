@@ -8,13 +8,13 @@ attempt and takes up no worker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import uuid4
 
 from dpn.audit.trail import EventType
 from dpn.recovery.errors import RequestRefused
 from dpn.registry.records import RestoreRecord, why_cancelled
+from dpn.runtime import THREADS
 from dpn.work.outcomes import Done, Fail, Outcome, Wait
 from models.manifests import AskedNode, RecoveryManifest
 from workers.recovery.requests import Requests
@@ -27,6 +27,7 @@ class AskStage:
 
     requests: Requests
     poll_seconds: float
+    new_id: Callable[[], str] = THREADS.new_id
     name: str = "ask"
 
     def run(self, job: Job[RecoveryManifest]) -> Outcome:
@@ -64,7 +65,7 @@ class AskStage:
             return self._wait_for_room(left)
         asked = AskedNode(
             node=chosen,
-            restore_id=str(uuid4()),
+            restore_id=self.new_id(),
             asked_at=self.requests.clock.now(),
             round=manifest.retries,
         )

@@ -27,7 +27,11 @@ def _requests(services: Services) -> Requests:
 
 
 def _ask(services: Services) -> AskStage:
-    return AskStage(requests=_requests(services), poll_seconds=services.settings.work.verdict_poll_seconds)
+    return AskStage(
+        requests=_requests(services),
+        poll_seconds=services.settings.work.verdict_poll_seconds,
+        new_id=services.runtime.new_id,
+    )
 
 
 def _fetch(services: Services) -> FetchStage:

@@ -18,7 +18,7 @@ from dpn.settings import PeerSettings
 from dpn.staging.staging import Staging
 from dpn.transfer.errors import SourceTooLarge
 from dpn.transfer.link import parse_link
-from dpn.transfer.rsync import fetch
+from dpn.transfer.rsync import FetchFile, fetch
 from dpn.transfer.settings import TransferSettings
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import Done, Fail, Outcome, Retry, Wait
@@ -42,6 +42,7 @@ class CopyStage:
     settings: TransferSettings
     breakers: Breakers
     verdict_poll_seconds: float
+    fetch: FetchFile = fetch
     name: str = "copy"
 
     def run(self, job: Job[ReplicationManifest]) -> Outcome:
@@ -120,7 +121,7 @@ class CopyStage:
             partial = folder.path / f"{facts.bag}.tar"
             try:
                 with self.breakers.guard(service):
-                    fetched = fetch(
+                    fetched = self.fetch(
                         remote,
                         partial,
                         service=service,

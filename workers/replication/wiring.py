@@ -23,6 +23,7 @@ def _copy(services: Services) -> CopyStage:
         settings=services.settings.transfer,
         breakers=services.breakers,
         verdict_poll_seconds=services.settings.work.verdict_poll_seconds,
+        fetch=services.fetch,
     )
 
 

@@ -7,9 +7,8 @@ one that is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from uuid import uuid4
 
 from dpn.audit.trail import EventType
 from dpn.database import Sessions, reading
@@ -19,6 +18,7 @@ from dpn.outbound.folder import Outbound
 from dpn.outbound.settings import OutboundSettings
 from dpn.registry.records import RestoreRecord
 from dpn.registry.rules.flags import CancelReason
+from dpn.runtime import THREADS
 from dpn.work.outcomes import Fail, Outcome, StartOver
 from models.manifests import CopyFacts, RestoreManifest
 from models.preservation import StoredCopy
@@ -79,6 +79,7 @@ class JudgingStage:
 
     reading: Stage
     sessions: Sessions
+    new_id: Callable[[], str] = THREADS.new_id
     name: str = "check"
 
     def run(self, job: Job[RestoreManifest]) -> Outcome:
@@ -87,7 +88,7 @@ class JudgingStage:
                 "restore-init", "our copy was replaced since: what came of the one before is not judged"
             )
         if job.manifest.check_id is None:
-            job.manifest.check_id = str(uuid4())
+            job.manifest.check_id = self.new_id()
         outcome = self.reading.run(job)
         if isinstance(outcome, Fail) and outcome.follow_up is None:
             return replace(outcome, follow_up=TransferCancellation(CancelReason.OTHER, NOT_GOOD))

@@ -26,7 +26,9 @@ def _accept(services: Services) -> AcceptingStage:
 
 
 def _judge(services: Services) -> JudgingStage:
-    return JudgingStage(reading=reading.check(services), sessions=services.sessions)
+    return JudgingStage(
+        reading=reading.check(services), sessions=services.sessions, new_id=services.runtime.new_id
+    )
 
 
 def _deliver(services: Services) -> DeliverStage:

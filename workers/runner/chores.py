@@ -3,11 +3,12 @@ neither another, nor claims, nor the end of the process."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from dpn.runtime import THREADS, Runtime, Work
 from dpn.telemetry.logs import Log
 
 STOP_SECONDS = 2.0
@@ -28,30 +29,34 @@ class Chore:
 class ChoreThreads:
     """Does each chore at the start and then every so often, out of step with other workers."""
 
-    def __init__(self, chores: Sequence[Chore], *, jitter: Callable[[], float], log: Log) -> None:
-        self._threads = [
-            threading.Thread(target=self._keep_doing, args=(chore,), name=chore.name, daemon=True)
-            for chore in chores
-        ]
+    def __init__(
+        self, chores: Sequence[Chore], *, jitter: Callable[[], float], log: Log, runtime: Runtime = THREADS
+    ) -> None:
+        self._chores = chores
         self._jitter = jitter
         self._log = log
-        self._stopping = threading.Event()
+        self._runtime = runtime
+        self._stopping = runtime.event()
+        self._work: list[Work] = []
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._work = [self._runtime.start(one.name, partial(self._keep_doing, one)) for one in self._chores]
 
     def stop(self) -> None:
         """Begins no chore any more; one that is still under way after a moment ends with the process."""
         self._stopping.set()
         give_up_at = time.monotonic() + STOP_SECONDS
-        for thread in self._threads:
-            thread.join(max(0.0, give_up_at - time.monotonic()))
+        for work in self._work:
+            work.join(max(0.0, give_up_at - time.monotonic()))
+
+    def do(self, chore: Chore) -> None:
+        """Once; a failure is told, and made up for by the next time."""
+        try:
+            chore.run()
+        except Exception as error:  # noqa: BLE001  (it is done again; the log tells)
+            self._log.error("a chore failed", chore=chore.name, error=repr(error), exc_info=error)
 
     def _keep_doing(self, chore: Chore) -> None:
         while not self._stopping.is_set():
-            try:
-                chore.run()
-            except Exception as error:  # noqa: BLE001  (it is done again; the log tells)
-                self._log.error("a chore failed", chore=chore.name, error=repr(error), exc_info=error)
+            self.do(chore)
             self._stopping.wait(chore.every_seconds * (0.75 + self._jitter() / 2))

@@ -13,6 +13,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import Sessions
 from dpn.errors import LeaseLost
+from dpn.runtime import THREADS, Runtime, Work
 from dpn.telemetry.logs import Log
 from dpn.work.leases import Claim, extend
 
@@ -33,28 +34,31 @@ class _Held:
 class LeaseKeeper:
     """Extends every lease this process holds, all in one statement, three times in a lease's life."""
 
-    def __init__(self, sessions: Sessions, *, lease_seconds: float, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, sessions: Sessions, *, lease_seconds: float, clock: Clock, log: Log, runtime: Runtime = THREADS
+    ) -> None:
         self._sessions = sessions
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._log = log
         self._held: dict[tuple[int, int], _Held] = {}
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._keep, name="leases", daemon=True),
-            threading.Thread(target=self._watch, name="lease-clock", daemon=True),
-        ]
+        self._runtime = runtime
+        self._stopping = runtime.event()
+        self._work: list[Work] = []
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        """One thread asks the database, another one watches the clock."""
+        self._work = [
+            self._runtime.start("leases", self._keep),
+            self._runtime.start("lease-clock", self._watch),
+        ]
 
     def stop(self) -> None:
         """Stops extending; what is still held runs out by itself."""
         self._stopping.set()
-        for thread in self._threads:
-            thread.join(STOP_SECONDS)
+        for work in self._work:
+            work.join(STOP_SECONDS)
 
     def hold(self, claim: Claim, cancellation: Cancellation, *, claimed_at: float) -> None:
         """Keeps this lease from now on; `cancellation` is told if it is lost.

@@ -14,6 +14,7 @@ from dpn.clock import Clock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured, StoreUnavailable
 from dpn.node import Node
+from dpn.runtime import THREADS, Runtime
 from dpn.settings import Settings
 from dpn.telemetry.logs import Log
 from dpn.work.breakers import BreakerPolicy, Breakers
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from dpn.bags.validation.profiles import Profile
     from dpn.staging.staging import Staging
     from dpn.storage.store import Store
+    from dpn.transfer.rsync import FetchFile
     from workers.own_copy import OwnCopies
     from workers.peers import PeerClient, Peers
 
 
 class Services:
-    """See the module's docstring. `clients`, `store` and `staging` replace those that the settings name."""
+    """See the module's docstring. `clients`, `store`, `staging`, `fetch` replace what the settings give."""
 
     def __init__(
         self,
@@ -41,6 +43,8 @@ class Services:
         clients: Mapping[str, PeerClient] | None = None,
         store: Store | None = None,
         staging: Staging | None = None,
+        fetch: FetchFile | None = None,
+        runtime: Runtime = THREADS,
     ) -> None:
         self.node = node
         self.pipelines = pipelines
@@ -48,6 +52,8 @@ class Services:
         self._clients = clients
         self._store = store
         self._staging = staging
+        self._fetch = fetch
+        self.runtime = runtime
 
     @property
     def namespace(self) -> str:
@@ -99,6 +105,13 @@ class Services:
         staging = Staging(self.sessions, self.settings.staging, clock=self.clock)
         staging.mount()
         return staging
+
+    @cached_property
+    def fetch(self) -> FetchFile:
+        """How bags come from peers."""
+        from dpn.transfer import rsync
+
+        return self._fetch or rsync.fetch
 
     @cached_property
     def store(self) -> Store:

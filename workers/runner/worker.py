@@ -26,13 +26,12 @@ from dpn.errors import Interrupted
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.telemetry.readiness import notify_systemd
-from dpn.work.leases import Claim
 from dpn.work.presence import Presence
 from dpn.work.settings import WorkSettings
 from workers.runner.chores import Chore, ChoreThreads
 from workers.runner.lease_keeper import LeaseKeeper
-from workers.runner.rows import WorkerRows
 from workers.runner.stage_runner import StageRunner
+from workers.runner.steps import Held, WorkerSteps
 
 T = TypeVar("T")
 
@@ -68,8 +67,14 @@ class Worker:
     ) -> None:
         self._runner = runner
         self._presence = presence
-        self._rows = WorkerRows(
-            presence, tuple(runner.stages), sessions, lease_seconds=settings.lease_seconds, clock=clock
+        self._leases = LeaseKeeper(sessions, lease_seconds=settings.lease_seconds, clock=clock, log=log)
+        self._steps = WorkerSteps(
+            presence=presence,
+            runner=runner,
+            leases=self._leases,
+            sessions=sessions,
+            lease_seconds=settings.lease_seconds,
+            clock=clock,
         )
         self._broker = broker
         self._settings = settings
@@ -78,7 +83,6 @@ class Worker:
         self._clock = clock
         self._log = log
         self._metrics = metrics
-        self._leases = LeaseKeeper(sessions, lease_seconds=settings.lease_seconds, clock=clock, log=log)
         self._taken = 0
         self._running: dict[asyncio.Task[None], Cancellation] = {}
         self._halt = Halt.NO
@@ -92,7 +96,7 @@ class Worker:
 
     async def run(self) -> None:
         """Works until told to stop. Raises what makes starting impossible."""
-        await self._in_database(self._rows.register)
+        await self._in_database(self._steps.register)
         self._leases.start()
         self._listen_to_signals()
         await self._broker.start(self._subscriptions(), self.offer, self._sweep.set)
@@ -119,7 +123,7 @@ class Worker:
             await self._broker.stop()
             self._leases.stop()
             with suppress(SQLAlchemyError):
-                await self._in_database(self._rows.leave)
+                await self._in_database(self._steps.leave)
             self._stage_threads.shutdown()
             self._database_threads.shutdown()
             self._log.info("worker stopped")
@@ -139,7 +143,7 @@ class Worker:
             return False
         try:
             claimed = await self._take(item_id)
-            known = claimed or await self._in_database(self._rows.is_known, item_id)
+            known = claimed or await self._in_database(self._steps.is_known, item_id)
         except SQLAlchemyError as error:
             self._log.error("an item could not be claimed", item=item_id, error=str(error))
             await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)  # or messages and log lines would go round and round
@@ -166,33 +170,28 @@ class Worker:
         """Claims and starts the item, if it can be claimed. The slot is taken before the database is asked."""
         self._taken += 1
         self._free_slots_changed()
-        claimed: Claim | None = None
-        claimed_at = self._clock.monotonic()
+        held: Held | None = None
         try:
-            claimed = await self._in_database(self._rows.claim, item_id)
+            held = await self._in_database(self._steps.take, item_id)
         finally:
-            if claimed is None:
+            if held is None:
                 self._give_slot_back()
-        if claimed is None:
+        if held is None:
             return False
-        cancellation = Cancellation()
         if self._interrupted is not None:  # while we claimed it
-            cancellation.cancel(self._interrupted)
-        self._leases.hold(claimed, cancellation, claimed_at=claimed_at)
-        task = asyncio.create_task(self._perform(claimed, cancellation))
-        self._running[task] = cancellation
+            held.cancellation.cancel(self._interrupted)
+        task = asyncio.create_task(self._perform(held))
+        self._running[task] = held.cancellation
         task.add_done_callback(self._ended)
         self._metrics.running.set(len(self._running))
         return True
 
-    async def _perform(self, claimed: Claim, cancellation: Cancellation) -> None:
+    async def _perform(self, held: Held) -> None:
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._stage_threads, self._runner.run, claimed, cancellation)
+            await loop.run_in_executor(self._stage_threads, self._steps.perform, held)
         except Exception as error:  # noqa: BLE001  (a bug in one run must not end the worker; the lease runs out)
-            self._log.error("a run broke off", item=claimed.item_id, error=repr(error), exc_info=error)
-        finally:
-            self._leases.release(claimed)
+            self._log.error("a run broke off", item=held.claim.item_id, error=repr(error), exc_info=error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -212,7 +211,7 @@ class Worker:
         self._metrics.messages.labels(topic, "dead letter").inc()
         self._log.warning("message that names no item of ours", topic=topic, body=repr(body[:100]), reason=reason)
         try:
-            await self._in_database(self._rows.bury, topic, body, reason)
+            await self._in_database(self._steps.bury, topic, body, reason)
         except SQLAlchemyError:
             return False
         return True
@@ -240,14 +239,14 @@ class Worker:
         """Starts due items that no message announced, as many as there are slots."""
         if self.free_slots <= 0:
             return
-        for item_id in await self._in_database(self._rows.due, self.free_slots):
+        for item_id in await self._in_database(self._steps.due, self.free_slots):
             if self.free_slots <= 0:
                 break
             await self._take(item_id)
         self._metrics.last_sweep.set(self._clock.now().timestamp())
 
     async def _beat_once(self) -> None:
-        await self._in_database(self._rows.beat, self._halt.value, len(self._running))
+        await self._in_database(self._steps.beat, self._halt.value, len(self._running))
 
     # -- stopping ------------------------------------------------------------------------------------------------
 

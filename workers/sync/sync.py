@@ -8,13 +8,13 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 
 from dpn.clock import Clock
 from dpn.database import Sessions
 from dpn.registry.client import RegistryClient
+from dpn.runtime import THREADS, Runtime
 from dpn.telemetry.logs import Log
 from workers.sync.peer_round import PeerRound
 from workers.sync.results import SET_ASIDE, PeerResult, TypeResult
@@ -39,13 +39,14 @@ class Sync:
     sessions: Sessions
     clock: Clock
     log: Log
+    runtime: Runtime = THREADS
 
     def run(self, *, only: str | None = None, full: bool = False) -> list[PeerResult]:
         """One round over all peers, or `only` one; `full` reads everything again, whatever the marks say."""
         peers = [peer for peer in self.clients if only in (None, peer)]
         seconds = FULL_SECONDS_A_PEER if full else SECONDS_A_PEER
         until = None if only else self.clock.monotonic() + seconds
-        with ThreadPoolExecutor(min(MAX_THREADS, max(1, len(peers)))) as threads:
+        with self.runtime.pool(min(MAX_THREADS, max(1, len(peers))), "sync") as threads:
             rounds = [
                 PeerRound(peer, self.clients[peer], self.sessions, self.clock, self.log, full, until)
                 for peer in peers

@@ -21,7 +21,7 @@ HOUSE = ("models", "dpn", "workers")
 
 FOR_ALL = {
     "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.http_bounds",
-    "dpn.identifiers", "dpn.process", "dpn.setting_types", "dpn.text",
+    "dpn.identifiers", "dpn.process", "dpn.runtime", "dpn.setting_types", "dpn.text",
 }  # fmt: skip
 """Single modules that every capability may use."""
 
@@ -49,7 +49,7 @@ CAPABILITIES: dict[str, set[str]] = {
 """What each folder of dpn may use of the others. dpn.cli, where all is put together, may use everything."""
 
 FOUNDATIONS: dict[str, set[str]] = {
-    "dpn.cancellation": {"dpn.errors"},
+    "dpn.cancellation": {"dpn.errors", "dpn.runtime"},
     "dpn.clock": set(),
     "dpn.database": {"dpn.errors"},
     "dpn.errors": set(),
@@ -58,6 +58,7 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.identifiers": set(),
     "dpn.node": {"dpn.broker", "dpn.clock", "dpn.database", "dpn.settings", "dpn.telemetry"},
     "dpn.process": set(),
+    "dpn.runtime": set(),
     "dpn.setting_types": {"dpn.errors", "dpn.identifiers", "dpn.text"},
     "dpn.settings": {"dpn.setting_types"},
     "dpn.settings_file": {"dpn.setting_types", "dpn.settings"},
