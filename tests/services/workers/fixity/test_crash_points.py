@@ -7,8 +7,6 @@ Steps are every call to the store and the staging volume, judging the bag, and e
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +15,17 @@ from sqlalchemy import event
 
 import workers.fixity.check
 from dpn.audit.trail import EventType
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
+from tests.fixtures.mortality import Killed, Life, dies_once, require_the_same_end
 from tests.services.workers.fixity.checking import LEASE_SECONDS, LOOK_AGAIN_SECONDS, Checker, damage, make_checker
 from tests.services.workers.fixity.cold_stores import SlowFolder
 
 FLIP = "bit flip in the payload"
 
 
-@contextmanager
-def mortal_worker(north: Checker, life: Life, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    whole, judge = (north.staging, north.store), workers.fixity.check.judge
-
-    def after_commit(_session: Any) -> None:
-        life.moment("commit")
-
-    event.listen(north.sessions, "after_commit", after_commit)
-    patch.setattr(workers.fixity.check, "judge", mortal(judge, "judge", life))
-    north.staging = Mortal(north.staging, "staging", life)  # type: ignore[assignment]
-    north.store = Mortal(north.store, "store", life)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        event.remove(north.sessions, "after_commit", after_commit)
-        patch.setattr(workers.fixity.check, "judge", judge)
-        north.staging, north.store = whole
-
-
-def check(north: Checker, life: Life, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+def check(north: Checker, life: Life) -> dict[str, Any]:
     """The story of one check, its worker dying once on the way; answers all that is left in the end."""
     item = north.begin()
-    with mortal_worker(north, life, patch):
-        for _ in range(2):
-            try:
-                _to_the_end(north, item)
-                break
-            except Killed:
-                north.clock.advance(LEASE_SECONDS + 1)
-    _to_the_end(north, item)
+    dies_once(north, life, lambda: _to_the_end(north, item), [(workers.fixity.check, "judge", "judge")])
     north.clean_up()
     return _what_is_left(north, item)
 
@@ -102,11 +74,11 @@ def make(folder: Path, template: Path, where: str, how: str | None) -> Checker:
     ("where", "how"), [("in place", None), ("in place", FLIP), ("cold", None), ("cold", FLIP), ("cold", "deleted")]
 )
 def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
-    tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch, where: str, how: str | None
+    tmp_path: Path, migrated_sqlite: Path, where: str, how: str | None
 ) -> None:
     def story(number: int, life: Life) -> dict[str, Any]:
         north = make(tmp_path / f"north-{number}", migrated_sqlite, where, how)
-        left = check(north, life, monkeypatch)
+        left = check(north, life)
         north.sessions.kw["bind"].dispose()
         return left
 

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from dpn.clock import ManualClock
 from dpn.database import open_engine, open_sessions, reading, upgrade
 from dpn.ingest.submission import DepositRequest, submit
 from dpn.outbound.folder import Outbound
-from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.registry.catalogue import BAGS, DIGESTS, MEMBERS, NODES, TRANSFERS, batches, ensure_nodes, find
 from dpn.registry.catalogue import put_transfer as put
 from dpn.registry.catalogue.rows import save
@@ -73,16 +70,7 @@ class Depositor(NodeBench):
             )
         assert isinstance(decision, Accepted), decision
 
-    def clean_up(self) -> None:
-        """What `dpn_cleanup` does with what is offered."""
-        log = structlog.stdlib.get_logger()
-        OutboundCleanup("north", [self.outbound], self.sessions, self.clock, log).run()
-
     # -- what there is -----------------------------------------------------------------------------------------
-
-    def item(self, item_id: int) -> WorkItem:
-        with reading(self.sessions) as session:
-            return session.get_one(WorkItem, item_id)
 
     def manifest(self, item_id: int) -> IngestManifest:
         manifest = IngestManifest.read(self.item(item_id).manifest)

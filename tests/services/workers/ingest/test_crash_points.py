@@ -7,25 +7,20 @@ Steps are every call to the store, the staging volume, the outbound folder and p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-from sqlalchemy import event, func, select
+from sqlalchemy import select
 
 import workers.ingest.package
 import workers.ingest.record
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, DIGESTS, INGESTS
-from models.work import AuditEvent, DiskReservation
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
-from tests.services.workers.ingest.depositing import LEASE_SECONDS, PEERS, Depositor, make_depositor
-from workers.pipelines import PIPELINES
+from models.work import AuditEvent
+from tests.fixtures.mortality import OUTBOUND, Killed, Life, dies_once, mortal_commits, require_the_same_end
+from tests.services.workers.ingest.depositing import PEERS, Depositor, make_depositor
 
-MANY_SECONDS = 1e9
-"""The clock of these tests is years behind that of the disk: whatever lies there counts as old."""
+STEPS = ((workers.ingest.package, "package", "package"), *OUTBOUND)
 
 TOLD_ONCE = {
     ("identifier assignment", "success"): 1,
@@ -36,42 +31,12 @@ TOLD_ONCE = {
 """What the trail tells of a deposit, and how often: no more and no less, whenever a worker dies."""
 
 
-@contextmanager
-def mortal_worker(north: Depositor, life: Life, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    whole = (north.staging, north.store)
-    package, outbound = workers.ingest.package.package, workers.ingest.record.Outbound
-
-    def after_commit(_session: Any) -> None:
-        life.moment("commit")
-
-    event.listen(north.sessions, "after_commit", after_commit)
-    patch.setattr(workers.ingest.package, "package", mortal(package, "package", life))
-    patch.setattr(workers.ingest.record, "Outbound", lambda settings: Mortal(outbound(settings), "outbound", life))
-    north.staging = Mortal(north.staging, "staging", life)  # type: ignore[assignment]
-    north.store = Mortal(north.store, "store", life)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        event.remove(north.sessions, "after_commit", after_commit)
-        patch.setattr(workers.ingest.package, "package", package)
-        patch.setattr(workers.ingest.record, "Outbound", outbound)
-        north.staging, north.store = whole
-
-
-def ingest(north: Depositor, source: Path, life: Life, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+def ingest(north: Depositor, source: Path, life: Life) -> dict[str, Any]:
     """The story of one deposit, its worker dying once on the way; answers all that is left in the end."""
     item = north.submit(source)
-    with mortal_worker(north, life, patch):
-        for _ in range(2):
-            try:
-                _to_the_end(north, item)
-                break
-            except Killed:
-                north.clock.advance(LEASE_SECONDS + 1)
-    _to_the_end(north, item)
-    north.staging.release_orphans()
-    north.staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=-MANY_SECONDS)
+    dies_once(north, life, lambda: _to_the_end(north, item), STEPS)
     north.clean_up()
+    north.take_away_offers()
     return _what_is_left(north, item, source)
 
 
@@ -86,12 +51,10 @@ def _to_the_end(north: Depositor, item: int) -> None:
 
 
 def _what_is_left(north: Depositor, item: int, source: Path) -> dict[str, Any]:
-    volume = north.settings.staging.volumes["main"]
     store = Path(north.settings.store.url.removeprefix("file://"))
     ended = north.item(item)
     with reading(north.sessions) as session:
         happened = Counter(session.execute(select(AuditEvent.event_type, AuditEvent.outcome)).tuples())
-        reservations = session.scalar(select(func.count()).select_from(DiskReservation))
     return {
         "item": (ended.status, ended.stage, ended.needs_attention),
         "bags": len(north.records(BAGS)),
@@ -100,26 +63,24 @@ def _what_is_left(north: Depositor, item: int, source: Path) -> dict[str, Any]:
         "transfers": sorted(transfer.stored for transfer in north.transfers()),
         "planned": len(north.manifest(item).transfers),
         "told": {kind: count for kind, count in happened.items() if kind in TOLD_ONCE},
-        "reservations": reservations,
+        "reservations": north.reservations(),
         "stored": len(list(store.rglob("*.tar"))),
-        "staged": [path for path in (volume / "items").rglob("*") if path.is_file()],
-        "quarantined": list((volume / "quarantine").rglob("*.tar")),
+        "staged": north.staged(),
+        "quarantined": north.quarantined(),
         "offered": north.offered(),
-        "left in outbound": [path for path in (volume.parent / "outbound").rglob("*") if path.is_file()],
+        "left in outbound": [path for path in (north.volume.parent / "outbound").rglob("*") if path.is_file()],
         "source": sorted(path.name for path in source.rglob("*")),
     }
 
 
-def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "a.bin").write_bytes(bytes(range(256)) * 40)
 
     def story(number: int, life: Life) -> dict[str, Any]:
         north = make_depositor(tmp_path / f"north-{number}")
-        left = ingest(north, source, life, monkeypatch)
+        left = ingest(north, source, life)
         north.sessions.kw["bind"].dispose()
         return left
 
@@ -144,10 +105,10 @@ def test_a_cleanup_that_dies_at_any_moment_tells_of_each_withdrawal_once(tmp_pat
         _to_the_end(north, item)
         assert len(north.offered()) == 3
         try:
-            with mortal_cleanup(north, life):
-                north.clean_up()
+            with mortal_commits(north.sessions, life, OUTBOUND):
+                north.take_away_offers()
         except Killed:
-            north.clean_up()
+            north.take_away_offers()
         with reading(north.sessions) as session:
             told = session.scalars(select(AuditEvent).where(AuditEvent.event_type == "deletion")).all()
         north.sessions.kw["bind"].dispose()
@@ -164,17 +125,3 @@ def test_a_cleanup_that_dies_at_any_moment_tells_of_each_withdrawal_once(tmp_pat
     assert expected["agents"] == ["dpn_cleanup of north"] * 3
     assert (expected["offered to"], expected["withdrawals"], expected["left"]) == (3, 3, [])
     require_the_same_end(story, expected, undisturbed.moments)
-
-
-@contextmanager
-def mortal_cleanup(north: Depositor, life: Life) -> Iterator[None]:
-    def after_commit(_session: Any) -> None:
-        life.moment("commit")
-
-    whole, north.outbound = north.outbound, Mortal(north.outbound, "outbound", life)  # type: ignore[assignment]
-    event.listen(north.sessions, "after_commit", after_commit)
-    try:
-        yield
-    finally:
-        event.remove(north.sessions, "after_commit", after_commit)
-        north.outbound = whole

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
 
-from dpn.database import reading
 from dpn.errors import Interrupted
 from dpn.ingest.submission import DepositRefused
 from dpn.outbound.folder import Offer, Outbound
@@ -23,7 +21,7 @@ from dpn.registry.catalogue import BAGS, INGESTS, put_transfer
 from dpn.registry.catalogue.rows import save
 from dpn.registry.rules import Accepted, Caller
 from dpn.work.items import NotAllowed, cancel_item, retry_item
-from models.work import DiskReservation, WorkItem
+from models.work import WorkItem
 from tests.fixtures.made_bags import UUID, bag_files, dpn_info, tar_bag
 from tests.fixtures.records import a_bag, uuid
 from tests.services.workers.ingest.depositing import Depositor, make_depositor
@@ -53,15 +51,6 @@ def cancel(north: Depositor, item: int) -> WorkItem:
         return cancel_item(
             session, item, reason="a mistake", operator="somebody", pipelines=PIPELINES, clock=north.clock
         )
-
-
-def reservations(north: Depositor) -> int:
-    with reading(north.sessions) as session:
-        return session.scalar(select(func.count()).select_from(DiskReservation)) or 0
-
-
-def staged_files(north: Depositor) -> list[Path]:
-    return [path for path in (north.settings.staging.volumes["main"] / "items").rglob("*") if path.is_file()]
 
 
 # --- what is offered ---------------------------------------------------------------------------------------------
@@ -117,7 +106,7 @@ def test_what_a_killed_copy_left_in_the_outbound_folder_goes_with_the_bag(north:
     (kept / f".{bag}.tar.0123456789abcdef.tmp").write_bytes(b"half")
     north.peers_store("south", "west", "east")
     assert north.next_poll(item).status == "success"
-    north.clean_up()
+    north.take_away_offers()
     assert [path for path in kept.parent.rglob("*") if path.is_file()] == []
 
 
@@ -140,7 +129,7 @@ def test_a_bag_that_cannot_be_withdrawn_keeps_no_other_from_being_withdrawn(
 
     monkeypatch.setattr(Outbound, "withdraw", withdraw)
     with pytest.raises(PermissionError):
-        north.clean_up()
+        north.take_away_offers()
     assert {bag for bag, _ in north.offered()} == {stuck}
 
 
@@ -155,7 +144,7 @@ def test_an_ingest_that_wants_no_other_copy_needs_nobody_and_no_outbound_folder(
     assert (done.status, done.note) == ("success", "1 copies: ours, and at no other node")
     assert [ingest.replicating_nodes for ingest in north.records(INGESTS)] == [("north",)]
     assert north.transfers() == []
-    assert reservations(north) == 0
+    assert north.reservations() == 0
 
 
 # --- other nodes -------------------------------------------------------------------------------------------------
@@ -225,7 +214,7 @@ def test_what_lies_in_or_around_our_own_folders_is_not_deposited(
     failed = north.run_until_it_waits(item)
     assert failed.status == "failed"
     assert "or around it, where bags on their way are kept" in failed.note
-    assert reservations(north) == 0
+    assert north.reservations() == 0
 
 
 def changed_manifest(north: Depositor, item_id: int, change: Callable[[dict[str, Any]], None]) -> None:
@@ -267,7 +256,7 @@ def test_a_link_that_replaces_a_source_named_over_http_leads_nowhere(tmp_path: P
     failed = north.run_until_it_waits(item)
     assert failed.status == "failed"
     assert "ingest.source_folders" in failed.note
-    assert staged_files(north) == []
+    assert north.staged() == []
 
 
 @pytest.mark.parametrize("and_back", [False, True])
@@ -295,11 +284,11 @@ def test_a_link_that_comes_while_a_source_named_over_http_is_packaged_leads_nowh
         patched.setattr("workers.ingest.package.package", package_elsewhere)
         north.run_due()
     assert "was moved or changed while it was being read" in north.item(item).note
-    assert [path for path in staged_files(north) if path.suffix == ".tar"] == []
+    assert [path for path in north.staged() if path.suffix == ".tar"] == []
     if and_back:
         north.clock.advance(3600)
         north.run_due()
-        (tar,) = (path for path in staged_files(north) if path.suffix == ".tar")
+        (tar,) = (path for path in north.staged() if path.suffix == ".tar")
         assert b"mine" in tar.read_bytes()
 
 
@@ -318,13 +307,13 @@ def test_what_a_killed_worker_packaged_of_a_source_named_over_http_is_packaged_a
     with monkeypatch.context() as patched:
         patched.setattr("workers.ingest.package.package", package_and_die)
         north.run_due()
-    (left,) = (path for path in staged_files(north) if path.suffix == ".tar")
+    (left,) = (path for path in north.staged() if path.suffix == ".tar")
     unproven = left.stat().st_ino
     left.with_name("held").hardlink_to(left)  # so that no new file gets its number
     north.clock.advance(3600)
     north.run_due()
     assert north.item(item).stage == "store"
-    (tar,) = (path for path in staged_files(north) if path.suffix == ".tar")
+    (tar,) = (path for path in north.staged() if path.suffix == ".tar")
     assert tar.stat().st_ino != unproven
 
 
@@ -433,8 +422,8 @@ def test_an_ingest_is_cancelled_before_its_bag_is_stored_and_leaves_nothing(
     cancel(north, item)
     north.staging.release_orphans()
     north.staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=-1e9)
-    assert reservations(north) == 0
-    assert staged_files(north) == []
+    assert north.reservations() == 0
+    assert north.staged() == []
     assert north.run_due() == []
     retry(north, item)
     north.run_until_it_waits(item)
@@ -469,7 +458,7 @@ def test_on_another_file_system_the_bag_is_copied_once(tmp_path: Path, source: P
         assert len(inodes) == 1
         north.peers_store("south", "west", "east")
         assert north.next_poll(item).status == "success"
-        north.clean_up()
+        north.take_away_offers()
         assert [path for path in elsewhere.rglob("*") if path.is_file()] == []
     finally:
         shutil.rmtree(elsewhere)

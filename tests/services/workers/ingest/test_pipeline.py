@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from dpn.bags.identity import read_identity
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, INGESTS
 from dpn.work.items import cancel_item, retry_item
 from dpn.work.sweep import abandon_lost_volumes
-from models.work import AuditEvent, DiskReservation
+from models.work import AuditEvent
 from tests.services.workers.ingest.depositing import MEMBER, Depositor, make_depositor, place
 from workers.pipelines import PIPELINES
 
@@ -41,15 +41,6 @@ def events(north: Depositor, bag: str) -> list[tuple[str, str]]:
         return [(kind, outcome) for kind, outcome in session.execute(statement.order_by(AuditEvent.id))]
 
 
-def reservations(north: Depositor) -> int:
-    with reading(north.sessions) as session:
-        return session.scalar(select(func.count()).select_from(DiskReservation)) or 0
-
-
-def staged_files(north: Depositor) -> list[Path]:
-    return [path for path in (north.settings.staging.volumes["main"] / "items").rglob("*") if path.is_file()]
-
-
 def test_a_deposit_ends_when_all_wanted_copies_are_proven(north: Depositor, source: Path) -> None:
     item = north.submit(source)
     waiting = north.run_until_it_waits(item)
@@ -72,9 +63,9 @@ def test_a_deposit_ends_when_all_wanted_copies_are_proven(north: Depositor, sour
     assert (done.status, done.needs_attention) == ("success", False)
     (ingest,) = north.records(INGESTS)
     assert (ingest.bag, ingest.ingested, ingest.replicating_nodes) == (bag, True, tuple(sorted(["north", *nodes])))
-    assert reservations(north) == 0
-    assert staged_files(north) == []
-    north.clean_up()
+    assert north.reservations() == 0
+    assert north.staged() == []
+    north.take_away_offers()
     assert north.offered() == []
 
 
@@ -107,7 +98,7 @@ def test_a_node_that_declines_is_replaced_by_another(north: Depositor, source: P
     assert not again.needs_attention
     third = north.manifest(item).transfers[2].to_node
     assert {first, second, third} == {"south", "west", "east"}
-    north.clean_up()
+    north.take_away_offers()
     bag = north.manifest(item).deposit.bag
     assert north.offered() == [(bag, None), *((bag, node) for node in sorted((second, third)))]
     north.peers_store(second, third)
@@ -215,8 +206,8 @@ def test_what_the_depositor_must_mend_ends_the_item_with_the_reason(north: Depos
     assert (failed.status, failed.needs_attention) == ("failed", True)
     assert "symbolic link" in failed.note
     assert north.records(BAGS) == []
-    assert reservations(north) == 0
-    assert staged_files(north) == []
+    assert north.reservations() == 0
+    assert north.staged() == []
 
 
 def test_without_room_it_waits_and_takes_none(tmp_path: Path, source: Path) -> None:
@@ -229,14 +220,14 @@ def test_without_room_it_waits_and_takes_none(tmp_path: Path, source: Path) -> N
     waiting = north.run_until_it_waits(item)
     assert waiting.status == "pending"
     assert "no staging volume has room for" in waiting.note
-    assert reservations(north) == 0
+    assert north.reservations() == 0
 
 
 # --- what is staged is lost --------------------------------------------------------------------------------------
 
 
 def lose_what_is_staged(north: Depositor, *, and_offered: bool = False) -> None:
-    paths = [*staged_files(north), *(entry.path for entry in north.outbound.entries() if and_offered)]
+    paths = [*north.staged(), *(entry.path for entry in north.outbound.entries() if and_offered)]
     assert paths
     for path in paths:
         path.unlink()
@@ -306,7 +297,7 @@ def test_once_all_copies_exist_neither_what_is_staged_nor_its_source_is_needed(
     assert (done.status, done.stage, done.needs_attention) == ("success", "record", False)
     assert north.manifest(item).restarts == 0
     assert len(north.records(INGESTS)) == 1
-    assert reservations(north) == 0
+    assert north.reservations() == 0
 
 
 @pytest.mark.parametrize("how", ["removed", "changed"])
@@ -355,7 +346,7 @@ def test_an_ingest_whose_copies_exist_ends_though_no_worker_mounts_its_volume(
     assert (left.stage, left.status, left.staging_volume) == ("record", "pending", None)
     done = north.run_until_it_waits(item)
     assert (done.status, done.needs_attention) == ("success", False)
-    assert reservations(north) == 0
+    assert north.reservations() == 0
 
 
 def test_an_ingest_whose_volume_no_worker_mounts_is_packaged_again_for_who_must_be_offered_it(

@@ -7,45 +7,24 @@ Steps are every call to the store and the staging volume, fetching, judging, and
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 import workers.recovery.fetch
 import workers.recovery.judge
 from tests.conftest import Services
-from tests.fixtures.mortality import Killed, Life, Mortal, chosen, mortal
-from tests.services.workers.fixity.checking import LEASE_SECONDS
+from tests.fixtures.mortality import Life, chosen, dies_once
 from tests.services.workers.recovery.repairing import POLL_SECONDS, Mender, damage, mending
 
-
-@contextmanager
-def mortal_worker(north: Mender, life: Life, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    whole = (north.staging, north.store)
-    receive, judge = workers.recovery.fetch.receive, workers.recovery.judge.judge_received
-
-    def after_commit(_session: Any) -> None:
-        life.moment("commit")
-
-    event.listen(north.sessions, "after_commit", after_commit)
-    patch.setattr(workers.recovery.fetch, "receive", mortal(receive, "receive", life))
-    patch.setattr(workers.recovery.judge, "judge_received", mortal(judge, "judge", life))
-    north.staging = Mortal(north.staging, "staging", life)  # type: ignore[assignment]
-    north.store = Mortal(north.store, "store", life)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        event.remove(north.sessions, "after_commit", after_commit)
-        patch.setattr(workers.recovery.fetch, "receive", receive)
-        patch.setattr(workers.recovery.judge, "judge_received", judge)
-        north.staging, north.store = whole
+STEPS = (
+    (workers.recovery.fetch, "receive", "receive"),
+    (workers.recovery.judge, "judge_received", "judge"),
+)
 
 
-def repair(north: Mender, life: Life, patch: pytest.MonkeyPatch, first_gives: str) -> dict[str, Any]:
+def repair(north: Mender, life: Life, first_gives: str) -> dict[str, Any]:
     """The story of one repair whose worker dies once on the way; answers all that is left in the end.
 
     South is asked first; what it gives has had that misfortune (none: it is good). West gives a good copy.
@@ -54,19 +33,12 @@ def repair(north: Mender, life: Life, patch: pytest.MonkeyPatch, first_gives: st
     north.find_bad()
     bad = damage(north.tar.read_bytes(), first_gives) if first_gives else None
     north.clock.advance(POLL_SECONDS + 1)
-    with mortal_worker(north, life, patch):
-        for _ in range(2):
-            try:
-                _to_the_end(north, bad, life)
-                break
-            except Killed:
-                north.clock.advance(LEASE_SECONDS + 1)
-    _to_the_end(north, bad, None)
+    dies_once(north, life, lambda: _to_the_end(north, bad), STEPS)
     north.clean_up()
     return _what_is_left(north)
 
 
-def _to_the_end(north: Mender, bad: bytes | None, life: Life | None) -> None:
+def _to_the_end(north: Mender, bad: bytes | None) -> None:
     for _ in range(40):
         if north.repair().completed_at is not None and north.last_check().completed_at is not None:
             return
@@ -109,7 +81,6 @@ def test_a_repair_that_dies_anywhere_ends_the_same(
     tmp_path: Path,
     migrated_sqlite: Path,
     services: Services,
-    monkeypatch: pytest.MonkeyPatch,
     first_gives: str,
 ) -> None:
     daemon = services.up("rsyncd")
@@ -119,7 +90,7 @@ def test_a_repair_that_dies_anywhere_ends_the_same(
         folder.mkdir()
         shutil.copy(migrated_sqlite, folder / "node.db")
         with mending(folder, daemon, served=False, database_url=f"sqlite:///{folder / 'node.db'}") as north:
-            left = repair(north, life, monkeypatch, first_gives)
+            left = repair(north, life, first_gives)
         shutil.rmtree(folder)
         return life, left
 

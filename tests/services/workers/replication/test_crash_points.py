@@ -7,72 +7,37 @@ after the first, after the second, and so on, once each. (To die before a step i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 import workers.replication.copy
 from dpn.clock import ManualClock
 from dpn.database import reading
-from models.work import AuditEvent, DiskReservation, WorkItem
+from models.work import AuditEvent, WorkItem
 from tests.fixtures.in_full import in_full
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
-from tests.services.workers.replication.consortium import LEASE_SECONDS, North, South, make_south
-from workers.pipelines import PIPELINES
-
-MANY_SECONDS = 1e9
-"""The clock of these tests is years behind that of the disk: whatever lies there counts as old."""
-
-
-@contextmanager
-def mortal_worker(south: South, life: Life, monkeypatch: pytest.MonkeyPatch) -> Iterator[South]:
-    whole = (south.clients, south.staging, south.store)
-    fetch = workers.replication.copy.fetch
-
-    def after_commit(_session: Any) -> None:
-        life.moment("commit")
-
-    event.listen(south.sessions, "after_commit", after_commit)
-    monkeypatch.setattr(workers.replication.copy, "fetch", mortal(fetch, "rsync", life))
-    south.clients = {"north": Mortal(south.clients["north"], "owner", life)}  # type: ignore[dict-item]
-    south.staging = Mortal(south.staging, "staging", life)  # type: ignore[assignment]
-    south.store = Mortal(south.store, "store", life)  # type: ignore[assignment]
-    try:
-        yield south
-    finally:
-        event.remove(south.sessions, "after_commit", after_commit)
-        monkeypatch.setattr(workers.replication.copy, "fetch", fetch)
-        south.clients, south.staging, south.store = whole
+from tests.fixtures.mortality import Life, dies_once, require_the_same_end
+from tests.services.workers.replication.consortium import North, South, make_south
 
 
 def replicate(
-    north: North, south: South, bag: Path, corrupt: Callable[[Path], None], life: Life, patch: pytest.MonkeyPatch
+    north: North, south: South, bag: Path, corrupt: Callable[[Path], None], life: Life
 ) -> dict[str, Any]:
     """The story of one bag, with the worker dying once on the way; answers all that is left in the end."""
     transfer = north.deposit(bag)
     corrupt(north.outbound / bag.name)
     item = south.request(transfer)
-    with mortal_worker(south, life, patch):
-        for _ in range(2):
-            try:
-                south.settle_all()
-                break
-            except Killed:
-                south.clock.advance(LEASE_SECONDS + 1)
-    south.settle_all()
-    south.staging.release_orphans()
-    south.staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=-MANY_SECONDS)
+    dies_once(south, life, south.settle_all, [(workers.replication.copy, "fetch", "rsync")])
+    south.clean_up()
     return what_is_left(north, south, transfer.replication_id, item, bag)
 
 
 def what_is_left(north: North, south: South, replication_id: str, item: int, bag: Path) -> dict[str, Any]:
     told = north.transfer(replication_id)
     store = Path(south.settings.store.url.removeprefix("file://"))
-    volume = south.settings.staging.volumes["main"]
     manifest = south.manifest(item)
     with reading(south.sessions) as session:
         items = session.execute(select(WorkItem.task, WorkItem.stage, WorkItem.status, WorkItem.needs_attention))
@@ -80,7 +45,7 @@ def what_is_left(north: North, south: South, replication_id: str, item: int, bag
         left = {
             "items": sorted(map(tuple, items)),
             "events": Counter(map(tuple, events)),
-            "reservations": session.query(DiskReservation).count(),
+            "reservations": south.reservations(),
         }
     return {
         **left,
@@ -88,8 +53,8 @@ def what_is_left(north: North, south: South, replication_id: str, item: int, bag
         "fixity": told.fixity_value is not None,
         "stored": [path.read_bytes() == bag.read_bytes() for path in store.rglob("*.tar")],
         "receipt": manifest.receipt is not None,
-        "staged": [path for path in (volume / "items").rglob("*") if path.is_file()],
-        "quarantined": len(list((volume / "quarantine").rglob("*.tar"))),
+        "staged": south.staged(),
+        "quarantined": len(south.quarantined()),
     }
 
 
@@ -119,13 +84,12 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     north: North,
     make_bag: Callable[..., Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     corrupt: Callable[[Path], None],
     status: str,
 ) -> None:
     def story(number: int, life: Life) -> dict[str, Any]:
         south = make_south(tmp_path / f"south-{number}", north, ManualClock())
-        left = replicate(north, south, make_bag(1000), corrupt, life, monkeypatch)
+        left = replicate(north, south, make_bag(1000), corrupt, life)
         south.sessions.kw["bind"].dispose()
         return left
 

@@ -23,11 +23,6 @@ def stored_file(south: South, bag: Path) -> Path:
     return Path(south.settings.store.url.removeprefix("file://")) / bag.name
 
 
-def staged_files(south: South) -> list[Path]:
-    volume = south.settings.staging.volumes["main"]
-    return [path for path in (volume / "items").rglob("*") if path.is_file() and path.suffix == ".tar"]
-
-
 def test_a_bag_is_copied_validated_stored_and_its_owner_told(north: North, south: South, bag: Path) -> None:
     transfer = north.deposit(bag)
     item = south.settle(south.request(transfer))
@@ -65,7 +60,7 @@ def test_a_stored_bag_is_remembered_to_be_checked_in_time(north: North, south: S
 
 def test_nothing_stays_staged_or_reserved_after_success(north: North, south: South, bag: Path) -> None:
     south.settle(south.request(north.deposit(bag)))
-    assert staged_files(south) == []
+    assert south.staged() == []
     with reading(south.sessions) as session:
         assert session.scalars(select(DiskReservation)).all() == []
 
@@ -226,7 +221,7 @@ def test_an_answer_that_was_lost_after_stored_is_found_to_have_arrived(
     south.clients["north"] = AnswersGetLost(reachable)
     south.settle(item, until=lambda row: "unavailable" in row.note)
     assert north.transfer(transfer.replication_id).stored
-    assert staged_files(south), "the staged copy stays until the owner's answer was heard"
+    assert south.staged(), "the staged copy stays until the owner's answer was heard"
     south.clients["north"] = reachable
     assert south.settle(item).status == Status.SUCCESS
 

@@ -17,8 +17,6 @@ from sqlalchemy import event, select
 from structlog.testing import capture_logs
 
 from dpn.database import reading
-from dpn.outbound.folder import Outbound
-from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.recovery.requests import finish, give_up, open_request
 from dpn.registry.catalogue import BAGS, DIGESTS, RESTORES, ensure_nodes, find
 from dpn.registry.catalogue.rows import save
@@ -72,11 +70,6 @@ class Holder(Checker):
         assert result.ok, result
         return result
 
-    def take_away_offers(self) -> None:
-        """What dpn_cleanup does about the outbound folder."""
-        with capture_logs():
-            self.cleanup(structlog.stdlib.get_logger()).run()
-
     # -- what there is -------------------------------------------------------------------------------------------
 
     def item_of(self, restore_id: str, task: Task = Task.RESTORE) -> WorkItem | None:
@@ -122,10 +115,6 @@ class Holder(Checker):
         """What happens at the next look whether the requester has fetched it."""
         self.clock.advance(self.settings.work.verdict_poll_seconds + 1)
         self.run_all()
-
-    def cleanup(self, log: Any) -> OutboundCleanup:
-        outbounds = [Outbound(one) for one in self.settings.ingest.outbound.values()]
-        return OutboundCleanup("north", outbounds, self.sessions, self.clock, log)
 
     def change(self, section: str, **values: Any) -> None:
         """Other settings from now on."""

@@ -8,22 +8,18 @@ requester, judging, each commit. A death after a mere look is one before it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 import workers.fixity.check
 from dpn.audit.trail import EventType
-from dpn.outbound.folder import Outbound
 from models.work import Task
 from tests.fixtures.in_full import in_full
-from tests.fixtures.mortality import Killed, Life, Mortal, mortal, require_the_same_end
-from tests.services.workers.fixity.checking import LEASE_SECONDS, LOOK_AGAIN_SECONDS, damage
+from tests.fixtures.mortality import OUTBOUND, Life, dies_once, require_the_same_end
+from tests.services.workers.fixity.checking import LOOK_AGAIN_SECONDS, damage
 from tests.services.workers.fixity.cold_stores import SlowFolder
 from tests.services.workers.restore.handing_back import Holder, holder_and_requester
 
@@ -32,6 +28,7 @@ LOOKS = {
     "south.get_restore",
 }
 FLIP = "bit flip in the payload"
+STEPS = ((workers.fixity.check, "judge", "judge"), *OUTBOUND)
 
 
 class WorkersLife(Life):
@@ -42,41 +39,12 @@ class WorkersLife(Life):
             super().moment(name)
 
 
-@contextmanager
-def mortal_worker(north: Holder, life: Life, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    whole = (north.staging, north.store, north.clients)
-
-    def after_commit(_session: Any) -> None:
-        life.moment("commit")
-
-    event.listen(north.sessions, "after_commit", after_commit)
-    north.staging = Mortal(north.staging, "staging", life)  # type: ignore[assignment]
-    north.store = Mortal(north.store, "store", life)  # type: ignore[assignment]
-    north.clients = {"south": Mortal(north.clients["south"], "south", life)}
-    try:
-        with patch.context() as patched:
-            patched.setattr(workers.fixity.check, "judge", mortal(workers.fixity.check.judge, "judge", life))
-            for step in ("offer", "withdraw", "_keep"):
-                patched.setattr(Outbound, step, mortal(getattr(Outbound, step), f"outbound.{step}", life))
-            yield
-    finally:
-        event.remove(north.sessions, "after_commit", after_commit)
-        north.staging, north.store, north.clients = whole
-
-
-def hand_back(north: Holder, life: Life, patch: pytest.MonkeyPatch, end: str) -> dict[str, Any]:
+def hand_back(north: Holder, life: Life, end: str) -> dict[str, Any]:
     """The story of one restore, its worker dying once on the way; answers all that is left in the end."""
     restore = north.requester.ask()
     north.hear_of(restore)
     north.queue()
-    with mortal_worker(north, life, patch):
-        for _ in range(2):
-            try:
-                to_the_end(north, restore, end)
-                break
-            except Killed:
-                north.clock.advance(LEASE_SECONDS + 1)
-    to_the_end(north, restore, end)
+    dies_once(north, life, lambda: to_the_end(north, restore, end), STEPS)
     north.take_away_offers()
     north.clean_up()
     return what_is_left(north, restore)
@@ -129,7 +97,6 @@ def what_is_left(north: Holder, restore: str) -> dict[str, Any]:
 def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
     tmp_path: Path,
     migrated_sqlite: Path,
-    monkeypatch: pytest.MonkeyPatch,
     where: str,
     how: str | None,
     end: str,
@@ -146,7 +113,7 @@ def test_a_worker_that_dies_at_any_moment_changes_nothing_about_the_end(
                 content = damage(stored.read_bytes(), how)
                 stored.unlink()
                 stored.write_bytes(content or b"")
-            return hand_back(north, life, monkeypatch, end)
+            return hand_back(north, life, end)
 
     undisturbed = WorkersLife()
     expected = story(0, undisturbed)
