@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 import dpn.bags
-from tests.fixtures.bag_fuzzing import judge, spoil
+from tests.fixtures.fuzzed_bags import judge, spoil
 from tests.fixtures.made_bags import UUID
 
 SEEDS = Path(__file__).parent / "seeds" / "bags"

@@ -21,8 +21,8 @@ from dpn.fixity.repairs import find_repair
 from dpn.registry.catalogue import FIXITY_CHECKS, find
 from models.manifests import CheckManifest, RecoveryManifest
 from models.work import Status, Task, WorkItem
+from tools.demo.damage import Damage
 from tools.demo.deposit import Request
-from tools.demo.spoiling import Damage
 from tools.network.node import Node
 from workers.pipelines import PIPELINES
 

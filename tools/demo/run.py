@@ -16,11 +16,11 @@ from dpn.cancellation import Cancellation, cancelled_by_signals
 from dpn.clock import SystemClock
 from tools.demo.copies import read_back
 from tools.demo.corruption import Repair, begin, line_of, look, victims
+from tools.demo.damage import Spoiler
 from tools.demo.deposit import DepositState, Ingests, Request
 from tools.demo.progress import Display, open_progress, readable_bytes
 from tools.demo.report import STDOUT, Result, check_json_file, items_command, print_result, write_json
 from tools.demo.sources import S3, DemoSource, check_apart, judge_all
-from tools.demo.spoiling import Spoiler
 from tools.demo.watch import BagProgress, Watch
 from tools.demo.workdir import Workdir, open_workdir
 from tools.network.backends import Kinds

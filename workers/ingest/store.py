@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from dpn.fixity.copies import Copies
 from dpn.work.outcomes import Done, Outcome, StartOver
 from models.manifests import DepositFacts, IngestManifest, Receipt, ValidationResult
+from workers.bag_store import BagStore
 from workers.peers import Unwanted
 from workers.stage import Job
-from workers.storing import Storing
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class IngestStoreStage:
     """See the module's docstring. `node` is ours."""
 
     node: str
-    storing: Storing
+    bag_store: BagStore
     copies: Copies | None = None
     """Where it is noted that we keep this bag, so that it is checked in time."""
     name: str = "store"
@@ -28,14 +28,14 @@ class IngestStoreStage:
     def run(self, job: Job[IngestManifest]) -> Outcome:
         manifest = job.manifest
         deposit, staged, judged = manifest.deposit, manifest.staged, manifest.validation
-        if staged is None or judged is None or not self.storing.staging.holds(staged):
+        if staged is None or judged is None or not self.bag_store.staging.holds(staged):
             manifest.forget_staged()
             return StartOver("package", "the packaged bag is gone")
         if manifest.receipt is not None and manifest.receipt.sha256 == judged.sha256:
             self._remember(job, manifest.receipt, judged)
             return Done(f"stored already at {manifest.receipt.url}")
         try:
-            receipt = self.storing.put(
+            receipt = self.bag_store.put(
                 job, deposit.bag, metadata=_metadata(deposit, self.node), fence=job.fence, staged_by="package"
             )
         except Unwanted as unwanted:

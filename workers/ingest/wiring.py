@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 from dpn.fixity.copies import Copies
 from dpn.work.pipeline import StageSpec
+from workers.bag_store import BagStore
 from workers.ingest import INGEST_RECORD, INGEST_STORE, PACKAGE
 from workers.ingest.package import PackageStage
 from workers.ingest.record import IngestRecordStage
 from workers.ingest.store import IngestStoreStage
 from workers.runner.services import Services
 from workers.stage import Stage
-from workers.storing import Storing
 
 
 def _package(services: Services) -> PackageStage:
@@ -27,7 +27,7 @@ def _package(services: Services) -> PackageStage:
 
 
 def _store(services: Services) -> IngestStoreStage:
-    storing = Storing(
+    bag_store = BagStore(
         staging=services.staging,
         store=services.store,
         breakers=services.breakers,
@@ -35,7 +35,7 @@ def _store(services: Services) -> IngestStoreStage:
     )
     return IngestStoreStage(
         node=services.namespace,
-        storing=storing,
+        bag_store=bag_store,
         copies=Copies(services.sessions, services.settings.fixity.every_days),
     )
 

@@ -20,10 +20,10 @@ from dpn.storage.store import Store
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver, Wait
 from models.manifests import Receipt, ReplicationManifest, TransferFacts
+from workers.bag_store import BagStore
 from workers.cancellations import TransferCancellation
 from workers.peers import Peer, Peers, Unwanted, require_live
 from workers.stage import Job
-from workers.storing import Storing
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class StoreStage:
             with suppress(ServiceUnavailable):  # an owner that is away has not cancelled
                 require_live(owner.transfer(facts.replication_id), facts)
 
-        storing = Storing(self.staging, self.store, self.breakers, self.verdict_poll_seconds)
-        return storing.put(job, facts.bag, metadata=_metadata(facts), fence=still_wanted, staged_by="copy")
+        bag_store = BagStore(self.staging, self.store, self.breakers, self.verdict_poll_seconds)
+        return bag_store.put(job, facts.bag, metadata=_metadata(facts), fence=still_wanted, staged_by="copy")
 
     def _remember(self, job: Job[ReplicationManifest], facts: TransferFacts, receipt: Receipt) -> None:
         """Before anybody is told, and whatever the owner says then: what is in the store is ours to check."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fixtures.bag_fuzzing import judge, spoil
+from tests.fixtures.fuzzed_bags import judge, spoil
 from tests.fixtures.made_bags import UUID
 
 SEEDS = sorted((Path(__file__).resolve().parents[2] / "fuzz" / "seeds" / "bags").glob("*.tar"))

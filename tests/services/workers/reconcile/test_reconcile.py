@@ -24,7 +24,7 @@ from models.work import AuditEvent, DispatchIntent, Status, Task, WorkItem
 from tests.fixtures.nasty_peer import Nasty
 from tests.fixtures.records import DIGEST, a_bag, a_digest, a_transfer, uuid
 from tests.fixtures.scripted.bench import Bench
-from tests.fixtures.syncing import Us, a_restore, network
+from tests.fixtures.sync_network import Us, a_restore, network
 from workers.peers import Peers
 from workers.pipelines import PIPELINES
 from workers.queue import Queue, QueueResult

@@ -19,7 +19,7 @@ from models.base import Base
 from models.registry import SyncMark
 from tests.fixtures.nasty_peer import Nasty
 from tests.fixtures.records import LONG_AGO, OTHER_DIGEST, a_bag, a_digest, a_transfer, uuid
-from tests.fixtures.syncing import (
+from tests.fixtures.sync_network import (
     KINDS_OF_NORTH,
     ONE_OF_EACH,
     Us,

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from tests.fixtures.made_bags import UUID, bag_files, tar_bag
 from tools.demo.corruption import Repair, victims
+from tools.demo.damage import Damage, flip_a_bit
 from tools.demo.deposit import DemoBag, Request
 from tools.demo.report import Result, print_result
-from tools.demo.spoiling import Damage, flip_a_bit
 from tools.network.errors import Broken
 
 MENDED = Repair(

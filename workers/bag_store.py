@@ -1,4 +1,4 @@
-"""Putting an item's staged, validated bag into the store: what all stages that store have in common.
+"""The store as stages put an item's staged, validated bag into it: all stages that store do so in one way.
 
 The upload's state is kept as it goes, so that a crash resumes it; the receipt is in the manifest when it is done.
 """
@@ -23,7 +23,7 @@ M = TypeVar("M", bound=ReplicationManifest | IngestManifest)
 
 
 @dataclass(frozen=True)
-class Storing:
+class BagStore:
     """The store and how to reach it. `conflict_poll_seconds`: how often to look whether a person has helped."""
 
     staging: Staging
