@@ -96,6 +96,12 @@ _KINDS = (
         "manifest-algorithm-unknown", _W, "A manifest's algorithm is unknown; it was not verified.",
         "Check it with a tool that knows the algorithm.", "RFC 8493 §2.4", True,
     ),
+    Code(
+        "manifest-misnamed", _W,
+        "A manifest's name is written otherwise than the standard's: it counts as none, though its lines are checked.",
+        "The sender must build the bag anew, with the name in lower case, letters and digits only.", "RFC 8493 §2.4",
+        True,
+    ),
     # manifests
     Code("manifest-line-malformed", _E, "A line is not 'checksum path'.", _REBUILD, "RFC 8493 §2.1.3"),
     Code("manifest-line-too-long", _E, "A line is longer than any name can be.", _REBUILD, "this node's limits"),
@@ -145,8 +151,11 @@ _KINDS = (
     # fetch.txt
     Code("fetch-malformed", _E, "A line is not 'url length path'.", _REBUILD, "RFC 8493 §2.2.3"),
     Code("fetch-path-unsafe", _E, "fetch.txt names something outside the payload.", _REBUILD, "RFC 8493 §5.1"),
-    Code("fetch-url-unsafe", _E, "fetch.txt names something that is not on the web.", _REBUILD, "RFC 8493 §5.2"),
     Code("fetch-file-missing", _E, "A file is still to be fetched: the bag is not complete.", _RESEND, "RFC 8493 §3"),
+    Code(
+        "fetch-not-needed", _W, "fetch.txt is there, and all that it lists, too; its addresses are never looked at.",
+        _REBUILD, "RFC 8493 §2.2.3", True,
+    ),
     # profiles
     Code("profile-identifier", _E, "The bag does not name the profile.", _REBUILD, _PROFILE, True),
     Code("profile-serialization", _E, "The bag must (or must not) be serialised.", _REBUILD, _PROFILE),

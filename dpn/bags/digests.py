@@ -30,12 +30,23 @@ ALGORITHMS: dict[str, NewHasher] = {
     "sha256": hashlib.sha256,
     "sha384": hashlib.sha384,
     "sha512": hashlib.sha512,
+    "sha3224": hashlib.sha3_224,
     "sha3256": hashlib.sha3_256,
+    "sha3384": hashlib.sha3_384,
     "sha3512": hashlib.sha3_512,
+    "blake2b": hashlib.blake2b,
+    "blake2b256": partial(hashlib.blake2b, digest_size=32),
+    "blake2b384": partial(hashlib.blake2b, digest_size=48),
+    "blake2b512": hashlib.blake2b,
+    "blake2s": hashlib.blake2s,
+    "blake2s256": hashlib.blake2s,
 }
 """By the normalised name that stands in a manifest's file name (RFC 8493 §2.4)."""
 
 DIGEST_BYTES = {name: len(new(b"").digest()) for name, new in ALGORITHMS.items()}
+
+UNFORGEABLE = frozenset(ALGORITHMS) - {"md5", "sha1"}
+"""Nobody can make two files of one digest."""
 
 GROWTH_FILES = 16384
 

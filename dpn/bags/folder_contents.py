@@ -17,7 +17,7 @@ from dpn.bags.errors import BagChanged
 from dpn.bags.findings import Findings
 from dpn.bags.hash_threads import READ_BYTES, Progress, Workers
 from dpn.bags.index import PAYLOAD_PREFIX, FileIndex, TooManyEntries
-from dpn.bags.names import manifest_algorithms
+from dpn.bags.manifest_names import manifest_algorithms
 
 _FILES_PER_TASK = 64
 _BYTES_PER_TASK = 4 * READ_BYTES

@@ -13,7 +13,8 @@ from itertools import compress, pairwise
 
 from dpn.bags.digests import GROWTH_FILES, DigestTable
 from dpn.bags.findings import Findings
-from dpn.bags.names import UNSAFE, faults, folded, is_plain, manifest_algorithm, normalized
+from dpn.bags.manifest_names import ManifestName, manifest_name
+from dpn.bags.names import UNSAFE, faults, folded, is_plain, normalized
 
 DEFAULT_MAX_ENTRIES = 5_000_000
 """Files and folders together: some 1.3 GB at worst."""
@@ -47,8 +48,8 @@ class FileIndex:
         self.sizes = array("Q")
         self.is_payload = bytearray()
         self.payload_bytes = 0
-        self.manifests: dict[bytes, int] = {}
-        """Payload and tag manifests of any algorithm, by name."""
+        self.manifests: dict[bytes, tuple[int, ManifestName]] = {}
+        """Payload and tag manifests of any algorithm, by name, however that is written."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -76,8 +77,8 @@ class FileIndex:
         self.is_payload.append(payload)
         if payload:
             self.payload_bytes += size
-        elif b"/" not in name and manifest_algorithm(name)[0]:
-            self.manifests[name] = number
+        elif b"/" not in name and (said := manifest_name(name)) is not None:
+            self.manifests[name] = number, said
         if number >= self._room_files:
             self._grow()
         if number >= self._max_files:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from dpn.bags.digests import ALGORITHMS
-
-DEFAULT_ALGORITHM = "sha256"
 MAX_NAME_BYTES = 4096
 MAX_PART_BYTES = 255
 MAX_DEPTH = 256
 UNSAFE = frozenset({"name-absolute", "name-traversal", "name-not-normal", "name-too-long"})
 """Codes of names that cannot be used at all."""
 
-_MANIFEST = re.compile(rb"(tag)?manifest-([a-z0-9]+)\.txt")
 _PLAIN_PART = rb"(?!\.)(?:[ -$&-.0-\[\]-~]++|%(?!0[ADad]))++"
 """Printable ASCII without '/' and '\\', no dot at its begin, no encoded line break."""
 _PLAIN = re.compile(rb"%b(?:/%b)*+(?<! )" % (_PLAIN_PART, _PLAIN_PART))
@@ -93,22 +89,3 @@ def folded(name: bytes) -> bytes:
 def normalized(name: bytes) -> bytes:
     """The name in normalisation form C; what is not UTF-8 stays as it is."""
     return unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-
-
-def manifest_algorithm(name: bytes) -> tuple[str | None, bool]:
-    """The algorithm that a manifest's name says, None if it is not a manifest's; and whether of tag files."""
-    match = _MANIFEST.fullmatch(name)
-    return (match[2].decode(), match[1] is not None) if match else (None, False)
-
-
-def manifest_algorithms(names: Iterable[bytes]) -> tuple[set[str], set[str]]:
-    """The known algorithms of payload manifests, and those of tag manifests, by the names of a bag's files.
-
-    Where no name says one, it is SHA-256.
-    """
-    payload, tags = set[str](), set[str]()
-    for name in names:
-        algorithm, is_tag_manifest = manifest_algorithm(name)
-        if algorithm in ALGORITHMS:
-            (tags if is_tag_manifest else payload).add(algorithm)
-    return payload or {DEFAULT_ALGORITHM}, tags or {DEFAULT_ALGORITHM}

@@ -19,7 +19,7 @@ from dpn.bags.findings import Findings
 from dpn.bags.folder_contents import FolderContents
 from dpn.bags.hash_threads import Progress, default_threads
 from dpn.bags.index import DEFAULT_MAX_ENTRIES
-from dpn.bags.names import manifest_algorithm
+from dpn.bags.manifest_names import manifest_name
 from dpn.bags.report import Report
 from dpn.bags.tar.contents import TarContents
 from dpn.bags.tar.file import TarFile
@@ -108,7 +108,7 @@ def root_tag_files(path: Path) -> Iterator[bytes]:
     Raises NotABag, OSError.
     """
     for name in _root_files(path):
-        if manifest_algorithm(name)[0] is None:
+        if manifest_name(name) is None:
             yield name
 
 

@@ -10,7 +10,8 @@ from dpn.bags.digests import Column, DigestTable
 from dpn.bags.findings import Findings
 from dpn.bags.hash_threads import READ_BYTES, Progress, Workers
 from dpn.bags.index import PAYLOAD_PREFIX, FileIndex, TooManyEntries
-from dpn.bags.names import UNSAFE, faults, manifest_algorithms
+from dpn.bags.manifest_names import manifest_algorithms
+from dpn.bags.names import UNSAFE, faults
 from dpn.bags.tar.empty_folders import EmptyFolders
 from dpn.bags.tar.file import TarFile
 from dpn.bags.tar.headers import BLOCK_BYTES

@@ -6,35 +6,31 @@ A manifest of any size is judged in the memory of one chunk and one byte a file.
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import compress
 
 from dpn.bags.codes import Severity
 from dpn.bags.contents import Contents
-from dpn.bags.digests import Column
+from dpn.bags.digests import UNFORGEABLE, Column
 from dpn.bags.findings import Findings
 from dpn.bags.index import PAYLOAD_PREFIX
-from dpn.bags.names import is_safe, manifest_algorithm
+from dpn.bags.manifest_names import is_manifest
+from dpn.bags.names import is_safe
+from dpn.bags.path_list import PathList, checksum_and_path, no_entry
 from dpn.bags.validation.tags import Declaration
 from dpn.bags.validation.text import MAX_LINE_BYTES, Lines, NotDecodable
-
-_PERCENT = re.compile(rb"%(0[AaDd]|25)")
-_HEX = re.compile(rb"[0-9A-Fa-f]+")
-
-
-UNFORGEABLE = frozenset({"sha224", "sha256", "sha384", "sha512"})
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """One manifest of the bag, with an algorithm that we know."""
+    """One manifest of the bag, with an algorithm that we know. `counts`: it is one by its name, too."""
 
     name: bytes
     number: int
     column: Column
     of_tags: bool
+    counts: bool
 
 
 class ManifestCheck:
@@ -48,6 +44,8 @@ class ManifestCheck:
         self._declaration = declaration
         self._findings = findings
         self._column = manifest.column
+        index = contents.index
+        self._paths = PathList(index.find, index.find_normalized, encoded_first=declaration.is_final)
         self._of_tags = manifest.of_tags
         self._wrong = set[int]()
         self._forms = set[str]()
@@ -64,7 +62,7 @@ class ManifestCheck:
                 if number is not None and not listed[number] and self._fits(number, parts[0], parts[1]):
                     listed[number] = 1
                 else:
-                    self._look_closer(at, line, parts)
+                    self._look_closer(at, line)
         except NotDecodable as reason:
             self._add("tag-file-not-decodable", f"The manifest is {reason}.")
         if lines.had_bom and self._declaration.encoding == "utf-8":
@@ -79,20 +77,20 @@ class ManifestCheck:
             return False  # means another name
         return self._column.says(number, checksum)
 
-    def _look_closer(self, at: int, line: bytes, parts: list[bytes]) -> None:
-        if parts and parts[0].startswith(b"#"):
-            self._note_form("a comment", at)
+    def _look_closer(self, at: int, line: bytes) -> None:
+        if (nothing := no_entry(line)) is not None:
+            self._note_form(nothing, at)
         elif len(line) >= MAX_LINE_BYTES:
             self._add("manifest-line-too-long", f"Line {at} is too long.")
-        elif not parts:
-            self._note_form("a blank line", at)
-        elif len(parts) != 2 or not _HEX.fullmatch(parts[0]) or len(parts[0]) != 2 * self._column.width:
+        elif (entry := checksum_and_path(line, self._column.width)) is None:
             self._add("manifest-line-malformed", f"Line {at} is not 'checksum path' for {self._column.algorithm}.")
         else:
-            self._judge(at, parts[0].lower(), parts[1])
+            self._judge(at, *entry)
 
     def _judge(self, at: int, checksum: bytes, written: bytes) -> None:
-        path, number = self._resolve(at, written)
+        path, number, form = self._paths.resolve(written)
+        if form is not None:
+            self._note_form(form, at)
         if not is_safe(path):
             return self._add("manifest-path-unsafe", f"Line {at} names a path that no bag may have.", written)
         if self._is_misplaced(path):
@@ -112,31 +110,6 @@ class ManifestCheck:
             self._add(code, f"{self._column.algorithm} is {found}, the manifest says {checksum.decode()}.", path)
         return None
 
-    def _resolve(self, at: int, written: bytes) -> tuple[bytes, int | None]:
-        """The file that a line means: as written, percent-encoded (§2.1.3), or as md5sum and find write it."""
-        find = self._contents.index.find
-        decoded = _PERCENT.sub(lambda match: bytes.fromhex(match[1].decode()), written)
-        candidates = (decoded, written) if self._declaration.is_final else (written, decoded)
-        for path in candidates:
-            if (number := find(path)) is not None:
-                if path is written and decoded != written and self._declaration.is_final:
-                    self._note_form("a '%' that is not encoded", at)
-                return path, number
-        loose = decoded.removeprefix(b"*").rstrip()
-        loose = (
-            b"/".join(part for part in loose.split(b"/") if part not in (b"", b"."))
-            if loose[:1] != b"/"
-            else loose
-        )
-        if (number := find(loose)) is not None:
-            self._note_form("a path with '*', './' or spaces around it", at)
-            return loose, number
-        for path in candidates:
-            if (number := self._contents.index.find_normalized(path)) is not None:
-                self._note_form("a name in another Unicode normalisation", at)
-                return path, number
-        return (loose if is_safe(loose) else decoded), None
-
     def _is_misplaced(self, path: bytes) -> bool:
         if not self._of_tags and not path.startswith(PAYLOAD_PREFIX):
             self._add("manifest-path-misplaced", "A payload manifest lists what is not payload.", path)
@@ -144,7 +117,7 @@ class ManifestCheck:
         if self._of_tags and path.startswith(PAYLOAD_PREFIX):
             self._add("manifest-path-misplaced", "A tag manifest lists payload.", path)
             return True
-        if self._of_tags and manifest_algorithm(path)[1]:
+        if self._of_tags and is_manifest(path) and path.startswith(b"tag"):
             message = "A tag manifest lists a tag manifest."
             self._add("manifest-path-misplaced", message, path, severity=self._declaration.severity)
         return False
@@ -189,7 +162,7 @@ def proves_payload(contents: Contents, of_tags: bytearray, listed: Mapping[Manif
     pinned = [
         files
         for manifest, files in listed.items()
-        if of_tags[manifest.number] and manifest_algorithm(manifest.name)[0] in UNFORGEABLE
+        if of_tags[manifest.number] and manifest.column.algorithm in UNFORGEABLE
     ]
     return bool(pinned) and next(_unlisted(contents.index.is_payload, pinned), None) is None
 
@@ -201,7 +174,7 @@ def report_unlisted_tags(contents: Contents, listed: list[bytearray], findings: 
     tags = bytearray(0 if payload else 1 for payload in contents.index.is_payload)
     for number in _unlisted(tags, listed):
         name = contents.name_of(number)
-        if manifest_algorithm(name)[0] is None:
+        if not is_manifest(name):
             findings.add("tag-file-unlisted", "Not listed in any tag manifest.", name)
 
 

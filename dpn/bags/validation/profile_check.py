@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from dpn.bags.codes import Severity
 from dpn.bags.findings import Findings, Ruling
+from dpn.bags.manifest_names import ManifestName, is_manifest
 from dpn.bags.validation.profiles import BAG_INFO, Profile, TagRule
 from dpn.bags.validation.tags import DECLARATION, Tags
 
 TAR_TYPES = {"application/tar", "application/x-tar"}
 PROFILE_LABEL = "BagIt-Profile-Identifier"
-_MANIFEST_NAME = re.compile(r"(tag)?manifest-[^/]*\.txt\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class BagFacts:
     serialized: bool
     tags: Mapping[str, Tags | None]
     """The parsed tag files that the profile has rules for; None for one that is not there."""
-    manifests: frozenset[str]
-    tag_manifests: frozenset[str]
+    manifests: Mapping[bytes, ManifestName]
+    """By their names in the bag."""
     has_file: Callable[[str], bool]
     tag_names: Callable[[], Iterator[str]]
     payload_names: Callable[[], Iterator[str]]
@@ -77,18 +77,19 @@ def _check_form(profile: Profile, bag: BagFacts, findings: Findings) -> None:
 
 
 def _check_manifests(profile: Profile, bag: BagFacts, findings: Findings) -> None:
+    """One with another name than the standard's is there where it is not allowed, and not where it is required."""
     kinds = (
-        ("profile-manifest", "manifest", bag.manifests, profile.manifests_required, profile.manifests_allowed),
-        (
-            "profile-tag-manifest", "tagmanifest", bag.tag_manifests,
-            profile.tag_manifests_required, profile.tag_manifests_allowed,
-        ),
-    )  # fmt: skip
-    for code, stem, present, required, allowed in kinds:
-        for algorithm in sorted(set(required) - present):
-            findings.add(code, "Required and missing.", f"{stem}-{algorithm}.txt")
-        for algorithm in sorted(present - set(allowed) if allowed is not None else ()):
-            findings.add(code, "Not allowed.", f"{stem}-{algorithm}.txt")
+        ("profile-manifest", b"", profile.manifests_required, profile.manifests_allowed),
+        ("profile-tag-manifest", b"tag", profile.tag_manifests_required, profile.tag_manifests_allowed),
+    )
+    for code, of, required, allowed in kinds:
+        present = {name: said for name, said in bag.manifests.items() if said.of_tags is bool(of)}
+        missing = set(required) - {said.algorithm for said in present.values() if said.is_exact}
+        for name in sorted(b"%bmanifest-%b.txt" % (of, algorithm.encode()) for algorithm in missing):
+            findings.add(code, "Required and missing.", name)
+        if allowed is not None:
+            for name in sorted(name for name, said in present.items() if said.algorithm not in allowed):
+                findings.add(code, "Not allowed.", name)
 
 
 def _check_files(profile: Profile, bag: BagFacts, findings: Findings) -> None:
@@ -153,6 +154,4 @@ def _any_of(patterns: tuple[str, ...]) -> Callable[[str], bool]:
 
 
 def _always_allowed(name: str) -> bool:
-    return name in (DECLARATION.decode(), BAG_INFO, "package-info.txt", "fetch.txt") or bool(
-        _MANIFEST_NAME.match(name)
-    )
+    return name in (DECLARATION.decode(), BAG_INFO, "package-info.txt", "fetch.txt") or is_manifest(name.encode())

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from dpn.bags.contents import Contents
 from dpn.bags.digests import ALGORITHMS
-from dpn.bags.findings import Findings
+from dpn.bags.findings import Findings, shown
 from dpn.bags.folder_contents import FolderContents
 from dpn.bags.hash_threads import OnProgress, Progress, default_threads
 from dpn.bags.index import DEFAULT_MAX_ENTRIES, PAYLOAD_DIRECTORY
-from dpn.bags.names import manifest_algorithm
 from dpn.bags.report import Report
 from dpn.bags.tar.contents import TarContents
 from dpn.bags.tar.file import TarFile
@@ -120,7 +119,7 @@ class _Validation:
             check_bag_info(info, self._index, declaration, self._findings)
         fetch = self._index.find(FETCH_FILE)
         if fetch is not None:
-            check_fetch(self._contents.chunks(fetch), declaration.encoding, self._index, self._findings)
+            check_fetch(self._contents.chunks(fetch), declaration, self._index, self._findings)
         if self._profile is not None:
             self._judge_profile(self._profile, declaration, info)
 
@@ -144,23 +143,35 @@ class _Validation:
         return read_declaration(b"".join(self._contents.chunks(number)), self._findings)
 
     def _manifests(self) -> list[ManifestFile]:
-        """The manifests that can be verified, payload first. Others are findings."""
-        manifests = []
-        for name, number in self._index.manifests.items():
-            algorithm, of_tags = manifest_algorithm(name)
-            if algorithm in ALGORITHMS:
-                manifests.append(ManifestFile(name, number, self._index.digests.column(algorithm), of_tags))
-            else:
-                self._findings.add("manifest-algorithm-unknown", f"No such algorithm here: {algorithm}.", name)
-        if not any(not manifest.of_tags for manifest in manifests):
-            self._findings.add("manifest-missing", "There is no payload manifest that can be verified.")
-        return sorted(manifests, key=lambda manifest: (manifest.of_tags, manifest.name))
+        """The manifests that can be verified, payload first. Others, and those by another name, are findings.
+
+        Of the latter one for each algorithm: what verifying costs beside reading them must not grow with them.
+        """
+        found: dict[tuple[str, bool, bool], ManifestFile] = {}
+        for name, (number, said) in self._index.manifests.items():
+            if said.algorithm not in ALGORITHMS:
+                message = f"No such algorithm here: {said.algorithm}."
+                self._findings.add("manifest-algorithm-unknown", message, name)
+                continue
+            column = self._index.digests.column(said.algorithm)
+            manifest = ManifestFile(name, number, column, said.of_tags, said.is_exact)
+            is_first = found.setdefault((said.algorithm, said.of_tags, said.is_exact), manifest) is manifest
+            if not said.is_exact:
+                what = "Its lines are checked" if is_first else "Its lines are not checked"
+                message = f"{what}, and it counts as no manifest: that is called {said.exact.decode()}."
+                self._findings.add("manifest-misnamed", message, name)
+        payload = [manifest for manifest in found.values() if not manifest.of_tags]
+        if not any(manifest.counts for manifest in payload):
+            others = "".join(f"; {shown(manifest.name)} is none by its name" for manifest in payload)
+            self._findings.add("manifest-missing", f"There is no payload manifest that can be verified{others}.")
+        return sorted(found.values(), key=lambda manifest: (manifest.of_tags, manifest.name))
 
     def _judge_manifests(self, manifests: list[ManifestFile], declaration: Declaration) -> None:
         contents, findings = self._contents, self._findings
         listed = {manifest: self._judge_manifest(manifest, declaration) for manifest in manifests}
-        payload = {manifest: files for manifest, files in listed.items() if not manifest.of_tags}
-        tags = {manifest: files for manifest, files in listed.items() if manifest.of_tags}
+        counting = {manifest: files for manifest, files in listed.items() if manifest.counts}
+        payload = {manifest: files for manifest, files in counting.items() if not manifest.of_tags}
+        tags = {manifest: files for manifest, files in counting.items() if manifest.of_tags}
         report_unlisted_payload(contents, payload, declaration, findings)
         report_unlisted_tags(contents, list(tags.values()), findings)
         for manifest, files in tags.items():
@@ -182,14 +193,12 @@ class _Validation:
             if path != BAG_INFO:
                 tags[path] = self._tags(path.encode(), declaration, ())
         index = self._index
-        manifests = [manifest_algorithm(name) for name in index.manifests]
         facts = BagFacts(
             name=self._contents.expected_name,
             version=declaration.version,
             serialized=self._contents.serialized,
             tags=tags,
-            manifests=frozenset(name for name, of_tags in manifests if name and not of_tags),
-            tag_manifests=frozenset(name for name, of_tags in manifests if name and of_tags),
+            manifests={name: said for name, (_, said) in index.manifests.items()},
             has_file=lambda path: index.find(path.encode()) is not None,
             tag_names=lambda: self._names(index.tag_numbers()),
             payload_names=lambda: self._names(index.payload_numbers()),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import shown
 from dpn.bags.index import DEFAULT_MAX_ENTRIES
-from dpn.bags.names import folded
+from dpn.bags.names import folded, normalized
 from dpn.packaging.errors import SourceChanged
 from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.keys import check_key, is_folder_marker, refusal
@@ -127,6 +127,18 @@ class Listing:
             "SELECT name, size, etag, checksums FROM objects WHERE name = ?", (name,)
         ).fetchone()
         return None if row is None else _object(row)
+
+    def find_normalized(self, name: bytes) -> Object | None:
+        """The one whose name is the same in Unicode's normal form."""
+        rows = self._connection.execute(
+            "SELECT name, size, etag, checksums FROM objects WHERE folded = ?", (folded(name),)
+        )
+        return next((_object(row) for row in rows if normalized(row[0]) == normalized(name)), None)
+
+    def names_at_top(self) -> Iterator[bytes]:
+        """Of objects that lie in no folder."""
+        rows = self._connection.execute("SELECT name FROM objects WHERE instr(name, X'2F') = 0")
+        yield from (name for (name,) in rows)
 
     def count(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM objects").fetchone()[0])

@@ -1,28 +1,33 @@
-"""Manifests beside the objects: `manifest-sha256.txt` or another algorithm's, at the top of the prefix."""
+"""Manifests beside the objects: `manifest-sha256.txt` or another algorithm's, at the top of the prefix. What is
+called like one in other letters is one, too: nothing that claims a checksum is passed over."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from dpn.bags.digests import ALGORITHMS, DIGEST_BYTES
 from dpn.bags.errors import ClaimRefuted, SourceRefused
-from dpn.bags.names import manifest_algorithm
+from dpn.bags.hash_threads import READ_BYTES
+from dpn.bags.manifest_names import manifest_name
+from dpn.bags.path_list import PathList, checksum_and_path, no_entry
+from dpn.bags.validation.text import MAX_LINE_BYTES, Lines, NotDecodable
 from dpn.packaging.s3.checksums import OURS
 from dpn.packaging.s3.listing import Listing, Object
 
-LONGEST_LINE_BYTES = 16 << 10
 BATCH_LINES = 1000
 NAMES_TOLD = 5
 
 _SCHEMA = """
-CREATE TABLE claims (name BLOB, algorithm TEXT, digest TEXT, PRIMARY KEY (name, algorithm)) WITHOUT ROWID
+CREATE TABLE claims (
+    name BLOB, is_there INTEGER, algorithm TEXT, digest TEXT, PRIMARY KEY (name, algorithm, digest)
+) WITHOUT ROWID
 """
-_LINE = re.compile(rb"([0-9A-Fa-f]{32,128})[ \t]+\*?(.+)")
+_Claim = tuple[bytes, bool, str, str]
 
 
 class Manifests:
@@ -50,23 +55,24 @@ def open_manifests(listing: Listing, objects: Path, where: str) -> Iterator[Mani
 
 
 def _read_all(connection: sqlite3.Connection, listing: Listing, objects: Path, where: str) -> Manifests:
-    names = tuple(_manifests(listing))
-    for name in names:
-        algorithm = manifest_algorithm(name)[0]
-        assert algorithm is not None  # noqa: S101 - else it was not among them
-        _check_as_fetched(listing.find(name), objects / name.decode())
-        _read(connection, objects / name.decode(), algorithm, f"{where}{name.decode()}")
-    manifests = Manifests(connection, names)
-    if names:
+    algorithms = dict(_algorithms(listing))
+    for name, algorithm in algorithms.items():
+        path = objects / name.decode()
+        _check_as_fetched(listing.find(name), path)
+        _read(connection, path, algorithm, listing, f"{where}{name.decode()}")
+    manifests = Manifests(connection, tuple(algorithms))
+    if algorithms:
+        _refuse_conflict(connection, where)
         _refuse_what_differs(manifests, connection, listing, where)
     return manifests
 
 
-def _manifests(listing: Listing) -> Iterator[bytes]:
-    for algorithm in ALGORITHMS:
-        name = f"manifest-{algorithm}.txt".encode()
-        if listing.find(name) is not None:
-            yield name
+def _algorithms(listing: Listing) -> Iterator[tuple[bytes, str]]:
+    """The manifests, however their names are written, and their algorithms."""
+    for name in listing.names_at_top():
+        said = manifest_name(name)
+        if said is not None and not said.of_tags and said.algorithm in ALGORITHMS:
+            yield name, said.algorithm
 
 
 def _check_as_fetched(one: Object | None, path: Path) -> None:
@@ -77,32 +83,39 @@ def _check_as_fetched(one: Object | None, path: Path) -> None:
         raise ClaimRefuted(str(path), OURS, wanted or "nothing", found)
 
 
-def _read(connection: sqlite3.Connection, path: Path, algorithm: str, where: str) -> None:
-    rows: list[tuple[bytes, str, str]] = []
+def _read(connection: sqlite3.Connection, path: Path, algorithm: str, listing: Listing, where: str) -> None:
+    """By the same rules as a manifest of a bag before BagIt 1.0."""
+    paths = PathList(listing.find, listing.find_normalized, encoded_first=False)
+    rows: list[_Claim] = []
     with path.open("rb") as file:
-        number = 0
-        while line := file.readline(LONGEST_LINE_BYTES):
-            number += 1
-            text = line.rstrip(b"\r\n")
-            if not text:
-                continue
-            match = _LINE.fullmatch(text)
-            if match is None or len(match[1]) != 2 * DIGEST_BYTES[algorithm]:
-                raise SourceRefused(f"line {number} of {where} is not 'checksum path': correct the manifest")
-            rows.append((match[2].removeprefix(b"./"), algorithm, match[1].decode().lower()))
-            if len(rows) >= BATCH_LINES:
-                rows = _add(connection, rows, where)
-    _add(connection, rows, where)
+        lines = Lines(iter(partial(file.read, READ_BYTES), b""), "utf-8")
+        try:
+            for number, line in enumerate(lines, 1):
+                if no_entry(line) is not None:
+                    continue
+                entry = checksum_and_path(line, DIGEST_BYTES[algorithm])
+                if entry is None or len(line) >= MAX_LINE_BYTES:
+                    raise SourceRefused(f"line {number} of {where} is not 'checksum path': correct the manifest")
+                meant = paths.resolve(entry[1])
+                name = meant.path if meant.found is None else meant.found.name
+                rows.append((name, meant.found is not None, algorithm, entry[0].decode()))
+                if len(rows) >= BATCH_LINES:
+                    rows = _add(connection, rows)
+        except NotDecodable as error:
+            raise SourceRefused(f"{where} is {error}: correct the manifest") from error
+    _add(connection, rows)
 
 
-def _add(
-    connection: sqlite3.Connection, rows: list[tuple[bytes, str, str]], where: str
-) -> list[tuple[bytes, str, str]]:
-    try:
-        connection.executemany("INSERT INTO claims VALUES (?, ?, ?)", rows)
-    except sqlite3.IntegrityError:
-        raise SourceRefused(f"{where} lists a file twice: correct the manifest") from None
+def _add(connection: sqlite3.Connection, rows: list[_Claim]) -> list[_Claim]:
+    connection.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?)", rows)
     return []
+
+
+def _refuse_conflict(connection: sqlite3.Connection, where: str) -> None:
+    """A file may be listed twice with one checksum, not with two."""
+    several = "SELECT name FROM claims GROUP BY name, algorithm HAVING count(*) > 1 LIMIT 1"
+    for (name,) in connection.execute(several):
+        raise SourceRefused(f"{where} has a manifest that lists {_shown(name)} with two checksums: correct it")
 
 
 def _refuse_what_differs(
@@ -113,17 +126,17 @@ def _refuse_what_differs(
         for one in listing.objects()
         if one.name not in manifests.names and not manifests.claimed(one.name)
     ]
-    absent = [
-        name
-        for (name,) in connection.execute("SELECT DISTINCT name FROM claims ORDER BY name")
-        if listing.find(name) is None
-    ]
+    absent = [name for (name,) in connection.execute("SELECT DISTINCT name FROM claims WHERE NOT is_there")]
     for names, what in (
         (absent, "listed in the manifest and not there"),
         (unlisted, "not listed in the manifest"),
     ):
         if names:
-            told = ", ".join(repr(name.decode("utf-8", "backslashreplace")) for name in names[:NAMES_TOLD])
+            told = ", ".join(map(_shown, names[:NAMES_TOLD]))
             raise SourceRefused(
                 f"{len(names):,} objects under {where} are {what}: {told}. Mend the manifest or the objects."
             )
+
+
+def _shown(name: bytes) -> str:
+    return repr(name.decode("utf-8", "backslashreplace"))

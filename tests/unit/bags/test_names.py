@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dpn.bags.names import faults, folded, is_plain, is_safe, manifest_algorithm, normalized
+from dpn.bags.names import faults, folded, is_plain, is_safe, normalized
 
 BREAKS = [character for character in map(chr, range(0x110000)) if len(f"a{character}b".splitlines()) > 1]
 BLANKS = [character for character in map(chr, range(0x110000)) if character.isspace()]
@@ -97,19 +97,3 @@ def test_what_a_language_or_an_emoji_ends_with_is_no_white_space(mark: str) -> N
 def test_folding_and_normalising_twice_is_as_good_as_once(name: bytes) -> None:
     assert normalized(normalized(name)) == normalized(name)
     assert folded(normalized(name)) == folded(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        (b"manifest-sha256.txt", ("sha256", False)),
-        (b"tagmanifest-md5.txt", ("md5", True)),
-        (b"manifest-SHA256.txt", (None, False)),
-        (b"._manifest-md5.txt", (None, False)),
-        (b"a/manifest-md5.txt", (None, False)),
-        (b"manifest-md5.txt\n", (None, False)),
-        (b"manifest-sha-256.txt", (None, False)),
-    ],
-)
-def test_manifests_are_known_by_their_exact_names(name: bytes, found: tuple[str | None, bool]) -> None:
-    assert manifest_algorithm(name) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -102,12 +103,17 @@ def test_from_bagit_1_every_manifest_lists_every_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3256", "sha3512"]
+    ("algorithm", "name"),
+    [
+        *((name, name) for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "blake2b", "blake2s")),
+        ("sha3224", "sha3_224"),
+        ("sha3256", "sha3_256"),
+        ("sha3384", "sha3_384"),
+        ("sha3512", "sha3_512"),
+        ("blake2b512", "blake2b"),
+    ],
 )
-def test_every_algorithm_finds_a_changed_file(tmp_path: Path, algorithm: str) -> None:
-    import hashlib
-
-    name = {"sha3256": "sha3_256", "sha3512": "sha3_512"}.get(algorithm, algorithm)
+def test_every_algorithm_finds_a_changed_file(tmp_path: Path, algorithm: str, name: str) -> None:
     manifest = "".join(
         f"{hashlib.new(name, data).hexdigest()}  {path}\n" for path, data in PAYLOAD.items()
     ).encode()
@@ -121,6 +127,59 @@ def test_all_manifests_must_fit_not_only_one(tmp_path: Path) -> None:
     wrong = checksums(PAYLOAD, "md5").replace(b"data/a.txt", b"data/A.txt")
     report = validate(tar_bag(tmp_path, bag_files(changes={"manifest-md5.txt": wrong})), profile=None)
     assert codes(report) == ["payload-file-missing"]
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        ("manifest-SHA512.txt", "sha512"),
+        ("manifest-sha-1.txt", "sha1"),
+        ("manifest-sha3_256.txt", "sha3_256"),
+        ("manifest-SHA512.TXT", "sha512"),
+        ("Manifest-md5.txt", "md5"),
+        ("manifest-BLAKE2b.txt", "blake2b"),
+    ],
+)
+def test_a_manifest_by_another_name_is_told_and_checked(tmp_path: Path, name: str, algorithm: str) -> None:
+    good = checksums(PAYLOAD, algorithm)
+    bag = tar_bag(tmp_path, bag_files(changes={name: good}))
+    report = validate(bag, profile=None)
+    assert (report.valid, codes(report, "warning")) == (True, ["manifest-misnamed"])
+    strict = codes(validate(bag, profile=load_profile(STRICT)))
+    assert [code for code in strict if code != "profile-manifest"] == ["manifest-misnamed"]
+    wrong = good.replace(good[:8], b"00000000", 1) + good[: good.index(b" ")] + b"  data/gone\n"
+    report = validate(tar_bag(tmp_path, bag_files(changes={name: wrong})), profile=None)
+    assert codes(report) == ["payload-checksum-mismatch", "payload-file-missing"]
+
+
+def test_a_manifest_by_another_name_counts_as_none(tmp_path: Path) -> None:
+    partial = FIRST.replace(FIRST[:64], hashlib.sha512(PAYLOAD["data/a.txt"]).hexdigest().encode()) + b"\n"
+    beside = bag_files(version="1.0", changes={"manifest-SHA512.txt": partial})
+    assert codes(validate(tar_bag(tmp_path, beside), profile=None)) == []
+    alone = validate(
+        tar_bag(tmp_path, bag_files(changes={MANIFEST: None, "manifest-SHA256.txt": GOOD})), profile=None
+    )
+    assert codes(alone) == ["manifest-missing"]
+    assert alone.first_error is not None
+    assert "manifest-SHA256.txt" in alone.first_error.message
+    assert not alone.payload_proven
+    unlisted = {name: content for name, content in beside.items() if name != "tagmanifest-sha256.txt"}
+    unlisted["tagmanifest-sha256.txt"] = beside["tagmanifest-sha256.txt"].replace(b"SHA512", b"SHA384")
+    found = validate(tar_bag(tmp_path, unlisted), profile=None)
+    assert "tag-file-unlisted" in codes(found, "warning")
+
+
+def test_what_manifests_by_other_names_cost_does_not_grow_with_them(tmp_path: Path) -> None:
+    more = {f"manifest-sha{'-' * number}512.txt": checksums(PAYLOAD, "sha512") for number in range(1, 30)}
+    more["manifest-sha-512.txt"] = b"wrong\n"
+    report = validate(tar_bag(tmp_path, bag_files(changes=more)), profile=None)
+    assert codes(report) == ["manifest-line-malformed"]
+    told = [finding.message for finding in report.findings if finding.code == "manifest-misnamed"]
+    assert sorted({message.partition(",")[0] for message in told}) == [
+        "Its lines are checked",
+        "Its lines are not checked",
+    ]
+    assert len(told) == 29
 
 
 def test_an_unknown_algorithm_is_a_warning_but_proves_nothing(tmp_path: Path) -> None:

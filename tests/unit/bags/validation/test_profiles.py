@@ -99,10 +99,39 @@ def test_the_bag_must_name_the_profile_unless_the_profile_says_otherwise(tmp_pat
     assert judged(tmp_path, {"Finding-Severity": {"profile-identifier": "ignore"}}, bag_files()) == []
 
 
+def test_a_manifest_by_another_name_is_not_where_it_is_required_and_is_where_it_is_not_allowed(
+    tmp_path: Path,
+) -> None:
+    named = {**NAMED, "manifest-SHA1.txt": b"", "manifest-my notes.txt": b"x", "TagManifest-md5.txt": b""}
+    files = bag_files(changes=named)
+
+    def found(**sections: Any) -> list[str]:
+        written = {section.replace("_", "-"): value for section, value in sections.items()}
+        return [code for code in judged(tmp_path, written, files) if code.startswith("profile-")]
+
+    assert found() == []
+    assert found(Manifests_Required=["sha1"]) == ["profile-manifest"]
+    assert found(Manifests_Allowed=["sha256"]) == ["profile-manifest"] * 2
+    assert found(Manifests_Allowed=["sha256", "sha1", "mynotes"]) == []
+    assert found(Tag_Manifests_Required=["md5"]) == ["profile-tag-manifest"]
+    assert found(Tag_Manifests_Allowed=["sha256"]) == ["profile-tag-manifest"]
+    assert found(Tag_Files_Allowed=["dpn-tags/*"]) == ["profile-tag-file"] * 3
+
+
+@pytest.mark.parametrize("ruling", ["error", "warning", "ignore"])
+def test_a_profile_rules_on_a_fetch_txt_with_nothing_left_to_fetch(tmp_path: Path, ruling: str) -> None:
+    files = bag_files(changes={**NAMED, "fetch.txt": b"s3://bucket/a - data/a.txt\n"})
+    profile = parse_profile(
+        json.dumps(document() | {"Finding-Severity": {"fetch-not-needed": ruling}}).encode(), "mine", "mine.json"
+    )
+    report = validate(tar_bag(tmp_path, files), profile=profile)
+    assert [str(finding.severity) for finding in report.findings] == ([] if ruling == "ignore" else [ruling])
+
+
 def test_fetch_txt_may_be_forbidden(tmp_path: Path) -> None:
     files = bag_files(changes={**NAMED, "fetch.txt": b"https://example.org/a - data/a.txt\n"})
-    assert judged(tmp_path, {"Allow-Fetch.txt": False}, files) == ["profile-fetch"]
-    assert judged(tmp_path, {"Fetch.txt-Required": True}, files) == []
+    assert judged(tmp_path, {"Allow-Fetch.txt": False}, files) == ["profile-fetch", "fetch-not-needed"]
+    assert judged(tmp_path, {"Fetch.txt-Required": True}, files) == ["fetch-not-needed"]
 
 
 def test_tags_must_not_repeat_where_the_profile_says_so(tmp_path: Path) -> None:
