@@ -89,10 +89,10 @@ def _measure(name: str, cluster: Cluster, bags: list[OfferedBag]) -> Figure:
     north, south = cluster.nodes["north"], cluster.nodes["south"]
     deposit_all(north, bags, ["south"], now=datetime.now(UTC))
     bare = _bare_tools(cluster, bags)
-    south.sync()
+    south.run("sync")
     done_before = _count(south, Status.SUCCESS)
     started = time.monotonic()
-    south.queue()
+    south.run("queue")
     finished = cluster.wait_until(
         lambda: _count(south, Status.SUCCESS) == done_before + len(bags), timeout_seconds=TIMEOUT_SECONDS
     )

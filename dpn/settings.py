@@ -23,6 +23,7 @@ from dpn.server.settings import ServerSettings
 from dpn.setting_types import NamespaceName, SecretFile, Section, needed, secret_of
 from dpn.staging.settings import StagingSettings
 from dpn.storage.settings import StoreSettings
+from dpn.supervision.settings import ProcessesSettings
 from dpn.telemetry.settings import LogSettings
 from dpn.transfer.settings import RsyncSource, TransferSettings
 from dpn.work.settings import WorkSettings
@@ -74,6 +75,7 @@ class Settings(Section):
     recovery: RecoverySettings = RecoverySettings()
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
+    processes: ProcessesSettings = ProcessesSettings()
     peers: dict[NamespaceName, PeerSettings] = Field(default_factory=dict)
 
     def needed_store(self) -> StoreSettings:

@@ -43,6 +43,8 @@ COMMANDS = {
         "dpn.cli.worker:worker",
         "Run the worker of a stage until told to stop (SIGTERM: finish what runs, take nothing new).",
     ),
+    "node": CommandEntry("dpn.cli.processes:app", "The processes of the node on this machine, without systemd."),
+    "cron": CommandEntry("dpn.cli.cron_jobs:cron", "Run jobs of cron's in this order, each as if by itself."),
     "sync": CommandEntry("dpn.cli.cron:sync", "Pull the records of the other nodes into our registry."),
     "queue": CommandEntry(
         "dpn.cli.cron:queue",

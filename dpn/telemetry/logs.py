@@ -93,7 +93,7 @@ def _sign(node: str, process: str) -> Callable[[Any, str, Any], Any]:
 
 
 def _handlers(settings: LogSettings, process: str) -> list[logging.Handler]:
-    handlers: list[logging.Handler] = [_Stderr(sys.stderr)]
+    handlers: list[logging.Handler] = [_Stderr(sys.stderr)] if settings.stderr else []
     if settings.directory is not None:
         try:
             settings.directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Tells systemd that a service is ready or stopping (`Type=notify`); does nothing outside systemd."""
+"""Tells systemd, or `dpn_node`, that a process is ready or stopping (`Type=notify`); else it does nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import socket
 from contextlib import suppress
 
+PATIENCE_SECONDS = 5.0
+
 
 def notify_systemd(state: str) -> None:
-    """Sends `state`, e.g. `READY=1`, to the socket that systemd named (sd_notify(3)).
+    """Sends `state`, e.g. `READY=1`, to the socket that NOTIFY_SOCKET names (sd_notify(3)).
 
-    A socket that is gone or full stops nothing.
+    A socket that is gone, or full for `PATIENCE_SECONDS`, stops nothing.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -18,4 +20,6 @@ def notify_systemd(state: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.sendto(state.encode(), address)
+        notify.settimeout(PATIENCE_SECONDS)
+        notify.connect(address)
+        notify.send(state.encode())

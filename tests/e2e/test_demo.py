@@ -16,7 +16,7 @@ import pytest
 
 from tests.fixtures.demos import Demos, eventually, expect_verified, running_stage
 from tests.fixtures.in_full import in_full, some_of
-from tools.network.processes import clean_environment
+from tools.network.environment import clean_environment
 
 pytestmark = pytest.mark.slow
 

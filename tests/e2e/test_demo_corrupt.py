@@ -15,7 +15,7 @@ import pytest
 
 from tests.fixtures.demos import Demo, Demos
 from tests.fixtures.in_full import some_of
-from tools.network.processes import clean_environment
+from tools.network.environment import clean_environment
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tools.demo.workdir import open_workdir
+from tools.network.environment import clean_environment
 from tools.network.errors import Unusable
-from tools.network.processes import clean_environment
 
 PATIENCE_SECONDS = 20.0
 

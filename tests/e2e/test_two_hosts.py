@@ -92,8 +92,7 @@ def test_two_hosts_share_the_work_and_each_bag_is_validated_and_stored_where_it_
     south.start("worker")
     south.start("second", "worker", "all", "--config", str(second_host(south)))
     assert cluster.wait_until(lambda: _live_workers(south) == 2, timeout_seconds=PATIENCE_SECONDS)
-    south.sync()
-    south.queue()
+    south.cron()
     assert cluster.wait_until(lambda: all_succeeded(south), timeout_seconds=PATIENCE_SECONDS)
     runs = stage_runs(south, requests)
     assert len(runs) == BAGS
@@ -109,8 +108,7 @@ def test_what_a_host_had_staged_that_is_gone_for_good_is_copied_anew_by_the_othe
     south = cluster.nodes["south"]
     settings = second_host(south)
     south.start("doomed", "worker", "copy", "--config", str(settings))
-    south.sync()
-    south.queue()
+    south.cron()
 
     def all_copied() -> bool:
         with south.sessions() as session:

@@ -48,7 +48,7 @@ def settle(world: World, patience_seconds: float) -> bool:
         store = open_store(world.south.settings.store, clock=SystemClock())
         store.probe()
         store.abort_abandoned_uploads(older_than=timedelta(0), keep=())
-        world.south.sync()
+        world.south.run("sync")
     return settled
 
 

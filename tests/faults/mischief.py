@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from dpn.clock import SystemClock
+from dpn.supervision.running import Running
 from dpn.work.items import NotAllowed, retry_item
 from models.work import Status, Task
 from tests.faults.world import LEASE_SECONDS, WORKERS, World
 from tools.network.backends import BrokerKind, DatabaseKind, StoreKind
-from tools.network.processes import Running
 from workers.pipelines import PIPELINES
 
 Fault = Callable[[World, random.Random], None]

@@ -23,8 +23,8 @@ from tests.fixtures.offered_bags import deposit_all, take_all
 from tools.demo.deposit import Request
 from tools.network.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
 from tools.network.cluster import Cluster
+from tools.network.environment import checkout
 from tools.network.node import Node
-from tools.network.processes import checkout
 from tools.network.services import StartedServices
 
 ON_SERVERS = Kinds(BrokerKind.NSQ, DatabaseKind.POSTGRESQL, StoreKind.S3)

@@ -14,9 +14,9 @@ import typer
 from tools.demo.run import Order, run_demo
 from tools.demo.s3_sources import s3_settings
 from tools.network.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
+from tools.network.environment import clean_environment
 from tools.network.errors import EXIT_NOT_EVERYWHERE, EXIT_UNUSABLE, Broken, StopRequested, Unusable
 from tools.network.place import FEWEST_NODES, MOST_NODES
-from tools.network.processes import clean_environment
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,7 +1,7 @@
 """Waits beside a demo and cleans up if that dies: `python -m tools.demo.janitor FOLDER [--remove[-all]]`.
 
 It reads from a pipe that only the demo holds. The nodes' processes die with the demo by themselves (see
-`tools.network.processes`); servers of `bin/services` do not, by design, and a folder cannot.
+`dpn.supervision.running`); servers of `bin/services` do not, by design, and a folder cannot.
 """
 
 from __future__ import annotations

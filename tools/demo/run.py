@@ -25,10 +25,10 @@ from tools.demo.watch import BagProgress, Watch
 from tools.demo.workdir import Workdir, open_workdir
 from tools.network.backends import Kinds
 from tools.network.cluster import Cluster
+from tools.network.environment import find_program
 from tools.network.errors import EXIT_NOT_EVERYWHERE, StopRequested, Unusable
 from tools.network.node import Node
 from tools.network.place import NAMES
-from tools.network.processes import find_program, setpriv
 from tools.network.services import program as services_program
 from tools.network.toml_text import Table
 
@@ -114,7 +114,7 @@ def run_demo(order: Order) -> int:
 
 def _check_programs(kinds: Kinds) -> None:
     """Raises Unusable if a program that is needed is not there."""
-    setpriv()
+    find_program("setpriv", "util-linux")
     find_program("rsync", "rsync")
     if kinds.shared_services or kinds.own_services:
         services_program()

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tools.network.environment import clean_environment
 from tools.network.errors import Unusable
-from tools.network.processes import clean_environment
 from tools.network.services import FOLDER, stop_below
 
 MARK = "demo.json"

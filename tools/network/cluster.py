@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from dpn.cancellation import Cancellation
+from dpn.cli.node_processes import SERVE
 from dpn.clock import Clock, SystemClock
 from dpn.registry import tokens
 from dpn.registry.catalogue import ensure_nodes
+from dpn.supervision.cron import Cron, CronJob
+from dpn.supervision.running import Exit, Running, log_tail
+from dpn.supervision.schedule import after_a_rest_of
+from dpn.supervision.supervisor import Supervisor, UnaskedExit
 from tools.network.backends import Backends, Kinds
-from tools.network.cron import EVERY_SECONDS, Cron
 from tools.network.errors import Broken
-from tools.network.node import RSYNCD, SERVE, WORKER, Node
+from tools.network.node import RSYNCD, WORKER, Node
 from tools.network.place import NAMES, Place, Ports, node_settings, write_rsyncd_configuration, write_settings
-from tools.network.processes import Exit, Running, log_tail
-from tools.network.supervisor import Say, Supervisor
 from tools.network.toml_text import Table, merged
 from tools.services.ports import LOOPBACK, answers, free_ports, is_free
 
@@ -35,6 +38,16 @@ DEFAULT_KINDS = Kinds()
 PORT_ATTEMPTS = 5
 READY_SECONDS = 60.0
 TICK_SECONDS = 0.1
+
+GIVE_UP_AFTER = 5
+"""So often in a row a process may end by itself soon after its start. Being killed never counts: it is somebody's
+experiment."""
+CRON_SECONDS = 2.0
+"""Rest between two rounds of one node."""
+CRON_AT_ONCE = 2
+"""How many nodes' jobs run at the same time: each is a Python that starts, and a demo has few processors."""
+
+Say = Callable[[str], None]
 
 
 class Cluster:
@@ -49,7 +62,7 @@ class Cluster:
         settings: Mapping[str, Table] | None = None,
         settings_of: Mapping[str, Table] | None = None,
         say: Say = lambda _: None,
-        cron_seconds: float = EVERY_SECONDS,
+        cron_seconds: float = CRON_SECONDS,
         cancellation: Cancellation | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -61,8 +74,10 @@ class Cluster:
         self._places = [Place(name, directory / name) for name in names]
         self._over = dict(settings or {})
         self._over_of = dict(settings_of or {})
-        self._supervisor = Supervisor(say)
-        self._cron = Cron(say, every_seconds=cron_seconds)
+        self._say = say
+        self._supervisor = Supervisor(self._ended)
+        self._cron = Cron(say, clock=SystemClock(), at_once=CRON_AT_ONCE)
+        self._cron_seconds = cron_seconds
         self._cancellation = cancellation or Cancellation()
         self._clock = clock or SystemClock()
 
@@ -97,9 +112,11 @@ class Cluster:
             self.start_cron()
 
     def start_cron(self) -> None:
-        """From now on `dpn_sync` and `dpn_queue` run for every node, every few seconds."""
+        """From now on sync and queue run for every node, one after the other, every few seconds."""
+        long_ago = SystemClock().now() - timedelta(days=1)
         for node in reversed(self.nodes.values()):  # the one that deposits has nothing to fetch
-            self._cron.add(node.name, (node.program("dpn_sync", "sync"), node.program("dpn_queue", "queue")))
+            job = CronJob(node.program("cron", "cron", "sync", "queue"), after_a_rest_of(self._cron_seconds))
+            self._cron.add(job, last=long_ago)
 
     def stop_nodes(self) -> None:
         """Stops cron and every process of every node; the servers that they stand on go on."""
@@ -131,6 +148,13 @@ class Cluster:
             if time.monotonic() > deadline:
                 return False
             time.sleep(TICK_SECONDS)
+
+    def _ended(self, ended: UnaskedExit) -> None:
+        if ended.restart.failures >= GIVE_UP_AFTER:
+            program, times = ended.program, ended.restart.failures
+            end = f"the end of {program.log}:\n{log_tail(program.log)}"
+            raise Broken(f"{program.name} {ended.ending}, {times} times in a row; {end}")
+        self._say(str(ended))
 
     def _issue_tokens(self) -> None:
         """Every node issues a token to every other, which keeps it in a file."""

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dpn.cli.node_processes import WorkerSplit, dpn_program, plan
 from dpn.database import Sessions, open_engine, open_sessions, upgrade
 from dpn.settings import Settings
 from dpn.settings_file import load_settings
+from dpn.supervision.running import Program, Running
+from dpn.supervision.supervisor import Supervisor
+from tools.network.environment import clean_environment, find_program
 from tools.network.errors import Broken
 from tools.network.place import Place, Ports
-from tools.network.processes import Program, Running, find_program
-from tools.network.supervisor import Supervisor
 from tools.services.ports import LOOPBACK
 
-SERVE, WORKER, RSYNCD = "serve", "worker", "rsyncd"
-"""The processes that every node has."""
+WORKER, RSYNCD = "worker", "rsyncd"
+"""What every node runs beside its registry server."""
 
 COMMAND_SECONDS = 120.0
 HTTP_SECONDS = 5.0
@@ -61,13 +63,9 @@ class Node:
             running.kill()
         return subprocess.CompletedProcess(program.arguments, ending.code, log.read_text(encoding="utf-8"))
 
-    def sync(self) -> subprocess.CompletedProcess[str]:
-        """One run of `dpn_sync`."""
-        return self.run("sync")
-
-    def queue(self) -> subprocess.CompletedProcess[str]:
-        """One run of `dpn_queue`."""
-        return self.run("queue")
+    def cron(self, *jobs: str) -> subprocess.CompletedProcess[str]:
+        """One run of these jobs, by default of sync and queue."""
+        return self.run("cron", *(jobs or ("sync", "queue")))
 
     def start(self, process: str, *command: str) -> Running:
         """Starts a process and keeps it running. `process` is serve, worker or rsyncd, or a name for a further one
@@ -95,16 +93,13 @@ class Node:
 
     def program(self, name: str, *command: str, log: Path | None = None) -> Program:
         """`dpn --config …/node.toml COMMAND` of this node."""
-        arguments = (
-            sys.executable,
-            "-P",
-            "-m",
-            "dpn.cli.main",
-            "--config",
-            str(self.place.settings_file),
+        return dpn_program(
+            f"{self.name}/{name}",
+            self.place.settings_file,
             *command,
+            environment=clean_environment(os.environ),
+            log=log or self.place.logs / f"{name}.output",
         )
-        return Program(f"{self.name}/{name}", arguments, log or self.place.logs / f"{name}.output")
 
     def answers(self) -> bool:
         """Whether its registry server answers requests, and it is this node's and no stranger's."""
@@ -127,16 +122,18 @@ class Node:
         upgrade(self._engine)
 
     def _program_of(self, process: str, command: Sequence[str]) -> Program:
-        match process:
-            case "serve":
-                return self.program(process, "serve")
-            case "worker":
-                lease = self.settings.work.lease_seconds
-                hint = f"what it ran goes on when its lease of {lease:g} s is over"
-                return replace(self.program(process, "worker", "all"), if_killed=hint)
-            case "rsyncd":
-                rsync = find_program("rsync", "rsync")
-                options = ("--daemon", "--no-detach", f"--config={self.place.rsyncd_configuration}")
-                return Program(f"{self.name}/{process}", (rsync, *options), self.place.logs / "rsyncd.output")
-            case _:
-                return self.program(process, *command)
+        if process == RSYNCD:
+            options = ("--daemon", "--no-detach", f"--config={self.place.rsyncd_configuration}")
+            arguments = (find_program("rsync", "rsync"), *options)
+            log = self.place.logs / "rsyncd.output"
+            return Program(f"{self.name}/{process}", arguments, clean_environment(os.environ), log)
+        if command:
+            return self.program(process, *command)
+        settings = self.settings
+        environment = clean_environment(os.environ)
+        programs = plan(
+            settings, self.place.settings_file, workers=WorkerSplit.ALL, environment=environment
+        ).programs
+        program = next(program for program in programs if program.name == process)
+        hint = f"what it ran goes on when its lease of {settings.work.lease_seconds:g} s is over"
+        return replace(program, name=f"{self.name}/{process}", if_killed=hint if process == WORKER else "")

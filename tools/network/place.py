@@ -155,6 +155,7 @@ def node_settings(place: Place, ports: Ports, peers: Mapping[str, Ports], *, sta
         },
         "server": {"host": LOOPBACK, "port": ports.registry},
         "log": {"directory": place.logs},
+        "processes": {"directory": place.directory / "processes"},
         "peers": {name: _peer(place, name, peer) for name, peer in peers.items()},
     }
     return merged(settings, stands_on)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dpn.cancellation import Cancellation
+from dpn.supervision.running import tied_to_us
+from tools.network.environment import checkout, clean_environment
 from tools.network.errors import Broken, Unusable
-from tools.network.processes import checkout, clean_environment, tied_to_us
 
 FOLDER = "services"
 """What the folder of servers is called, in the network's own and in a node's."""

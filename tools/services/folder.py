@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tools.services.process import Process
+from dpn.supervision.process_id import ProcessId
 from tools.services.service import Home
 
 
@@ -51,7 +51,7 @@ class Folder:
         entries: dict[str, dict[str, Any]] = self._read(self.document).get("services", {})
         return entries
 
-    def set_entry(self, name: str, entry: dict[str, Any], process: Process) -> None:
+    def set_entry(self, name: str, entry: dict[str, Any], process: ProcessId) -> None:
         """Records a service as started."""
         identity = {"pid": process.pid, "start_ticks": process.start_ticks, "boot_id": process.boot_id}
         self._write_entries(self.entries() | {name: entry | identity})
@@ -102,9 +102,9 @@ class Folder:
         return document
 
 
-def process_of(entry: dict[str, Any]) -> Process:
+def process_of(entry: dict[str, Any]) -> ProcessId:
     """The process that an entry of services.json means."""
-    return Process(entry["pid"], entry["start_ticks"], entry["boot_id"])
+    return ProcessId(entry["pid"], entry["start_ticks"], entry["boot_id"])
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpn.supervision.process_id import ProcessId
 from tools.services import ports, process
 from tools.services.folder import Folder, process_of
 from tools.services.glacier import Glacier
 from tools.services.nsq import Nsqd, Nsqlookupd
 from tools.services.postgresql import Postgresql
-from tools.services.process import Process
 from tools.services.rsyncd import Rsyncd
 from tools.services.s3 import S3
 from tools.services.service import Home, NotReady, Service, StartFailed
@@ -101,7 +101,7 @@ def _start(folder: Folder, service: Service, home: Home) -> None:
         return
 
 
-def _launch(folder: Folder, service: Service, home: Home) -> Process:
+def _launch(folder: Folder, service: Service, home: Home) -> ProcessId:
     launch = service.prepare(home)
     try:
         running = process.start(launch, home.path / "log")
@@ -115,7 +115,7 @@ def _launch(folder: Folder, service: Service, home: Home) -> Process:
     return running
 
 
-def _await_ready(service: Service, home: Home, running: Process) -> None:
+def _await_ready(service: Service, home: Home, running: ProcessId) -> None:
     """Returns when it is our process that listens, and it answers as it should. Raises StartFailed."""
     deadline = time.monotonic() + READY_SECONDS
     entry: dict[str, Any] = service.entry(home)

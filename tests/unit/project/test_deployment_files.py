@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 from configparser import ConfigParser
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dpn.cli.node_processes import JOBS, SERVE, STAGE_WORKERS
+from dpn.supervision.schedule import SUNDAY
 from dpn.work.settings import WorkSettings
 from workers.pipelines import PIPELINES
 
@@ -105,6 +108,65 @@ def test_a_cron_line_starts_a_program_that_we_ship_for_the_user_of_the_units() -
         assert line.split()[5] == "dpn"
         assert (ROOT / program).stat().st_mode & 0o111
     assert f"DPN_CONFIG={SETTINGS}" in (CONFIG / "cron.example").read_text()
+
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LONG = datetime(2026, 11, 28, 9, 1, 30, tzinfo=UTC)
+
+
+def next_by_calendar(when: str, moment: datetime) -> datetime:
+    """What a timer's OnCalendar means, in the forms that ours have: `*:2/5`, `*-*-* 03:17`, `Sun *-*-* 05:37`."""
+    due = moment.replace(second=0, microsecond=0)
+    while True:
+        due += timedelta(minutes=1)
+        if found := re.fullmatch(r"\*:(\d+)/(\d+)", when):
+            first, step = map(int, found.groups())
+            matches = due.minute >= first and (due.minute - first) % step == 0
+        else:
+            day, _, clock = when.removeprefix("*-*-* ").rpartition(" ")
+            matches = f"{due:%H:%M}" == clock and day.removesuffix(" *-*-*") in ("", WEEKDAYS[due.weekday()])
+        if matches:
+            return due
+
+
+def test_every_timer_is_a_job_that_dpn_node_runs_with_the_same_command_and_times() -> None:
+    timers = {path.stem.removeprefix("dpn-"): path for path in UNITS if path.suffix == ".timer"}
+    assert timers.keys() == JOBS.keys()
+    for name, path in timers.items():
+        timer, service = unit(path)["Timer"], unit(path.with_suffix(".service"))["Service"]
+        job = JOBS[name]
+        moment = LONG
+        for _ in range(20):
+            due = job.schedule(moment)
+            assert due == next_by_calendar(timer["OnCalendar"], moment), name
+            moment = due
+        program, *arguments = service["ExecStart"].split()
+        command = [Path(program).name.removeprefix("dpn").removeprefix("_"), *arguments[2:]]
+        assert tuple(word for word in command if word) == job.command
+        assert job.limit_seconds == seconds(service["TimeoutStartSec"])
+        assert job.spread_seconds == seconds(timer.get("RandomizedDelaySec", "0"))
+
+
+def seconds(text: str) -> float:
+    number, word = re.fullmatch(r"(\d+)(\w*)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"h": 3600, "min": 60, "m": 60, "": 1}[word]
+
+
+def test_cron_has_the_times_of_the_timers() -> None:
+    lines = [line for line in (CONFIG / "cron.example").read_text().splitlines() if re.match(r"[*0-9]", line)]
+    times = {re.findall(r"/(\w+)\.lock", line)[0]: line.split()[:5] for line in lines}
+    assert times.keys() == JOBS.keys()
+    for name, (minute, hour, *_, weekday) in times.items():
+        due = JOBS[name].schedule(LONG)
+        assert minute in (f"{due.minute}", "*/5" if due.minute % 5 == 0 else "2-59/5"), name
+        assert hour in ("*", f"{due.hour}")
+        assert weekday in ("*", "0" if due.weekday() == SUNDAY else "")
+
+
+def test_what_dpn_node_runs_is_what_the_units_run() -> None:
+    text = (CONFIG / "systemd" / "dpn-worker@.service").read_text()
+    assert set(re.findall(r"dpn-worker@([a-z0-9-]+)", text)) == set(STAGE_WORKERS)
+    assert (CONFIG / "systemd" / f"dpn-{SERVE}.service").exists()
 
 
 def test_every_image_is_pinned_and_every_port_is_on_the_loopback_address() -> None:

@@ -42,6 +42,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.telemetry", "dpn.work"},
     "dpn.staging": set(),
     "dpn.storage": {"dpn.s3"},
+    "dpn.supervision": set(),
     "dpn.telemetry": set(),
     "dpn.transfer": set(),
     "dpn.work": {"dpn.audit", "dpn.broker"},

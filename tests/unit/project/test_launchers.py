@@ -13,6 +13,7 @@ SAY_ARGUMENTS = '#!/bin/sh\nfor word in "$@"; do printf "[%s]" "$word"; done\n'
 
 LAUNCHERS = {
     "dpn": "[-P][-m][dpn.cli.main]",
+    "dpn_node": "[-P][-m][dpn.cli.main][node]",
     "dpn_sync": "[-P][-m][dpn.cli.main][sync]",
     "dpn_queue": "[-P][-m][dpn.cli.main][queue]",
     "dpn_cleanup": "[-P][-m][dpn.cli.main][cleanup]",

@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[4]
 HOSTILE = 'a\n{"event": "forged"}\r\n\x1b[2J\x1b]0;title\x07\0\ud800\u2028\x85end'
 
 
-def lines_of(code: str, folder: Path | None = None, **environment: str) -> list[dict[str, Any]]:
+def lines_of(
+    code: str, folder: Path | None = None, *, stderr: bool = True, **environment: str
+) -> list[dict[str, Any]]:
     """What a process that runs `code` after setting up its log wrote to stderr, line by line."""
     directory = "None" if folder is None else f"Path({str(folder)!r})"
     whole = f"""
@@ -31,7 +33,7 @@ from pathlib import Path
 from dpn.telemetry.settings import LogSettings
 from dpn.telemetry.logs import configure_logs
 HOSTILE = {HOSTILE!a}
-log = configure_logs(LogSettings(level="debug", directory={directory}), "proc", node="north")
+log = configure_logs(LogSettings(level="debug", directory={directory}, stderr={stderr}), "proc", node="north")
 {textwrap.dedent(code)}
 """
     done = subprocess.run(
@@ -55,6 +57,12 @@ def test_each_line_says_who_what_when_and_how_bad() -> None:
     )
     assert (line["item"], line["outcome"]) == (7, "retry")
     assert line["time"].endswith("Z")
+
+
+def test_lines_go_to_the_file_alone_where_the_settings_say_so(tmp_path: Path) -> None:
+    assert lines_of('log.info("once")', tmp_path, stderr=False) == []
+    (line,) = (tmp_path / "proc.json").read_text(encoding="ascii").splitlines()
+    assert json.loads(line)["event"] == "once"
 
 
 def test_hostile_words_stay_inside_their_line() -> None:

@@ -1,4 +1,4 @@
-"""Real processes of our own: each leads a process group, writes to a log, and dies with us if we are killed."""
+"""Programs as processes of our own: each leads a process group, and dies with us if we are killed."""
 
 from __future__ import annotations
 
@@ -7,66 +7,75 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.network.errors import Unusable
+from dpn.errors import Misconfigured
 
 LOG_TAIL_BYTES = 2000
 LOOK_SECONDS = 0.02
-
-FOREIGN_PREFIXES = ("DPN_", "AWS_", "RSYNC_")
-FOREIGN_SUFFIXES = ("_PROXY",)
-"""Variables of our own environment that would steer a node from outside its settings file."""
+LONGEST_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `name` is unique in its network, e.g. `south/worker`; its output is appended to `log`."""
+    """What to run. Its output is appended to `log`, or goes where ours goes."""
 
     name: str
     arguments: tuple[str, ...]
-    log: Path
+    environment: Mapping[str, str] = field(repr=False)
+    log: Path | None = None
     if_killed: str = ""
     """What whoever kills it should know."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended, as Popen reports it: negative for a signal."""
+    """How a process ended, as Popen reports it: negative for a signal; or why there is none."""
 
     code: int
+    problem: str = ""
 
     @property
     def by_signal(self) -> bool:
         return self.code < 0
 
     def __str__(self) -> str:
+        if self.problem:
+            return f"could not be started ({self.problem})"
         if not self.by_signal:
             return f"ended with exit code {self.code}"
         with suppress(ValueError):
             return f"was killed by {signal.Signals(-self.code).name}"
         return f"was killed by signal {-self.code}"
 
+    @classmethod
+    def unstarted(cls, error: OSError) -> Exit:
+        """That of a program which the system does not start."""
+        return cls(os.EX_OSERR, error.strerror or str(error))
+
 
 class Running:
     """One process. The kernel kills it when the thread that started it is gone: start it from the main thread."""
 
     def __init__(self, program: Program) -> None:
-        """Starts the program. Raises OSError."""
+        """Starts the program. Raises OSError, Misconfigured."""
         self.program = program
         self.started = time.monotonic()
-        program.log.parent.mkdir(parents=True, exist_ok=True)
-        with program.log.open("ab") as output:
+        with ExitStack() as files:
+            output = None
+            if program.log is not None:
+                program.log.parent.mkdir(parents=True, exist_ok=True)
+                output = files.enter_context(program.log.open("ab"))
             self._process = subprocess.Popen(
                 tied_to_us(*program.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if output else None,
                 cwd="/",
-                env=clean_environment(os.environ),
+                env=dict(program.environment),
                 start_new_session=True,
             )
 
@@ -109,13 +118,22 @@ class Running:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def stop_all(running: Iterable[Running], *, patience_seconds: float) -> None:
-    """Ends all of them: SIGTERM, again after half the patience (a worker then puts back what it runs), SIGKILL."""
+def stop_all(
+    running: Iterable[Running], *, patience_seconds: Sequence[float], hurried: Callable[[], int] = lambda: 0
+) -> None:
+    """Ends all of them: SIGTERM, and again after each patience but the last (a worker then puts back what it
+    runs), SIGKILL in the end. `hurried` says how many of the patiences nobody has any more.
+    """
     left = list(running)
-    for _ in range(2):
+    for number, patience in enumerate(patience_seconds):
         for process in left:
             process.send(signal.SIGTERM)
-        left = _still_running(left, patience_seconds / 2)
+        deadline, look = time.monotonic() + patience, LOOK_SECONDS
+        while left := [process for process in left if process.ending() is None]:
+            time.sleep(look)  # at least once: two signals in one moment would be one
+            if time.monotonic() > deadline or hurried() > number:
+                break
+            look = min(2 * look, LONGEST_LOOK_SECONDS)
     for process in left:
         process.kill()
 
@@ -123,55 +141,21 @@ def stop_all(running: Iterable[Running], *, patience_seconds: float) -> None:
 def tied_to_us(*arguments: str, number: signal.Signals = signal.SIGKILL) -> tuple[str, ...]:
     """Runs a program that the kernel signals when we are gone; one whose parent is gone already never begins.
 
-    "We" are the thread that starts it.
+    "We" are the thread that starts it. Raises Misconfigured.
     """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise Misconfigured("there is no program setpriv on this machine: install util-linux")
     only_if_we_live = 'test "$PPID" = "$0" && exec "$@"'
-    tie = (setpriv(), "--pdeathsig", number.name.removeprefix("SIG"), "--")
+    tie = (setpriv, "--pdeathsig", number.name.removeprefix("SIG"), "--")
     return (*tie, "sh", "-c", only_if_we_live, str(os.getpid()), *arguments)
 
 
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` without what could steer a node, and with this very code to be found by Python."""
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if not name.upper().startswith(FOREIGN_PREFIXES) and not name.upper().endswith(FOREIGN_SUFFIXES)
-    }
-    paths = [str(checkout()), *filter(None, [environment.get("PYTHONPATH")])]
-    return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
-
-
-def checkout() -> Path:
-    """The folder that holds the packages dpn, workers and models."""
-    return Path(__file__).resolve().parents[2]
-
-
-def setpriv() -> str:
-    """The program that binds a process's life to ours. Raises Unusable."""
-    return find_program("setpriv", "util-linux")
-
-
-def find_program(name: str, package: str) -> str:
-    """Where a program is. Raises Unusable."""
-    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")))
-    if found is None:
-        raise Unusable(f"there is no program {name} on this machine: install {package}")
-    return found
-
-
-def log_tail(log: Path) -> str:
+def log_tail(log: Path | None) -> str:
     """The end of a log, for a message; empty if there is none."""
-    with suppress(OSError), log.open("rb") as file:
-        file.seek(-min(LOG_TAIL_BYTES, log.stat().st_size), os.SEEK_END)
-        return file.read().decode(errors="replace").strip()
+    with suppress(OSError):
+        if log is not None:
+            with log.open("rb") as file:
+                file.seek(-min(LOG_TAIL_BYTES, log.stat().st_size), os.SEEK_END)
+                return file.read().decode(errors="replace").strip()
     return ""
-
-
-def _still_running(processes: list[Running], patience_seconds: float) -> list[Running]:
-    deadline = time.monotonic() + patience_seconds
-    left = processes
-    while left and time.monotonic() < deadline:
-        left = [process for process in left if process.ending() is None]
-        if left:
-            time.sleep(LOOK_SECONDS)
-    return left

@@ -1,4 +1,4 @@
-"""What the demo starts dies with it, comes back when it is killed, and is stopped with all that it began."""
+"""What is started dies with its parent, comes back when it is killed, and is stopped with all that it began."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from pathlib import Path
 
 import pytest
 
+from dpn.clock import SystemClock
+from dpn.supervision.cron import Cron, CronJob
+from dpn.supervision.running import Program, Running, stop_all
+from dpn.supervision.schedule import after_a_rest_of
+from dpn.supervision.supervisor import Supervisor
 from tests.fixtures.demos import alive, command_lines
-from tools.network.cron import Cron
-from tools.network.errors import Broken
-from tools.network.processes import Program, Running, clean_environment, stop_all
-from tools.network.supervisor import GIVE_UP_AFTER, Supervisor
-from tools.services.ports import free_ports, is_free
+from tools.network.environment import clean_environment
 
 PATIENCE_SECONDS = 10.0
 
 HASTY_PARENTS = """
 import os, signal, sys
 from pathlib import Path
-from tools.network.processes import Program, Running
+from dpn.supervision.running import Program, Running
 for number in range(20):
     if (child := os.fork()) == 0:
-        Running(Program("sleeper", ("sleep", f"{sys.argv[2]}.{number}"), Path(sys.argv[1])))
+        Running(Program("sleeper", ("sleep", f"{sys.argv[2]}.{number}"), dict(os.environ), Path(sys.argv[1])))
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
 """
 
 PARENT = """
-import sys, time
+import os, sys, time
 from pathlib import Path
-from tools.network.processes import Program, Running
-print(Running(Program("sleeper", ("sleep", "1000"), Path(sys.argv[1]))).pid, flush=True)
+from dpn.supervision.running import Program, Running
+print(Running(Program("sleeper", ("sleep", "1000"), dict(os.environ), Path(sys.argv[1]))).pid, flush=True)
 time.sleep(1000)
 """
 
@@ -59,7 +60,7 @@ class Shell:
         self.log = folder / "log"
 
     def program(self, script: str, name: str = "south/worker") -> Program:
-        return Program(name, ("sh", "-c", f"cd '{self.folder}'; {script}"), self.log)
+        return Program(name, ("sh", "-c", f"cd '{self.folder}'; {script}"), dict(os.environ), self.log)
 
     def lines(self, name: str) -> list[str]:
         path = self.folder / name
@@ -78,14 +79,14 @@ def said() -> list[str]:
 
 @pytest.fixture
 def supervisor(said: list[str]) -> Iterator[Supervisor]:
-    supervisor = Supervisor(said.append)
+    supervisor = Supervisor(lambda ended: said.append(str(ended)))
     yield supervisor
     supervisor.drop_all()
 
 
 @pytest.fixture
 def cron(said: list[str]) -> Iterator[Cron]:
-    cron = Cron(said.append, every_seconds=0.05, at_once=1)
+    cron = Cron(said.append, clock=SystemClock(), at_once=1)
     yield cron
     cron.remove_all()
 
@@ -132,7 +133,7 @@ def test_a_worker_that_finishes_what_it_runs_is_told_twice_and_then_killed(shell
     deaf = shell.program("trap '' TERM; touch deaf; while :; do sleep 0.05; done")
     running = [Running(twice), Running(deaf)]
     assert eventually(lambda: (shell.folder / "up").exists() and (shell.folder / "deaf").exists())
-    stop_all(running, patience_seconds=1.0)
+    stop_all(running, patience_seconds=(0.5, 0.5))
     assert [process.ending() for process in running] != [None, None]
     assert (running[0].ending().code, running[1].ending().code) == (0, -signal.SIGKILL)  # type: ignore[union-attr]
     assert len(shell.lines("told")) == 2
@@ -149,13 +150,33 @@ def test_a_killed_process_comes_back_and_it_is_said_how_it_ended(
     assert supervisor.running("south/worker") is not first
 
 
-def test_a_process_that_cannot_run_breaks_the_network_with_the_end_of_its_log(
+def test_whoever_is_in_a_hurry_waits_for_no_patience(shell: Shell) -> None:
+    deaf = Running(shell.program("trap '' TERM; touch deaf; while :; do sleep 0.05; done"))
+    assert eventually(lambda: (shell.folder / "deaf").exists())
+    stop_all([deaf], patience_seconds=(1000.0, 1000.0), hurried=lambda: 2)
+    assert deaf.ending() is not None
+
+
+def test_a_process_that_cannot_run_is_tried_again_with_pauses(
     shell: Shell, supervisor: Supervisor, said: list[str]
 ) -> None:
-    supervisor.keep(shell.program("echo cannot listen; exit 2"))
-    with pytest.raises(Broken, match=r"(?s)exit code 2, 5 times in a row.*cannot listen"):
-        eventually(lambda: False, step=supervisor.tick)
-    assert len(said) == GIVE_UP_AFTER - 1
+    supervisor.keep(shell.program("echo >> tried; exit 2"))
+    assert eventually(lambda: len(said) == 2, step=supervisor.tick)
+    assert "exit code 2: started again in 1 s" in said[1]
+    assert len(shell.lines("tried")) == 2
+    assert supervisor.kept["south/worker"].failures == 2
+
+
+def test_a_program_that_the_system_cannot_start_is_tried_again_too(
+    tmp_path: Path, supervisor: Supervisor, said: list[str]
+) -> None:
+    log = tmp_path / "logs" / "log"
+    log.parent.touch()
+    supervisor.want(Program("south/worker", ("sleep", "1000"), dict(os.environ), log))
+    supervisor.tick()
+    assert said[0].startswith("south/worker could not be started (")
+    log.parent.unlink()
+    assert eventually(lambda: supervisor.running("south/worker") is not None, step=supervisor.tick)
 
 
 def test_a_process_that_is_stopped_stays_stopped(shell: Shell, supervisor: Supervisor, said: list[str]) -> None:
@@ -167,26 +188,30 @@ def test_a_process_that_is_stopped_stays_stopped(shell: Shell, supervisor: Super
     assert said == []
 
 
-def test_cron_runs_a_nodes_jobs_in_order_again_and_again_and_never_twice_at_once(shell: Shell, cron: Cron) -> None:
+def again_and_again(program: Program, limit_seconds: float = 1000.0) -> CronJob:
+    return CronJob(program, after_a_rest_of(0.05), limit_seconds=limit_seconds)
+
+
+def test_cron_runs_jobs_in_turns_again_and_again_and_never_more_at_once_than_it_may(
+    shell: Shell, cron: Cron
+) -> None:
     alone = "[ ! -e running ] || touch overlap; touch running; sleep 0.02; rm running"
     for node in ("south", "west"):
-        names = [f"{node} {job}" for job in ("sync", "queue")]
-        cron.add(node, [shell.program(f"echo {name} >> ran; {alone}", name) for name in names])
-    assert eventually(lambda: len(shell.lines("ran")) >= 12, step=cron.tick)
-    of_south = [line for line in shell.lines("ran") if line.startswith("south")]
-    assert of_south[:4] == ["south sync", "south queue", "south sync", "south queue"]
-    assert len(of_south) >= 4
+        cron.add(again_and_again(shell.program(f"echo {node} >> ran; {alone}", node)))
+    assert eventually(lambda: len(shell.lines("ran")) >= 8, step=cron.tick)
+    assert shell.lines("ran")[:4] == ["south", "west", "south", "west"]
     assert not (shell.folder / "overlap").exists()
 
 
 def test_a_job_that_keeps_failing_is_told_of_once_and_run_again(shell: Shell, cron: Cron, said: list[str]) -> None:
-    cron.add("south", [shell.program("echo >> ran; exit 1", "south/dpn_sync")])
+    cron.add(again_and_again(shell.program("echo >> ran; exit 1", "south/sync")))
     assert eventually(lambda: len(shell.lines("ran")) >= 3, step=cron.tick)
     assert len(said) == 1
-    assert said[0].startswith("south/dpn_sync ended with exit code 1, it is run again")
+    assert said[0].startswith("south/sync ended with exit code 1, it is run again")
 
 
-def test_free_ports_are_free_and_all_different() -> None:
-    ports = free_ports(20)
-    assert len(set(ports)) == 20
-    assert all(is_free(port) for port in ports)
+def test_a_job_that_takes_too_long_is_killed(shell: Shell, cron: Cron, said: list[str]) -> None:
+    cron.add(again_and_again(shell.program("echo $$ >> ran; exec sleep 1000", "sync"), limit_seconds=0.2))
+    assert eventually(lambda: len(shell.lines("ran")) >= 2, step=cron.tick)
+    assert "has run for more than 0.2 s: killed" in said[0]
+    assert not alive(int(shell.lines("ran")[0]))
