@@ -29,8 +29,8 @@ from dpn.registry.catalogue.kinds import (
 )
 from dpn.registry.catalogue.members import add_member, put_member
 from dpn.registry.catalogue.page_memory import PageMemory
-from dpn.registry.catalogue.paging import Reader, list_page
-from dpn.registry.catalogue.query import Listing, Query, batches, find, find_many
+from dpn.registry.catalogue.pages import Reader, list_page
+from dpn.registry.catalogue.query import Query, RecordPage, batches, find, find_many
 from dpn.registry.catalogue.restores import add_restore, put_restore
 from dpn.registry.catalogue.statements import add_fixity_check, add_ingest
 from dpn.registry.catalogue.states import state_of
@@ -57,10 +57,10 @@ __all__ = [
     "TRANSFERS",
     "Applied",
     "Kind",
-    "Listing",
     "PageMemory",
     "Query",
     "Reader",
+    "RecordPage",
     "RefusedRecord",
     "SetAside",
     "UnreadableRow",

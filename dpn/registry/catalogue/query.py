@@ -39,7 +39,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Listing(Generic[R]):
+class RecordPage(Generic[R]):
     """One page, and how much the whole list holds; `total_size` is in bytes, none where records have no size."""
 
     count: int

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dpn.registry.catalogue import Listing
+from dpn.registry.catalogue import RecordPage
 from dpn.registry.records import Record
 from dpn.registry.rules import Decision, Refused
 from dpn.server.registry.queries import ListRequest
@@ -32,7 +32,9 @@ def decision_reply(decision: Decision[R], *, done: int) -> Response:
     return json_reply(decision.record.to_wire(), done)
 
 
-def list_reply(request: Request, api_root: str, asked: ListRequest, listing: Listing[R], state: str) -> Response:
+def list_reply(
+    request: Request, api_root: str, asked: ListRequest, listing: RecordPage[R], state: str
+) -> Response:
     """One page in its envelope. `next` and `previous` are addresses at our public root."""
 
     def page(number: int) -> str:

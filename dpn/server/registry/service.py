@@ -13,8 +13,8 @@ from dpn.server.access import SECURITY, NodeTokens
 from dpn.server.app import database_check
 from dpn.server.openapi import answer
 from dpn.server.registry.openapi import ABOUT, LIST_PARAMETERS, REFUSALS, schemas_of
+from dpn.server.registry.operations import Registry, operation_of
 from dpn.server.registry.routes import DECLARED
-from dpn.server.registry.serving import Registry, operation_of
 from dpn.server.replies import json_reply
 from dpn.server.service import ApiDescription, HttpService, Operation, Part
 from dpn.server.settings import ServerSettings

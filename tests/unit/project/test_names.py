@@ -11,7 +11,6 @@ HOUSE = ("models", "dpn", "workers", "tools")
 
 SHARED = {
     "Digests",
-    "Listing",
     "Node",
     "SourceChanged",
 }

@@ -124,7 +124,7 @@ def test_a_page_costs_no_count_of_its_list(sessions: Sessions, monkeypatch: pyte
     def counted(*_: Any, **__: Any) -> None:
         raise AssertionError("the list was counted")
 
-    monkeypatch.setattr("dpn.registry.catalogue.paging._Page.count_between", counted)
+    monkeypatch.setattr("dpn.registry.catalogue.pages._Page.count_between", counted)
     with reading(sessions) as session:
         page = list_page(session, BAGS, Query({"bag_type": "D"}, before=LONG_AGO), number=1, size=2)
     assert page.count == 5

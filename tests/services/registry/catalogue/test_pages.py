@@ -26,7 +26,7 @@ from dpn.registry.catalogue import (
     find,
     list_page,
     page_memory,
-    paging,
+    pages,
     put_transfer,
     state_of,
     totals,
@@ -43,7 +43,7 @@ TIMES = [LONG_AGO + timedelta(days=n) for n in range(4)]
 @pytest.fixture(autouse=True)
 def no_list_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every list were so long that its end is reached from its end, and its times leave out many."""
-    monkeypatch.setattr(paging, "FEW", 0)
+    monkeypatch.setattr(pages, "FEW", 0)
 
 
 def keep(sessions: Sessions, *bags: BagRecord) -> None:
@@ -53,7 +53,7 @@ def keep(sessions: Sessions, *bags: BagRecord) -> None:
 
 def page(
     sessions: Sessions, query: Query, number: int, size: int, memory: PageMemory | None, name: str = "south"
-) -> paging.Listing[BagRecord]:
+) -> pages.RecordPage[BagRecord]:
     with reading(sessions) as session:
         reader = None if memory is None else Reader(name, state_of(session, BAGS), memory)
         return list_page(session, BAGS, query, number=number, size=size, reader=reader)
@@ -100,7 +100,7 @@ def test_pages_from_a_server_that_remembers_are_those_of_one_that_does_not(
     for step in [*(a_bag(n, updated_at=TIMES[n % 3]) for n in range(1, 10)), *steps]:
         if isinstance(step, BagRecord):
             keep(sessions, step)
-            clock.advance(paging.WALK_SECONDS)
+            clock.advance(pages.WALK_SECONDS)
             continue
         which, number, size, name = step
         query = queries[which % len(queries)]
@@ -144,7 +144,7 @@ def test_every_page_counts_what_was_just_written(sessions: Sessions) -> None:
 def test_later_pages_of_a_long_list_repeat_its_count_for_a_moment_only(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paging, "LONG", 2)
+    monkeypatch.setattr(pages, "LONG", 2)
     clock = ManualClock()
     memory = PageMemory(clock.monotonic)
     keep(sessions, a_bag(1), a_bag(2))
@@ -152,7 +152,7 @@ def test_later_pages_of_a_long_list_repeat_its_count_for_a_moment_only(
     keep(sessions, a_bag(3, updated_at=LONG_AGO - timedelta(days=1)))
     listing = page(sessions, Query(), 2, 1, memory)
     assert (listing.count, listing.has_next) == (2, True), "whether there is more is never taken from such a count"
-    clock.advance(paging.STALE_SECONDS)
+    clock.advance(pages.STALE_SECONDS)
     assert page(sessions, Query(), 2, 1, memory).count == 3
     keep(sessions, a_bag(4))
     assert page(sessions, Query(), 1, 1, memory).count == 4, "a first page counts what was just written"
@@ -161,13 +161,13 @@ def test_later_pages_of_a_long_list_repeat_its_count_for_a_moment_only(
 def test_a_walk_costs_one_count(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     """By page numbers; by the time at which the page before ended, only what lies between the ends is counted."""
     counted: list[tuple[Any, Any]] = []
-    count = paging._Page.count_between
+    count = pages._Page.count_between
 
     def watched(self: Any, **between: Any) -> tuple[int, int]:
         counted.append((between.get("later_than"), between.get("until")))
         return count(self, **between)
 
-    monkeypatch.setattr(paging._Page, "count_between", watched)
+    monkeypatch.setattr(pages._Page, "count_between", watched)
     memory = PageMemory(ManualClock().monotonic)
     keep(sessions, *(a_bag(n, updated_at=TIMES[n % 4]) for n in range(1, 9)))
     by_member = Query({"member": a_bag().member}, order_by=("updated_at",))
@@ -175,7 +175,7 @@ def test_a_walk_costs_one_count(sessions: Sessions, monkeypatch: pytest.MonkeyPa
     assert counted == [(None, None)]
     for until, left in ((TIMES[2], 6), (TIMES[1], 4)):
         assert page(sessions, replace(by_member, before=until), 1, 2, memory).count == left
-    assert counted[1:] == [(TIMES[2], paging.LAST_TIME), (TIMES[1], TIMES[2])]
+    assert counted[1:] == [(TIMES[2], pages.LAST_TIME), (TIMES[1], TIMES[2])]
 
 
 def test_the_next_page_goes_on_behind_the_last_one_unless_its_reader_took_long(sessions: Sessions) -> None:
@@ -188,7 +188,7 @@ def test_the_next_page_goes_on_behind_the_last_one_unless_its_reader_took_long(s
     assert [bag.uuid for bag in behind.records] == [uuid(4), uuid(3)]
     page(sessions, Query(), 1, 2, memory)
     keep(sessions, a_bag(10, updated_at=TIMES[3]))
-    clock.advance(paging.WALK_SECONDS)
+    clock.advance(pages.WALK_SECONDS)
     assert page(sessions, Query(), 2, 2, memory) == page(sessions, Query(), 2, 2, None)
 
 

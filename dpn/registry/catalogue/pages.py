@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.kinds import Kind
 from dpn.registry.catalogue.page_memory import PageMemory, ShownPage
-from dpn.registry.catalogue.query import Listing, Query, conditions_of, order_of, records_of
+from dpn.registry.catalogue.query import Query, RecordPage, conditions_of, order_of, records_of
 from dpn.registry.catalogue.totals import size_of, size_sums, total, whole_size
 from dpn.registry.records import Record
 
@@ -56,7 +56,7 @@ class Reader:
 
 def list_page(
     session: Session, kind: Kind[R], query: Query, *, number: int, size: int, reader: Reader | None = None
-) -> Listing[R]:
+) -> RecordPage[R]:
     """Page `number` (from 1) of the records that `query` asks for, `size` records a page."""
     page = _Page(session, kind, query, number, size)
     reader = reader or Reader("nobody", "", PageMemory(time.monotonic))
@@ -115,8 +115,8 @@ class _Page(Generic[R]):
         is_soon = reader.memory.monotonic() - shown.shown_at < WALK_SECONDS
         return is_next and (shown.state == reader.state or is_soon)
 
-    def listing(self, count: int, total: int, records: list[R], has_next: bool) -> Listing[R]:
-        return Listing(count, total if self._has_sizes else None, records, has_next)
+    def listing(self, count: int, total: int, records: list[R], has_next: bool) -> RecordPage[R]:
+        return RecordPage(count, total if self._has_sizes else None, records, has_next)
 
     def count(self) -> tuple[int, int]:
         """How many records the list holds, and their bytes."""

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.registry.catalogue import Listing, PageMemory, Reader, find, list_page, state_of
+from dpn.registry.catalogue import PageMemory, Reader, RecordPage, find, list_page, state_of
 from dpn.registry.records import InvalidRecord
 from dpn.registry.rules import Caller
 from dpn.registry.wire import format_instant
@@ -89,7 +89,7 @@ def _list(registry: Registry, declared: Lists[Any], call: Call[Caller]) -> Respo
         # Before the rows: what changes in between shows as a state that is already over.
         state = state_of(session, kind)
         if asked.query is None:
-            listing: Listing[Any] = Listing(0, 0 if "size" in kind.table.c else None, [])
+            listing: RecordPage[Any] = RecordPage(0, 0 if "size" in kind.table.c else None, [])
         else:
             reader = Reader(call.caller.namespace, state, registry.pages)
             listing = list_page(session, kind, asked.query, number=asked.number, size=asked.size, reader=reader)
