@@ -111,7 +111,7 @@ def peak_mib(pid: int) -> float:
 
 
 def run_measured(*command: str | Path) -> tuple[str, float, float, float]:
-    """Runs it; answers its output, its seconds, its processor seconds and the most memory it had, in MiB."""
+    """Runs it; returns its output, its seconds, its processor seconds and the most memory it had, in MiB."""
     started = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=sys.stderr)

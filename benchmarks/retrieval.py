@@ -129,7 +129,7 @@ def compare(entry: dict[str, Any], folder: Path, arguments: argparse.Namespace) 
 
 
 def stored(entry: dict[str, Any], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Stores the object as a node does; answers what each contender is told."""
+    """Stores the object as a node does; returns what each contender is told."""
     from dpn.cancellation import Cancellation
     from dpn.clock import SystemClock
     from dpn.storage.settings import StoreSettings

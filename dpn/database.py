@@ -89,7 +89,7 @@ def reading(sessions: Sessions) -> Iterator[Session]:
 
 
 def insert_missing(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> int:
-    """Inserts those of `rows` that break no unique constraint, in one go; answers how many there were.
+    """Inserts those of `rows` that break no unique constraint, in one go; returns how many there were.
 
     All rows have the same columns. Many rows of plain values are far quicker than of SQL expressions.
     """
@@ -106,7 +106,7 @@ def insert_missing(session: Session, model: type[Base], rows: Sequence[Mapping[s
 def inserted_missing(
     session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]], *columns: InstrumentedAttribute[Any]
 ) -> Sequence[Row[Any]]:
-    """As `insert_missing`, for rows of plain values; answers these columns of those that were inserted."""
+    """As `insert_missing`, for rows of plain values; returns these columns of those that were inserted."""
     if not rows:
         return []
     return session.connection().execute(_insert_missing(session, model).returning(*columns), list(rows)).all()

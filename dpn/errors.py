@@ -42,7 +42,7 @@ class StoreUnavailable(ServiceUnavailable):
 
 
 class Misconfigured(DpnError):
-    """Settings, credentials or permissions are wrong: mend them; the work goes on by itself afterwards."""
+    """Settings, credentials or permissions are wrong: repair them; the work goes on by itself afterwards."""
 
 
 class NoSpace(DpnError):

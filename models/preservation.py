@@ -84,7 +84,7 @@ class DrilledBag(Base):
     bag: Mapped[str] = mapped_column(Uuid)
     begun_at: Mapped[datetime] = mapped_column(UtcDateTime)
     reported_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """When a report first told how it ended; none while it has not."""
+    """When a report first told how it ended; None while it has not."""
 
 
 class ColdRequest(Base):

@@ -36,7 +36,7 @@ class Services:
     """What was started and need not be asked for again: that costs a process each time."""
 
     def up(self, name: str, **flags: str) -> dict[str, Any]:
-        """Starts `name` if need be; answers its entry in services.json.
+        """Starts `name` if need be; returns its entry in services.json.
 
         `flags` are the server's own, with `_` for `-`: `up("nsqd", max_msg_timeout="3s")`.
         """

@@ -34,7 +34,7 @@ class EventType(StrEnum):
     STAGED_COPY_LOST = "staged copy lost"
     RESTORE_REQUESTED = "restore requested"
     COPY_REQUESTED = "copy requested"
-    """From another node, to mend ours or for a drill; and what came of it."""
+    """From another node, to repair ours or for a drill; and what came of it."""
     COPY_REPLACED = "copy replaced"
     """Ours, found bad, by a good one."""
     ITEM_REOPENED = "item reopened"

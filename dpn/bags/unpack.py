@@ -24,7 +24,7 @@ def unpack(
     cancellation: Cancellation | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Unpacks `<name>.tar` as `<name>/` in `folder`, where nothing of that name may be; answers the bag's folder.
+    """Unpacks `<name>.tar` as `<name>/` in `folder`, where nothing of that name may be; returns the bag's folder.
 
     Every file is made anew and is durable when this returns: nothing that is there is written to, no link made,
     no mode, owner or time taken over. `folder` must be the caller's alone. The tar should have been validated;

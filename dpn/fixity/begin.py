@@ -59,7 +59,7 @@ def limits_of(settings: FixitySettings) -> Limits:
 def begin_checks(
     session: Session, settings: FixitySettings, *, agent: str, pipelines: Pipelines, clock: Clock, now: datetime
 ) -> int:
-    """Makes the items of the checks that begin now, each with its event in the audit trail; answers how many."""
+    """Makes the items of the checks that begin now, each with its event in the audit trail; returns how many."""
     state = lock_pace(session)
     pace = pace_of(demand(session), now, settings.every_days)
     credit = credited(Credit(state.credit, state.paced_at), pace, now)
@@ -88,7 +88,7 @@ def begin_check(
     check_id: str | None = None,
     after_repair: int | None = None,
 ) -> int | None:
-    """Makes the item of a check of one copy, begun at once and whatever the pace; answers its id, none without a
+    """Makes the item of a check of one copy, begun at once and whatever the pace; returns its id, None without a
     copy of ours. Done again with the same identifier, it makes nothing. What it reads counts for the limits.
     `away`: the copy is brought to a staging volume even where it could be read in place. `check_id`: the id that
     its record gets, if not `identifier`. `after_repair`: the item that has repaired the copy. A copy that another

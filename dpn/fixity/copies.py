@@ -17,7 +17,7 @@ from models.preservation import FixityPace, StoredCopy
 from models.work import Task, WorkItem
 
 BAD_AGAIN_DAYS = 30.0
-"""A copy that was found bad is looked at again so soon: it may have been mended where it lies."""
+"""A copy that was found bad is looked at again so soon: it may have been repaired where it lies."""
 
 TAKEN_IN_A_RUN = 1000
 ROWS_AT_ONCE = 50
@@ -76,7 +76,7 @@ def remember(
 def checked(session: Session, read: CopyFacts, *, good: bool, at: datetime, every_days: float) -> bool:
     """Notes the end of a check whose reading of `read` began `at`, and when the next one is due.
 
-    Answers whether it was noted. What a later reading has found stands, and nothing is said of a copy that has
+    Returns whether it was noted. What a later reading has found stands, and nothing is said of a copy that has
     taken the place of the one that was read, or of a bag that we keep no copy of.
     """
     days = every_days if good else min(every_days, BAD_AGAIN_DAYS)
@@ -140,7 +140,7 @@ def _take_in(session: Session, ids: Sequence[int], due_at: datetime) -> int:
 
 
 def _row_of_item(item_id: int, manifest: Any, due_at: datetime) -> dict[str, Any] | None:
-    """The copy that an item's manifest tells of; none where it tells of none, or is damaged."""
+    """The copy that an item's manifest tells of; None where it tells of none, or is damaged."""
     if not isinstance(manifest, Mapping) or not isinstance(manifest.get("receipt"), Mapping):
         return None
     facts, judged = manifest.get("transfer") or manifest.get("deposit"), manifest.get("validation")

@@ -79,7 +79,7 @@ def open_repair(
     pipelines: Pipelines,
     clock: Clock,
 ) -> int:
-    """Makes the item that mends the copy that this check has found bad; answers its id. Done again, the same one.
+    """Makes the item that repairs the copy which this check found bad; returns its id. Done again, the same one.
 
     Nothing but `bad`, as it was when the reading began at `found_at`, will ever be replaced; if no reading has
     found it bad (none), nothing that cannot be read before.

@@ -20,7 +20,7 @@ KEPT_FOR = 12 * MONTH
 
 @dataclass(frozen=True)
 class NoBudget:
-    """The request has to wait; `until` is when enough of the budget is free again, none if it never is."""
+    """The request has to wait; `until` is when enough of the budget is free again, None if it never is."""
 
     why: str
     until: datetime | None

@@ -70,7 +70,7 @@ def replaced_by(session: Session, item: WorkItem) -> str | None:
 
 
 def holder_of_local_id(session: Session, member: str, local_id: str, *, outside_family: str) -> Holder | None:
-    """A bag of another family that has this local id of the member's, none if it is free for this family.
+    """A bag of another family that has this local id of the member's, None if it is free for this family.
 
     Whoever acts on the answer holds the member's row locked: deposits begin, and begin again, only under that.
     """

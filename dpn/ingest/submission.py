@@ -87,7 +87,7 @@ def submit(session: Session, request: DepositRequest, *, by: str, pipelines: Pip
 
 
 def submitted(session: Session, bag: str) -> Submitted | None:
-    """The deposit that makes this bag, and where it stands; none if there is no such deposit."""
+    """The deposit that makes this bag, and where it stands; None if there is no such deposit."""
     found = _standing(session, Deposit.bag == bag)
     return None if found is None else found.told()
 

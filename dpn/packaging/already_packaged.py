@@ -47,7 +47,7 @@ def judged(
 
 
 def difference(description: Description, identity: BagIdentity) -> str | None:
-    """What the bag says otherwise than it was deposited, none if nothing. What a bag that is taken as it is says
+    """What the bag says otherwise than it was deposited, None if nothing. What a bag that is taken as it is says
     of its member is not asked: the original network's bags do not name one."""
     first = description.first_version_uuid or description.bag
     pairs: list[tuple[str, object, object]] = [

@@ -101,7 +101,7 @@ class Estimate:
 
 
 def check_source_name(name: str) -> str:
-    """Answers `name`; raises SourceRefused if no folder of tag files can be called so."""
+    """Returns `name`; raises SourceRefused if no folder of tag files can be called so."""
     if not _SOURCE_NAME.match(name) or name in _TAKEN_SOURCE_NAMES:
         raise SourceRefused(
             f"the source name {name[:60]!r} cannot name a folder of tag files: it has 1 to 32 lower-case letters, "

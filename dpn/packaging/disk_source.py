@@ -49,7 +49,7 @@ def local_entries(
 
 @contextmanager
 def permission_is_waited_for(source: str) -> Iterator[None]:
-    """What may not be read of the source is not there now: an operator can mend that, and nobody is at fault."""
+    """What may not be read of the source is not there now: an operator can repair that, and nobody is at fault."""
     try:
         yield
     except PermissionError as error:

@@ -7,7 +7,7 @@ DpnError
 │   ├── SourceChanged         the source changed while it was read: begun again from scratch
 │   └── FetchDamaged          a fetched object is not what the source holds: fetched again
 └── PermanentError
-    └── SourceRefused         (dpn.bags) the depositor must mend something
+    └── SourceRefused         (dpn.bags) the depositor must repair something
         ├── SourceBagInvalid  the source bag is incomplete or invalid; the report says why
         └── NotTheBag         the bag to be taken as it is is not the one that was deposited
 """

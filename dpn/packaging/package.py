@@ -41,14 +41,14 @@ def package(
     when_fetched: Callable[[], None] | None = None,
     cancellation: Cancellation | None = None,
 ) -> Packaged:
-    """Makes `<folder>/<uuid>.tar`, or finds it made, and answers what is in it.
+    """Makes `<folder>/<uuid>.tar`, or finds it made, and returns what is in it.
 
     `folder` must be nobody else's while this runs. Safe to repeat after a crash at any line: what was fetched is
     used again, what was half built is built anew. `progress` is told bytes and files: of what is fetched, then
     of what is bagged, then of the bag as it is read again. `when_fetched` is called once all is fetched that must
     be. Stops within a second of a cancellation.
 
-    Raises SourceRefused and its kinds (the depositor must mend something), SourceUnavailable, BagChanged and
+    Raises SourceRefused and its kinds (the depositor must repair something), SourceUnavailable, BagChanged and
     SourceChanged (begun again from scratch), FetchDamaged, BuiltBagInvalid, NoSpace, Misconfigured, OSError. Then
     nothing is left in `folder` but what was fetched; of a source that changed not even that.
     """

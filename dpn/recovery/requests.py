@@ -55,7 +55,7 @@ def open_request(
 
 
 def request_of(session: Session, restore_id: str) -> RestoreRecord | None:
-    """The restore transfer with this id, whoever's it is; none if there is none."""
+    """The restore transfer with this id, whoever's it is; None if there is none."""
     return find(session, RESTORES, restore_id)
 
 

@@ -78,7 +78,7 @@ def issued(session: Session) -> list[IssuedToken]:
 
 
 def token_in(authorization: str) -> str | None:
-    """The token in an `Authorization` header, none if it holds none."""
+    """The token in an `Authorization` header, None if it holds none."""
     match = AUTHORIZATION.match(authorization.strip())
     return match["token"].strip('"') or None if match else None
 

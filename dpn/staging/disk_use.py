@@ -43,7 +43,7 @@ def note_tree(folder: Path, tree: str) -> None:
 
 
 def _noted(folder: Path) -> tuple[str | None, int]:
-    """The tree that is noted, and its bytes: none once it is gone. A note that nobody can read is none."""
+    """The tree that is noted, and its bytes: None once it is gone. A note that nobody can read is none."""
     try:
         with (folder / NOTE).open("rb") as file:
             told = json.loads(file.read(MAX_NOTE_BYTES))

@@ -104,7 +104,7 @@ def _take(item_folder: Path, token: int) -> tuple[Path, int, bool]:
 
 
 def _adopt(earlier: Path, own: Path) -> int | None:
-    """The earlier folder under our name, locked; none if somebody uses or removed it."""
+    """The earlier folder under our name, locked; None if somebody uses or removed it."""
     descriptor = _lock(earlier)
     if descriptor is None:
         return None
@@ -119,7 +119,7 @@ def _adopt(earlier: Path, own: Path) -> int | None:
 
 
 def _make(folder: Path) -> int | None:
-    """A new folder, locked; none if another process interfered."""
+    """A new folder, locked; None if another process interfered."""
     try:
         folder.mkdir(mode=0o700)
     except (FileExistsError, FileNotFoundError):
@@ -128,7 +128,7 @@ def _make(folder: Path) -> int | None:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock; none if another process has it, or the folder is gone."""
+    """A descriptor that holds the folder's lock; None if another process has it, or the folder is gone."""
     path = folder / LOCK
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

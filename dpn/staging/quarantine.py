@@ -45,7 +45,7 @@ class _Kept:
 def put_aside(
     volume: Volume, staged: StagedFile, item_id: int, report: Mapping[str, Any], *, now: datetime
 ) -> str:
-    """Moves the staged bag to quarantine, the report beside it; answers where to, relative to the volume.
+    """Moves the staged bag to quarantine, the report beside it; returns where to, relative to the volume.
 
     Safe to repeat after a crash at any moment; a bag that was put aside for this item before is replaced. Both
     survive a power cut. Raises FileNotFoundError if the bag is in neither place, OSError.
@@ -72,7 +72,7 @@ def put_aside(
 
 
 def prune(volume: Volume, *, now: datetime, max_days: float, max_bytes: int) -> list[Pruned]:
-    """Removes what is over a bound from the volume's quarantine, oldest first; answers what it removed."""
+    """Removes what is over a bound from the volume's quarantine, oldest first; returns what it removed."""
     kept = sorted(_survey(volume), key=lambda entry: (entry.quarantined_at, entry.item_id))
     too_old = [entry for entry in kept if entry.quarantined_at < now - timedelta(days=max_days)]
     removed = []

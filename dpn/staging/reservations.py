@@ -59,7 +59,7 @@ def release(session: Session, item_id: int) -> None:
 
 
 def release_orphans(session: Session) -> int:
-    """Takes back what was promised to items that are over or gone; answers how many there were."""
+    """Takes back what was promised to items that are over or gone; returns how many there were."""
     lives = exists().where(WorkItem.id == DiskReservation.item_id, WorkItem.status.not_in(FINAL))
     result = session.execute(delete(DiskReservation).where(~lives))
     return cast("CursorResult[Any]", result).rowcount

@@ -107,7 +107,7 @@ class Staging:
         self, item_id: int, size_bytes: int, *, token: int, begun_on: str | None, large_tree: str | None = None
     ) -> str:
         """Promises the item, for its holder `token`, room on the volume that an earlier run began on, else on the
-        one with most room; answers which.
+        one with most room; returns which.
 
         What the item left there counts for it, or is removed: it never waits for its own bytes to go.
         `large_tree` names a folder within its staging folder that is counted now, see `note_tree`. Raises NoSpace,
@@ -149,7 +149,7 @@ class Staging:
             reservations.release(own, item_id)
 
     def release_orphans(self) -> int:
-        """Takes back what was promised to items that are over or gone; answers how many there were."""
+        """Takes back what was promised to items that are over or gone; returns how many there were."""
         with self._sessions.begin() as session:
             return reservations.release_orphans(session)
 
@@ -194,7 +194,7 @@ class Staging:
 
     def sweep_orphans(self, read: orphans.ReadManifest, grace_seconds: float = ORPHAN_GRACE_SECONDS) -> list[int]:
         """Removes staged folders of items that are over, unknown, or staged on another volume by now, if nobody
-        uses them and they have not changed for `grace_seconds`; answers the items' ids.
+        uses them and they have not changed for `grace_seconds`; returns the items' ids.
 
         A whole bag of an item that failed or was cancelled goes to quarantine first; `read` reads its manifest.
         """
@@ -211,7 +211,7 @@ class Staging:
     # -- quarantine --------------------------------------------------------------------------------------------
 
     def quarantine(self, staged: StagedFile, item_id: int, report: Mapping[str, Any]) -> str:
-        """Moves an invalid bag aside with the report beside it; answers where to, relative to its volume.
+        """Moves an invalid bag aside with the report beside it; returns where to, relative to its volume.
 
         Safe to repeat. Raises FileNotFoundError if the bag is neither staged nor in quarantine.
         """
@@ -219,7 +219,7 @@ class Staging:
         return quarantine.put_aside(volume, staged, item_id, report, now=self._clock.now())
 
     def prune_quarantine(self, max_days: float | None = None, max_bytes: int | None = None) -> list[Pruned]:
-        """Keeps each volume's quarantine within its bounds, by default the settings'; answers what it removed."""
+        """Keeps each volume's quarantine within its bounds, by default the settings'; returns what it removed."""
         return [
             pruned
             for name in self.volumes

@@ -39,10 +39,10 @@ class Availability:
     why: str
     """What the store said, in words for a log."""
     until: datetime | None = None
-    """When the readable copy goes again; none if it stays, or nobody says."""
+    """When the readable copy goes again; None if it stays, or nobody says."""
     storage_class: str | None = None
     stored: StoredObject | None = None
-    """What was asked: its size, and its version to read; none if it is missing."""
+    """What was asked: its size, and its version to read; None if it is missing."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def availability_of(stored: StoredObject, now: datetime) -> Availability:
 
 
 def parse_restore(header: str | None) -> RestoreHeader | None:
-    """What `x-amz-restore` says; none if it is missing, too long, or says nothing about `ongoing-request`."""
+    """What `x-amz-restore` says; None if it is missing, too long, or says nothing about `ongoing-request`."""
     if header is None or len(header) > MAX_HEADER:
         return None
     ongoing = _ONGOING.search(header)

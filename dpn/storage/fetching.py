@@ -88,7 +88,7 @@ class Fetching:
         self.resumed_bytes = 0
 
     def run(self) -> Digests:
-        """Answers the digests of what is in the file once all of it is there.
+        """Returns the digests of what is in the file once all of it is there.
 
         The whole's is the receipt's where each part was found to have the receipt's.
         """

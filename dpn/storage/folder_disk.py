@@ -64,7 +64,7 @@ class Disk:
             )
 
     def remove_left_overs(self, before: datetime) -> int:
-        """Removes what crashes left behind before then; answers how many files."""
+        """Removes what crashes left behind before then; returns how many files."""
         removed = 0
         with self.troubles():
             for path in list(self.folder.iterdir()):

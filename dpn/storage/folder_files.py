@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 def copy_with_digests(
     source: Source, plan: PartPlan, copy: BinaryIO, cancellation: Cancellation, progress: Progress | None
 ) -> Digests:
-    """Writes all of `source`; answers the digests of what was written."""
+    """Writes all of `source`; returns the digests of what was written."""
     digester = Digester(plan)
 
     def written(buffers: Iterator[memoryview]) -> Iterator[memoryview]:

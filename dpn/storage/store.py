@@ -61,7 +61,7 @@ class Store(Protocol):
         fence: Fence = lambda: None,
         progress: Progress | None = None,
     ) -> Receipt:
-        """Stores `source`, whose validated SHA-256 (hex) is given, and answers the proof of the copy.
+        """Stores `source`, whose validated SHA-256 (hex) is given, and returns the proof of the copy.
 
         Running it again after any crash ends in the same state: an object of the same proven content is answered
         with its receipt and nothing is sent; parts that an upload under way (`resume`) already has are kept.
@@ -84,7 +84,7 @@ class Store(Protocol):
     def confirm(
         self, receipt: Receipt, *, read_back: bool = False, cancellation: Cancellation | None = None
     ) -> Receipt:
-        """Proves a copy again from its receipt alone, the way it was proven before; answers the renewed receipt.
+        """Proves a copy again from its receipt alone, the way it was proven before; returns the renewed receipt.
 
         `read_back` reads every byte, whatever the store's checksums say: only that finds rot on its disks.
         Raises StoreMismatch, StoreMissing, StoreCold, StoreUnavailable, Misconfigured, Interrupted.
@@ -147,7 +147,7 @@ class Store(Protocol):
         ...
 
     def open_in_place(self, key: str) -> Path | None:
-        """The object as a file to read where it is; none if this store has no files: then `retrieve` it.
+        """The object as a file to read where it is; None if this store has no files: then `retrieve` it.
 
         Open it for reading only, and once: a repair may put another file under the name at any time.
         Raises StoreMissing, StoreUnavailable, Misconfigured.
@@ -170,7 +170,7 @@ class Store(Protocol):
     ) -> Replaced:
         """Puts a validated good copy in place of one that was found bad or missing: a repair.
 
-        `bad` is what `head` answered before the object was found to be bad; none if there was none. Only that
+        `bad` is what `head` answered before the object was found to be bad; None if there was none. Only that
         object is replaced: for any other that lies there by now ObjectReplaced is raised, unless it proves to be
         the bag, read back wherever it can be; then it is answered with its receipt and stays. At no time does
         nothing lie under the key, and the bad bytes go only once the good ones are proven.
@@ -182,13 +182,13 @@ class Store(Protocol):
     def abort_abandoned_uploads(self, *, older_than: timedelta, keep: Collection[str]) -> int:
         """Removes what uploads of ours left unfinished that long ago, but for the upload ids in `keep`.
 
-        Answers how many. Raises StoreUnavailable, Misconfigured.
+        Returns how many. Raises StoreUnavailable, Misconfigured.
         """
         ...
 
 
 def check_key(key: str) -> str:
-    """Answers `key`; raises ValueError if it could leave the store's folder or hide in it."""
+    """Returns `key`; raises ValueError if it could leave the store's folder or hide in it."""
     if not _KEY.match(key):
         raise ValueError(f"not a key for an object: {key!r}")
     return key

@@ -44,7 +44,7 @@ MAX_LOST_CHARACTERS = 1000
 
 
 def configure_logs(settings: LogSettings, process: str, *, node: str) -> Log:
-    """Sets up logging for the process and answers its log. Repeating it replaces the earlier set-up."""
+    """Sets up logging for the process and returns its log. Repeating it replaces the earlier set-up."""
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.ExtraAdder()],
         processors=[

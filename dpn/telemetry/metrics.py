@@ -39,7 +39,7 @@ class WorkerMetrics:
         )
 
     def serve(self, host: str, port: int) -> int:
-        """Serves the metrics over HTTP from a thread; answers the port (one of its own for port 0).
+        """Serves the metrics over HTTP from a thread; returns the port (one of its own for port 0).
 
         Raises Misconfigured if the port is taken.
         """

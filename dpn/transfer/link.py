@@ -149,7 +149,7 @@ def _check_path(link: str, path: str, bag: str) -> None:
 
 
 def _normal_host(host: str) -> str | None:
-    """The one spelling that hosts are compared in; none if it is not a host."""
+    """The one spelling that hosts are compared in; None if it is not a host."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if ":" in bare:
         try:

@@ -130,7 +130,7 @@ def _make_ready(destination: Path, max_bytes: int) -> None:
 
 
 def _make_durable(destination: Path, max_bytes: int) -> int:
-    """Puts the file and its name on the disk; answers its size."""
+    """Puts the file and its name on the disk; returns its size."""
     try:
         descriptor = os.open(destination, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as error:

@@ -90,7 +90,7 @@ class Breakers:
         return (health.open_until - self._clock.now()).total_seconds()
 
     def _count_failure(self, error: ServiceUnavailable) -> float:
-        """Records the failure; answers how long whoever met it shall wait."""
+        """Records the failure; returns how long whoever met it shall wait."""
         jitter = self._jitter()
         with self._sessions.begin() as session:
             insert_missing(session, ServiceHealth, [{"service": error.service, "failures": 0, "last_error": ""}])

@@ -15,7 +15,7 @@ BATCH = 100
 
 
 def publish_intents(sessions: Sessions, broker: Broker, *, item_id: int | None = None) -> int:
-    """Publishes what is intended (of one item, or of all), oldest first; answers how many messages went out.
+    """Publishes what is intended (of one item, or of all), oldest first; returns how many messages went out.
 
     An intent is removed only once its message was taken. Raises BrokerUnavailable; what is left stays intended.
     """

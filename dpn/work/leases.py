@@ -102,7 +102,7 @@ def due_items(
 
 
 def extend(session: Session, held: Sequence[tuple[int, int]], *, lease_seconds: float, clock: Clock) -> set[int]:
-    """Extends the leases of `held` (item id, token); answers the ids that are still held, all in one statement."""
+    """Extends the leases of `held` (item id, token); returns the ids that are still held, all in one statement."""
     if not held:
         return set()
     ours = or_(*(and_(WorkItem.id == item_id, WorkItem.lease_token == token) for item_id, token in held))

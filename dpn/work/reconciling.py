@@ -32,7 +32,7 @@ def lock_free(session: Session, tokens: dict[int, int], now: datetime) -> dict[i
 
 
 def reopen(session: Session, item: WorkItem, stage: str, note: str, pipelines: Pipelines, clock: Clock) -> Event:
-    """Makes an ended item due at `stage`, with fresh attempts; answers the event to record."""
+    """Makes an ended item due at `stage`, with fresh attempts; returns the event to record."""
     was = item.status
     item.stage, item.status, item.attempts = stage, Status.PENDING, 0
     item.run_after, item.updated_at = clock.in_database(), clock.in_database()

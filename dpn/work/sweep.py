@@ -28,7 +28,7 @@ class Announced:
 
     items: list[int]
     last_id: int | None
-    """Where the next batch goes on; none after the last one."""
+    """Where the next batch goes on; None after the last one."""
 
 
 def announce_due_items(
@@ -69,7 +69,7 @@ class Abandoned:
     unreadable: list[int]
     """Left alone: their manifests are newer than this software, or damaged."""
     last_id: int | None
-    """Where the next batch goes on; none after the last one."""
+    """Where the next batch goes on; None after the last one."""
 
 
 def abandon_lost_volumes(

@@ -45,7 +45,7 @@ class CheckManifest(BagManifest):
     began_at: datetime | None = None
     """When the reading began that the verdict comes from."""
     found: str | None = None
-    """What is wrong with the copy; none while nothing is known to be."""
+    """What is wrong with the copy; None while nothing is known to be."""
     judged: bool = False
     """Whether the verdict stands: bad if anything was found. It is not taken again."""
     recorded: bool = False

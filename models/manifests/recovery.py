@@ -1,4 +1,4 @@
-"""What carries a good copy of a bag from another node to us: to mend ours, or to see that it can be had."""
+"""What carries a good copy of a bag from another node to us: to repair ours, or to see that it can be had."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AskedNode(Manifest):
     round: int = 0
     """Of which round of asking it is: see `RecoveryManifest.retries`."""
     ended: str | None = None
-    """Why nothing came of it; none while it may still come."""
+    """Why nothing came of it; None while it may still come."""
 
 
 class RecoveryManifest(BagManifest):
@@ -38,7 +38,7 @@ class RecoveryManifest(BagManifest):
     only_node: str | None = None
     """A drill's: the node that is tried; no other one is asked."""
     found_at: datetime | None = None
-    """A repair's: when the reading began that found it; none if no reading has. What lies there since later was
+    """A repair's: when the reading began that found it; None if no reading has. What lies there since later was
     not read."""
     asked: list[AskedNode] = Field(default_factory=list)
     retries: int = 0

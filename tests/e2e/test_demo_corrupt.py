@@ -1,4 +1,4 @@
-"""bin/demo --corrupt: stored copies go bad, their nodes find out, record it and mend them from other nodes."""
+"""bin/demo --corrupt: stored copies go bad, their nodes find out, record it and repair them from other nodes."""
 
 from __future__ import annotations
 

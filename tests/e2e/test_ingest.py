@@ -91,7 +91,7 @@ def sha256_of(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def large_file(folder: Path, size: int) -> str:
-    """A file of so many bytes, of which no two blocks are equal; answers its SHA-256."""
+    """A file of so many bytes, of which no two blocks are equal; returns its SHA-256."""
     digest, block = hashlib.sha256(), os.urandom(BLOCK_BYTES - 8)
     with (folder / "large.raw").open("wb") as file:
         for number in range(0, size, BLOCK_BYTES):

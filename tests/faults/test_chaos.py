@@ -42,7 +42,7 @@ def world(tmp_path: Path) -> Iterator[Callable[[Kinds], World]]:
 
 @pytest.fixture
 def small_volume(tmp_path: Path) -> Iterator[bool]:
-    """South's staging volume on a disk that can be filled, where we may mount one; answers whether it is."""
+    """South's staging volume on a disk that can be filled, where we may mount one; returns whether it is."""
     volume = tmp_path / "network" / "south" / "staging"
     volume.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={VOLUME_BYTES}", "tmpfs", str(volume)]

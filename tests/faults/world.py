@@ -93,7 +93,7 @@ class World:
         self.cluster.wait_until(lambda: False, timeout_seconds=seconds)
 
     def items(self) -> list[WorkItem]:
-        """South's work items; none while its database is away."""
+        """South's work items; None while its database is away."""
         with suppress(SQLAlchemyError), self.south.sessions() as session:
             return list(session.scalars(select(WorkItem).order_by(WorkItem.id)))
         return []

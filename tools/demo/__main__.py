@@ -1,5 +1,5 @@
 """`python -m tools.demo`, started by bin/demo. Exit codes: 0 every bag has a verified copy on every other node
-(and, with --corrupt, what was spoilt was mended), 1 not so, 2 unusable input, 128 and the signal's number if it
+(and, with --corrupt, what was spoilt was repaired), 1 not so, 2 unusable input, 128 and the signal's number if it
 was stopped."""
 
 from __future__ import annotations

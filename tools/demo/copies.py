@@ -23,7 +23,7 @@ RESTORE_LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Copy:
-    """What a node's store holds of a bag. `sha256` is of all `bytes` that were read; none if nothing is there."""
+    """What a node's store holds of a bag. `sha256` is of all `bytes` that were read; None if nothing is there."""
 
     request: Request
     url: str | None

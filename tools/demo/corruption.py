@@ -1,4 +1,4 @@
-"""What `--corrupt` shows once every bag has its copies: stored copies go bad, their nodes find out and mend them.
+"""What `--corrupt` shows once every bag has its copies: stored copies go bad, their nodes find out and fix them.
 
 One copy after the other: a bit flips in one, another is deleted. Each is checked as by `dpn fixity check`, and
 nothing else is done but to look on.
@@ -51,7 +51,7 @@ class Repair:
 
     @property
     def repaired(self) -> bool:
-        """Whether the damage was found, recorded, mended, and the mended copy found good."""
+        """Whether the damage was found, recorded, repaired, and the repaired copy found good."""
         return self.recorded_bad and self.source is not None and self.recorded_good
 
     def to_json(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether every bag has a verified copy on every other node, and those that were spoilt were mended."""
+        """Whether every bag has a verified copy on every other node, and those that were spoilt were repaired."""
         if self.corrupted and not self.repairs:
             return False
         return all(copy.verified for copy in self.copies) and all(repair.repaired for repair in self.repairs)

@@ -55,11 +55,11 @@ class Order:
     s3: Table = field(default_factory=dict)
     """The table [ingest.s3] of the node that fetches sources from S3."""
     corrupt: bool = False
-    """Whether stored copies are spoilt in the end, for the nodes to find and mend."""
+    """Whether stored copies are spoilt in the end, for the nodes to find and repair."""
 
     @property
     def settings(self) -> dict[str, Table]:
-        """What every node has beyond the usual: where copies go bad, they are to be mended, and soon."""
+        """What every node has beyond the usual: where copies go bad, they are to be repaired, and soon."""
         return {"recovery": {"repair": True}, "fixity": {"look_again_seconds": 1.0}} if self.corrupt else {}
 
     @property
@@ -74,7 +74,7 @@ class Order:
 
 
 def run_demo(order: Order) -> int:
-    """Runs the demo; answers the exit code. Raises Unusable, Broken, StopRequested: all is stopped then, too."""
+    """Runs the demo; returns the exit code. Raises Unusable, Broken, StopRequested: all is stopped then, too."""
     started = time.monotonic()
     _check_programs(order.kinds)
     check_json_file(order.json_file)
@@ -205,7 +205,7 @@ class _Run:
         return self._look_until(look, lambda position: position.is_final, deadline)
 
     def _corrupt(self, positions: Sequence[BagProgress], deadline: float) -> list[Repair]:
-        """Has copies that have arrived go bad, one after the other, and looks on how their nodes mend them."""
+        """Has copies that have arrived go bad, one after the other, and looks on how their nodes repair them."""
         there = [position.request for position in positions if position.succeeded]
         spoiler, repairs = Spoiler(self.cluster.backends, self.cancellation), []
         for name, bag, damage in victims(there, self.order.names[1:]):
@@ -216,7 +216,7 @@ class _Run:
         return repairs
 
     def _watch_repair(self, node: Node, repair: Repair, deadline: float) -> Repair:
-        """Says how the node finds the damage and mends it, until it has, or the time is over."""
+        """Says how the node finds the damage and repairs it, until it has, or the time is over."""
         seen = repair
 
         def look_again() -> list[Repair]:
@@ -230,7 +230,7 @@ class _Run:
         return seen
 
     def _look_until(self, look: Callable[[], list[T]], done: Callable[[T], bool], deadline: float) -> list[T]:
-        """Looks a few times a second, until all are done or the time is over; answers what was seen last."""
+        """Looks a few times a second, until all are done or the time is over; returns what was seen last."""
         seen: list[T] = []
         next_look = 0.0
 

@@ -1,7 +1,7 @@
 """What shall be deposited: folders and bags of any kind, DPN bags that are taken byte for byte, S3 prefixes, or a
 sample of our own.
 
-Everything is judged before anything is started: a source that cannot be deposited is the user's to mend.
+Everything is judged before anything is started: a source that cannot be deposited is the user's to repair.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Backends:
         client.restore_object(Bucket=_bucket_name(place), Key=key, RestoreRequest={"Days": RESTORED_DAYS})
 
     def file_of(self, place: Place, key: str) -> Path | None:
-        """Where the bytes of a node's object lie on a disk of this machine; none where they lie in a memory."""
+        """Where the bytes of a node's object lie on a disk of this machine; None where they lie in a memory."""
         match self._kinds.store:
             case StoreKind.FILE:
                 return place.store / key

@@ -209,7 +209,7 @@ class Cluster:
 
 
 def _port_was_taken(node: Node, running: Running, ending: Exit) -> bool:
-    """Answers false if that is why a server ended at once. Raises Broken if it is not."""
+    """Returns false if that is why a server ended at once. Raises Broken if it is not."""
     if is_free(node.ports.registry if running.program.name.endswith(SERVE) else node.ports.rsync):
         log = running.program.log
         raise Broken(f"{running.program.name} {ending} while starting; the end of {log}:\n{log_tail(log)}")

@@ -52,7 +52,7 @@ class Node:
         return load_settings(self.place.settings_file, environment={})
 
     def run(self, *command: str, timeout_seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
-        """Runs `dpn --config … COMMAND` to its end, as an operator would, and answers what it said."""
+        """Runs `dpn --config … COMMAND` to its end, as an operator would, and returns what it said."""
         log = self.place.logs / f"dpn-{command[0]}.run"
         log.unlink(missing_ok=True)
         program = self.program(" ".join(command), *command, log=log)
@@ -81,7 +81,7 @@ class Node:
         return self._supervisor.running(f"{self.name}/{process}")
 
     def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Signals a process that is kept running; answers its pid. It is started again at the next tick.
+        """Signals a process that is kept running; returns its pid. It is started again at the next tick.
 
         Raises Broken if it does not run.
         """

@@ -30,7 +30,7 @@ class StartedServices:
     directory: Path
 
     def up(self, *names: str, cancellation: Cancellation) -> dict[str, dict[str, Any]]:
-        """Starts what does not run of `names`; answers every server's addresses. Raises Broken, Unusable."""
+        """Starts what does not run of `names`; returns every server's addresses. Raises Broken, Unusable."""
         document: dict[str, dict[str, dict[str, Any]]] = json.loads(
             self._run("up", *names, cancellation=cancellation)
         )

@@ -31,7 +31,7 @@ PostgreSQL runs with fsync, full_page_writes and synchronous_commit off unless -
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; answers the exit code."""
+    """Runs one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped half-way, clean up as for Ctrl-C
     folder = Folder(options.dir)

@@ -94,7 +94,7 @@ class CheckStage:
         job.save("judged: " + (manifest.found or "our copy is good"))
 
     def _read(self, job: Job[CheckManifest]) -> ValidationResult | None:
-        """Reads all of the copy where it lies; none if it is known to be bad, and there are no bytes of it."""
+        """Reads all of the copy where it lies; None if it is known to be bad, and there are no bytes of it."""
         manifest, copied = job.manifest, job.manifest.copied
         if manifest.staged is not None:
             job.save(f"checking {manifest.staged.size} bytes that were retrieved from {copied.receipt.url}")
@@ -120,7 +120,7 @@ class CheckStage:
     # -- telling it ----------------------------------------------------------------------------------------------
 
     def _record(self, job: Job[CheckManifest]) -> Fail | None:
-        """Enters the check into our registry, and what follows for our copy; answers why that cannot be done."""
+        """Enters the check into our registry, and what follows for our copy; returns why that cannot be done."""
         manifest, copied = job.manifest, job.manifest.copied
         good, now = manifest.found is None, self.clock.now()
         began_at = manifest.began_at or now
@@ -143,7 +143,7 @@ class CheckStage:
             stands = our_copies.checked(
                 session, copied, good=good, at=began_at, every_days=self.settings.every_days
             )
-            # A verdict that was overtaken, by a later check or another copy, is no reason to mend anything.
+            # A verdict that was overtaken, by a later check or another copy, is no reason to repair anything.
             if stands and in_vain is None and manifest.found is not None and not isinstance(decision, Refused):
                 self._open_repair(session, job, manifest.found, began_at)
         self._add_event(job, began_at)

@@ -68,7 +68,7 @@ class PeerWalk:
             last = page[-1]
 
     def asked(self, get: Callable[[str], T], id_: str) -> T | None:
-        """One record as the peer has it now; none if it does not know it."""
+        """One record as the peer has it now; None if it does not know it."""
         self.require_time()
         try:
             return get(id_)

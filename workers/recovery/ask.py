@@ -50,7 +50,7 @@ class AskStage:
         return _nobody_left(manifest)
 
     def _choose(self, job: Job[RecoveryManifest]) -> AskedNode | Wait | None:
-        """The next node to ask, noted with the id of its request before that is made; none if all were asked."""
+        """The next node to ask, noted with the id of its request before that is made; None if all were asked."""
         manifest = job.manifest
         tried = {one.node for one in manifest.tried}
         if manifest.only_node is not None:
@@ -81,7 +81,7 @@ class AskStage:
         return Wait(self.poll_seconds, reason, patience_seconds=self.requests.patience_seconds)
 
     def _ended(self, record: RestoreRecord) -> str | None:
-        """Why nothing will come of the request any more; none if it may."""
+        """Why nothing will come of the request any more; None if it may."""
         if record.cancelled:
             return f"declined ({why_cancelled(record)})"
         if record.finished:

@@ -1,4 +1,4 @@
-"""judge: reads all of what another node gave us. What mends our copy has to be the very bytes that we had stored.
+"""judge: reads all of what another node gave us. What fixes our copy has to be the very bytes that we had stored.
 
 What is not the bag goes to quarantine, and the next node is asked. An I/O error is never a verdict.
 """
@@ -99,7 +99,7 @@ class JudgeStage:
 
 
 def _as_stored(problems: tuple[str, ...], sha256: str, stored: str) -> tuple[str, ...]:
-    """What is wrong with a tar that is to mend ours: pure.
+    """What is wrong with a tar that is to repair ours: pure.
 
     Byte for byte what was validated and stored is good, whatever the profile asks for by now. Nothing else is: a
     tag manifest need not list the payload's manifest, so its digest alone proves no payload.

@@ -85,7 +85,7 @@ class Requests:
                 )
 
     def finish(self, asked: AskedNode) -> str | None:
-        """Tells the node that we have the bag; answers why it cannot be told, if so: we have it all the same."""
+        """Tells the node that we have the bag; returns why it cannot be told, if so: we have it all the same."""
         try:
             with self.sessions.begin() as session:
                 finish(session, asked.restore_id, us=self.node, now=self.clock.now())

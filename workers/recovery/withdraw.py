@@ -27,7 +27,7 @@ BATCH = 100
 
 
 def withdraw_leftover_requests(sessions: Sessions, *, node: str, clock: Clock) -> int:
-    """Cancels these requests in our registry; answers how many. `node` is ours. Safe to repeat, at any time."""
+    """Cancels these requests in our registry; returns how many. `node` is ours. Safe to repeat, at any time."""
     withdrawn = 0
     with reading(sessions) as session:
         left = list(_left_over(session, clock))

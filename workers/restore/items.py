@@ -72,7 +72,7 @@ class RestoreItems:
             after = batch[-1][0]
 
     def close(self) -> int:
-        """Ends what has ended at its requester, except what a live worker holds; answers how many items."""
+        """Ends what has ended at its requester, except what a live worker holds; returns how many items."""
         closed, last_id = 0, 0
         while True:
             with self.sessions.begin() as session:

@@ -15,7 +15,7 @@ from dpn.registry.records import PROTOCOL
 
 @dataclass(frozen=True)
 class Asked:
-    """What a node asks for. `size`: the bytes of our copy, none if we have none."""
+    """What a node asks for. `size`: the bytes of our copy, None if we have none."""
 
     to_node: str
     protocol: str
@@ -23,7 +23,7 @@ class Asked:
 
 
 def refusal(asked: Asked, settings: RestoreSettings, restore_to: Collection[str]) -> str | None:
-    """Why we decline, in words for the node that asks; none if we do not. `restore_to`: of our own node record."""
+    """Why we decline, in words for the node that asks; None if we do not. `restore_to`: of our own node record."""
     if asked.to_node in settings.refuse:
         return "we do not hand bags to this node"
     if restore_to and asked.to_node not in restore_to:

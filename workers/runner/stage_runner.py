@@ -39,7 +39,7 @@ from models.work import WorkItem
 from workers.stage import Job, Stage
 
 ASK_AGAIN_SECONDS = 300.0
-"""How often to look whether an operator has mended what is blocked."""
+"""How often to look whether an operator has repaired what is blocked."""
 
 DATABASE_RETRY_SECONDS = 1.0
 

@@ -17,7 +17,7 @@ def is_folder_marker(listed: Listed) -> bool:
 
 
 def check_key(listed: Listed) -> str | None:
-    """What is wrong with the key, none if it can be a file's name."""
+    """What is wrong with the key, None if it can be a file's name."""
     try:
         name = listed.key.encode()
     except UnicodeEncodeError:

@@ -27,7 +27,7 @@ class DamagedRegistry(PermanentError):
 
 
 def export(sessions: Sessions, file: BinaryIO, *, node: str, now: datetime) -> dict[str, int]:
-    """Writes the registry of the node; answers the lines of each kind. Raises DamagedRegistry, OSError.
+    """Writes the registry of the node; returns the lines of each kind. Raises DamagedRegistry, OSError.
 
     Whoever writes to the registry meanwhile is not held up and does not show.
     """

@@ -66,7 +66,7 @@ def set_aside(
     *,
     seen: bool = True,
 ) -> int:
-    """Keeps these, in place of what was kept under the same keys; answers how many others had to go for them.
+    """Keeps these, in place of what was kept under the same keys; returns how many others had to go for them.
 
     `seen` is false for what was taken up again and refused once more: the peer need not show it any longer.
     """
@@ -113,7 +113,7 @@ def settle(session: Session, peer: str, kind: Kind[R], keys: Iterable[tuple[str,
 
 
 def expire(session: Session, peer: str, now: datetime) -> int:
-    """Forgets what the peer has not shown for KEEP_FOR; answers how many."""
+    """Forgets what the peer has not shown for KEEP_FOR; returns how many."""
     table = SetAsideRecord
     return _count(session, delete(table).where(table.peer == peer, table.last_seen_at < now - KEEP_FOR))
 
@@ -178,7 +178,7 @@ def _joined(key: tuple[str, ...]) -> str:
 
 
 def _read(kind: Kind[R], wire: dict[str, object] | None) -> R | None:
-    """The record; none if it is no record any more, damaged or of a form that was given up."""
+    """The record; None if it is no record any more, damaged or of a form that was given up."""
     try:
         return kind.record.from_wire(wire)
     except InvalidRecord:

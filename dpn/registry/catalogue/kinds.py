@@ -42,7 +42,7 @@ class Kind(Generic[R]):
     facets: tuple[str, ...] | None = None
     """Of `filters`, the columns with few values: the number of records with each is kept (see `totals`)."""
     one_of_each: tuple[str, ...] = ()
-    """The columns for each of whose values the latest record may be asked for; none where all records are."""
+    """The columns for each of whose values the latest record may be asked for; None where all records are."""
     columns: Callable[[R], dict[str, Any]] = lambda record: _plain(vars(record))
     values: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: _frozen(row)
 

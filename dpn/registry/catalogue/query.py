@@ -40,7 +40,7 @@ class Query:
 
 @dataclass(frozen=True)
 class RecordPage(Generic[R]):
-    """One page, and how much the whole list holds; `total_size` is in bytes, none where records have no size."""
+    """One page, and how much the whole list holds; `total_size` is in bytes, None where records have no size."""
 
     count: int
     total_size: int | None

@@ -30,7 +30,7 @@ def insert_new(session: Session, kind: Kind[R], record: R) -> bool:
 
 
 def save_new(session: Session, kind: Kind[R], records: Sequence[R]) -> set[tuple[str, ...]]:
-    """Inserts those of `records` whose key is not there, however lately it came; answers the keys of these.
+    """Inserts those of `records` whose key is not there, however lately it came; returns the keys of these.
 
     No key may stand twice. Raises SQLAlchemy's IntegrityError.
     """

@@ -106,7 +106,7 @@ class Course(Generic[T]):
         return stamped(current, decision.record, now) if isinstance(decision, Accepted) else decision
 
     def ending(self, current: T, proposed: T) -> Decision[T] | None:
-        """The answer where the transfer is cancelled, or is final already; none where it may go on.
+        """The answer where the transfer is cancelled, or is final already; None where it may go on.
 
         Cancelling comes first: what else is sent with it is not done. Cancelling twice keeps the first reason.
         """

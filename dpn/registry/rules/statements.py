@@ -50,7 +50,7 @@ def impossible_times(check: FixityCheckRecord) -> list[str]:
 def ingest_due(
     bag: BagRecord, latest: IngestRecord | None, *, copies: int, ingest_id: str, now: datetime
 ) -> IngestRecord | None:
-    """The Ingest record that the bag's nodes call for after `latest`; none if nothing has changed since.
+    """The Ingest record that the bag's nodes call for after `latest`; None if nothing has changed since.
 
     Never of the same second as `latest`, nor before it: which is the newest must be plain to everybody.
     """

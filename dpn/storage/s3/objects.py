@@ -27,7 +27,7 @@ READ_TRIES_WITHOUT_PROGRESS = 3
 def find(
     connection: Connection, key: str, *, version_id: str | None = None, cancellation: Cancellation | None = None
 ) -> StoredObject | None:
-    """What the store says of the object at the full `key`; none if it answers that there is nothing."""
+    """What the store says of the object at the full `key`; None if it answers that there is nothing."""
     version: Any = {"VersionId": version_id} if version_id else {}
 
     def request() -> StoredObject:

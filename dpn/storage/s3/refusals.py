@@ -1,4 +1,4 @@
-"""From what botocore raises to what a caller can act on: wait, mend the settings, send again, give up."""
+"""From what botocore raises to what a caller can act on: wait, repair the settings, send again, give up."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class S3Store:
 
     @staticmethod
     def _resumable(key: str, resume: UploadState | None) -> str:
-        """Answers the key; raises ValueError for an upload of another one."""
+        """Returns the key; raises ValueError for an upload of another one."""
         if resume and resume.key != key:
             raise ValueError(f"the upload to resume is of {resume.key}, not of {key}")
         return check_key(key)

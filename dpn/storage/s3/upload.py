@@ -38,7 +38,7 @@ class Written:
 
 
 def digester_for(plan: PartPlan, capabilities: Capabilities) -> Digester:
-    """Takes what this store can be compared with; MD5, the dear one, only where SHA-256 is of no use."""
+    """Takes what this store can be compared with; MD5, the expensive one, only where SHA-256 is of no use."""
     return Digester(plan, md5=not _proves_sha256(capabilities), crc64nvme=crc64nvme)
 
 
@@ -77,7 +77,7 @@ class MultipartUpload:
     def send(
         self, source: Source, plan: PartPlan, cancellation: Cancellation, advance: Callable[[int], None]
     ) -> Digests:
-        """Sends the parts that the store lacks; answers the digests of all. `advance` gets the bytes done.
+        """Sends the parts that the store lacks; returns the digests of all. `advance` gets the bytes done.
 
         Reading and hashing run one part ahead of sending. Raises like Store.put.
         """
@@ -139,7 +139,7 @@ class MultipartUpload:
             marker = following
 
     def _kept(self, digest: PartDigest, held: PartTypeDef | None) -> CompletedPartTypeDef | None:
-        """The part as Complete wants it if the store has just these bytes, none if they must be sent."""
+        """The part as Complete wants it if the store has just these bytes, None if they must be sent."""
         if held is None or held.get("Size") != digest.part.size:
             return None
         if self._capabilities.refuses_wrong_sha256 and held.get("ChecksumSHA256"):

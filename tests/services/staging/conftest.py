@@ -59,7 +59,7 @@ def staging(sessions: Sessions, clock: ManualClock, tmp_path: Path, disk: Disk) 
 
 @pytest.fixture
 def new_item(sessions: Sessions, clock: ManualClock) -> Callable[..., int]:
-    """Makes a work item and answers its id."""
+    """Makes a work item and returns its id."""
     numbers = itertools.count(1)
 
     def make(**values: object) -> int:

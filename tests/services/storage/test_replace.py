@@ -41,7 +41,7 @@ class _Replacing:
 
 
 def spoil(store: Store, bag: StagedBag, stage: Stage) -> StoredObject:
-    """Has other bytes of the same size lie under the bag's key; answers what the store says of them."""
+    """Has other bytes of the same size lie under the bag's key; returns what the store says of them."""
     other = stage(bag.path.stat().st_size)
     other.path.write_bytes(b"!" + other.content[1:])
     other.key = bag.key

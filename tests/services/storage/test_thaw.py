@@ -183,7 +183,7 @@ class TestOnTheWire:
 
     @pytest.fixture
     def archived(self, proxy: Proxy, key: str) -> Callable[..., Fault]:
-        """Has HEAD say so; answers the fault, whose `times` say how often."""
+        """Has HEAD say so; returns the fault, whose `times` say how often."""
 
         def say(storage_class: str, times: int = 1000, **headers: str) -> Fault:
             said = [("x-amz-storage-class", storage_class), *((f"x-amz-{n}", v) for n, v in headers.items())]

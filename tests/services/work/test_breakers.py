@@ -32,7 +32,7 @@ def breakers(sessions: Sessions, clock: ManualClock) -> Breakers:
 
 
 def fail(breakers: Breakers, error: Exception | None = None, service: str = NORTH) -> ServiceUnavailable:
-    """A call that fails; answers what left the breaker."""
+    """A call that fails; returns what left the breaker."""
     with pytest.raises(ServiceUnavailable) as raised, breakers.guard(service):
         raise error or PeerUnavailable(NORTH, "connection refused")
     return raised.value

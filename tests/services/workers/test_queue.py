@@ -42,7 +42,7 @@ def registry(bench: Bench) -> Bench:
 
 
 def add_transfers(bench: Bench, count: int = 1, **values: Any) -> list[str]:
-    """Open transfers from north to us, unless `values` say otherwise; answers their ids."""
+    """Open transfers from north to us, unless `values` say otherwise; returns their ids."""
     now = bench.clock.now()
     ids = [f"11111111-0000-4000-a000-{next(_numbers):012d}" for _ in range(count)]
     row = {

@@ -33,7 +33,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def swap(path: Path, secrets: Path) -> Callable[[], None]:
-    """A link in the folder's place; answers what makes everything look as it was, as far as its owner can."""
+    """A link in the folder's place; returns what makes everything look as it was, as far as its owner can."""
     times = path.parent.stat()
     path.rename(path.with_name("aside"))
     path.symlink_to(secrets)

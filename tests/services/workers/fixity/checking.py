@@ -51,7 +51,7 @@ class Checker(NodeBench):
     receipt: Receipt
 
     def begin(self, **changes: Any) -> int:
-        """Makes the item of a check, as `dpn_queue` does; answers its id."""
+        """Makes the item of a check, as `dpn_queue` does; returns its id."""
         facts = CopyFacts(
             bag=BAG,
             store=self.receipt.store,
@@ -83,7 +83,7 @@ class Checker(NodeBench):
         return tag_manifest_sha256(self.tar, BAG)
 
     def settle(self, item_id: int) -> WorkItem:
-        """Runs what is due until nothing is; answers the item."""
+        """Runs what is due until nothing is; returns the item."""
         return self.run_until_it_waits(item_id)
 
     def check(self, **changes: Any) -> WorkItem:
@@ -187,7 +187,7 @@ def put(store: Store, tar: Path) -> Receipt:
 
 
 def damage(content: bytes, how: str) -> bytes | None:
-    """The bag's tar after a misfortune; none if it is gone."""
+    """The bag's tar after a misfortune; None if it is gone."""
     if how == "bit flip in the payload":
         return _flip(content, content.index(b"first\n"))
     if how == "bit flip in the tag manifest":

@@ -23,7 +23,7 @@ FLIP = "bit flip in the payload"
 
 
 def check(north: Checker, life: Life) -> dict[str, Any]:
-    """The story of one check, its worker dying once on the way; answers all that is left in the end."""
+    """The story of one check, its worker dying once on the way; returns all that is left in the end."""
     item = north.begin()
     dies_once(north, life, lambda: _to_the_end(north, item), [(workers.fixity.check, "judge", "judge")])
     north.clean_up()

@@ -32,7 +32,7 @@ TOLD_ONCE = {
 
 
 def ingest(north: Depositor, source: Path, life: Life) -> dict[str, Any]:
-    """The story of one deposit, its worker dying once on the way; answers all that is left in the end."""
+    """The story of one deposit, its worker dying once on the way; returns all that is left in the end."""
     item = north.submit(source)
     dies_once(north, life, lambda: _to_the_end(north, item), STEPS)
     north.clean_up()

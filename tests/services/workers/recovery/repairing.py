@@ -122,7 +122,7 @@ class Mender(Checker):
             self.path.write_bytes(content)
 
     def find_bad(self) -> WorkItem:
-        """A check, which finds our copy bad; answers its item."""
+        """A check, which finds our copy bad; returns its item."""
         item = self.check()
         assert item.status == "failed", item.note
         return item
@@ -139,7 +139,7 @@ class Mender(Checker):
             return len(session.scalars(select(WorkItem.id).where(WorkItem.task == Task.RECOVERY)).all())
 
     def go_on(self) -> WorkItem:
-        """Lets time pass until the repair is looked at again, and runs all there is to do; answers the repair."""
+        """Lets time pass until the repair is looked at again, and runs all there is to do; returns the repair."""
         self.clock.advance(POLL_SECONDS + 1)
         return self.settle(self.repair().id)
 

@@ -25,7 +25,7 @@ STEPS = (
 
 
 def repair(north: Mender, life: Life, first_gives: str) -> dict[str, Any]:
-    """The story of one repair whose worker dies once on the way; answers all that is left in the end.
+    """The story of one repair whose worker dies once on the way; returns all that is left in the end.
 
     South is asked first; what it gives has had that misfortune (none: it is good). West gives a good copy.
     """

@@ -1,4 +1,4 @@
-"""A copy of ours that is found bad is mended from another node, whatever happened to it; the trail tells how."""
+"""A copy of ours that is found bad is repaired from another node, whatever happened to it; the trail tells how."""
 
 from __future__ import annotations
 

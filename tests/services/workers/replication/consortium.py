@@ -122,7 +122,7 @@ class South(NodeBench):
         assert self.queue_job().run().ok
 
     def request(self, transfer: ReplicationRecord) -> int:
-        """Makes the item of a transfer without a sync; answers its id."""
+        """Makes the item of a transfer without a sync; returns its id."""
         row = new_item(
             task=Task.REPLICATION,
             identifier=transfer.replication_id,

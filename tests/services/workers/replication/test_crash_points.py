@@ -26,7 +26,7 @@ from tests.services.workers.replication.consortium import North, South, make_sou
 def replicate(
     north: North, south: South, bag: Path, corrupt: Callable[[Path], None], life: Life
 ) -> dict[str, Any]:
-    """The story of one bag, with the worker dying once on the way; answers all that is left in the end."""
+    """The story of one bag, with the worker dying once on the way; returns all that is left in the end."""
     transfer = north.deposit(bag)
     corrupt(north.outbound / bag.name)
     item = south.request(transfer)

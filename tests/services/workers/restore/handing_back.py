@@ -130,7 +130,7 @@ class Requester:
     clock: Any
 
     def ask(self, restore_id: str | None = None, bag: str = BAG) -> str:
-        """Asks north for the bag; answers the request's id."""
+        """Asks north for the bag; returns the request's id."""
         restore_id = restore_id or str(uuid4())
         now = self.clock.now()
         with self.registry.sessions.begin() as session:

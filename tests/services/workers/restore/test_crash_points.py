@@ -40,7 +40,7 @@ class WorkersLife(Life):
 
 
 def hand_back(north: Holder, life: Life, end: str) -> dict[str, Any]:
-    """The story of one restore, its worker dying once on the way; answers all that is left in the end."""
+    """The story of one restore, its worker dying once on the way; returns all that is left in the end."""
     restore = north.requester.ask()
     north.hear_of(restore)
     north.queue()

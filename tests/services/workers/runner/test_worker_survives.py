@@ -35,7 +35,7 @@ def test_an_item_that_cannot_even_be_read_is_put_off_and_stands_in_nobodys_way(
     with node.sessions() as session:
         status, attempts, attention, note, put_off = session.execute(query).first() or ()
     assert (status, attempts, attention, put_off) == ("pending", 0, 1, 1)
-    assert "mend it or cancel the item" in note
+    assert "repair it or cancel the item" in note
     assert worker.runs
 
 

@@ -1,4 +1,4 @@
-"""What `bin/demo --corrupt` spoils, and when it says that a copy was mended."""
+"""What `bin/demo --corrupt` spoils, and when it says that a copy was repaired."""
 
 from __future__ import annotations
 
