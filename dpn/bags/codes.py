@@ -46,7 +46,11 @@ _KINDS = (
     Code("tar-ambiguous", _E, "Headers contradict each other: readers would see different files.", _REBUILD, _TAR),
     Code("tar-pax-damaged", _E, "An extended header cannot be parsed.", _RESEND, _TAR),
     Code("tar-pax-too-large", _E, "An extended header is larger than any name needs.", _REBUILD, _TAR),
-    Code("tar-link", _E, "A member is a symbolic or hard link; its content is not in the bag.", _REBUILD, "DPN 3.5"),
+    Code(
+        "tar-link", _E, "A member is a symbolic or hard link: no content stands under its name.",
+        "The sender must pack the bag anew, with content in its place (GNU tar: --dereference, --hard-dereference).",
+        "DPN 3.5",
+    ),
     Code("tar-device", _E, "A member is a device or a pipe.", _REBUILD, "DPN 3.5"),
     Code("tar-sparse", _E, "A member is a sparse file; its content cannot be read in place.", _REBUILD, "DPN 3.5"),
     Code("tar-special", _E, "A member is of a kind that bags do not have.", _REBUILD, "DPN 3.5"),

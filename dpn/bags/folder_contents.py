@@ -107,7 +107,7 @@ class FolderContents:
             for entry in entries:
                 name = os.path.join(folder, entry.name)
                 if entry.is_symlink():
-                    self._findings.add("folder-link", "A symbolic link.", name)
+                    self._findings.add("folder-link", "A symbolic link. Put the content in its place.", name)
                 elif entry.is_dir(follow_symlinks=False):
                     self.index.add_folder(name)
                     waiting.append(name)

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from itertools import compress, pairwise
 
 from dpn.bags.digests import GROWTH_FILES, DigestTable
-from dpn.bags.findings import Findings
+from dpn.bags.findings import MAX_FINDINGS_KEPT, Findings
 from dpn.bags.manifest_names import ManifestName, manifest_name
 from dpn.bags.names import UNSAFE, faults, folded, is_plain, normalized
 
@@ -50,6 +50,8 @@ class FileIndex:
         self.payload_bytes = 0
         self.manifests: dict[bytes, tuple[int, ManifestName]] = {}
         """Payload and tag manifests of any algorithm, by name, however that is written."""
+        self.hard_links: set[bytes] = set()
+        """Names of the first of them: a finding each. Their content is there, so that no file is missing."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -62,7 +64,9 @@ class FileIndex:
         number = len(self.places)
         key = name if len(name) <= _LONGEST_KEPT_NAME_BYTES else _key(name)
         if self._numbers.setdefault(key, number) != number:
-            self._findings.add("tar-duplicate", "A second file of this name.", name)
+            self._findings.add(
+                "tar-duplicate", "A second file of this name. Pack the bag again with each file once.", name
+            )
             return None
         folder = name.rpartition(b"/")[0]
         if folder != self._last_folder:
@@ -88,6 +92,10 @@ class FileIndex:
     def add_folder(self, name: bytes) -> None:
         if self._acceptable(name, of_folder=True):
             self._note_folder(name)
+
+    def add_hard_link(self, name: bytes) -> None:
+        if len(self.hard_links) < MAX_FINDINGS_KEPT:
+            self.hard_links.add(name)
 
     def find(self, name: bytes) -> int | None:
         return self._numbers.get(_key(name))

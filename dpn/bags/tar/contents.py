@@ -71,7 +71,7 @@ class TarContents:
         digests into the index's columns before he asks for the next one. Raises NotABag if this is no tar."""
         self._tar.require_tar()
         self._empty = EmptyFolders()
-        walk = TarWalk(self._tar, self._findings)
+        walk = TarWalk(self._tar, self._findings, when_hard_link=self._note_hard_link)
         try:
             for member in walk:
                 self._progress.tick()
@@ -133,7 +133,7 @@ class TarContents:
         raise self._tar.changed()
 
     def _walk(self, reader: TarReader) -> None:
-        walk = TarWalk(reader, self._findings)
+        walk = TarWalk(reader, self._findings, when_hard_link=self._note_hard_link)
         try:
             for member in walk:
                 self._add(member, reader)
@@ -167,6 +167,9 @@ class TarContents:
             return None
         number = self.index.add_file(name, member.header, member.size)
         return None if number is None else (number, name)
+
+    def _note_hard_link(self, name: bytes) -> None:
+        self.index.add_hard_link(self._relative(name)[1])
 
     def _say_trailing(self, end: int) -> None:
         self._findings.add("tar-trailing-data", f"After the archive's end at byte {end:,}.")

@@ -11,7 +11,7 @@ from typing import Self
 
 from dpn.bags.errors import BagChanged, NotABag
 from dpn.bags.hash_threads import READ_BYTES
-from dpn.bags.tar.headers import BLOCK_BYTES, ZERO_BLOCK, DamagedHeader, parse_header
+from dpn.bags.tar.headers import BLOCK_BYTES, ZERO_BLOCK, DamagedHeader, IncrementalDump, parse_header
 
 
 class TarFile:
@@ -84,5 +84,7 @@ class TarFile:
             raise NotABag(f"{self.path} is not a tar, or an empty one ({self.size:,} bytes)")
         try:
             parse_header(block)
+        except IncrementalDump:
+            return  # a tar that cannot be read: who walks through it says why
         except DamagedHeader as reason:
             raise NotABag(f"{self.path} is not an uncompressed tar: {reason}") from None

@@ -21,13 +21,15 @@ DIRECTORY_TYPE = b"5"
 PAX_TYPE, PAX_GLOBAL_TYPE = b"x", b"g"
 GNU_LONG_NAME_TYPE, GNU_LONG_LINK_TYPE = b"L", b"K"
 SPARSE_TYPE = b"S"
-USTAR_MAGIC = b"ustar\x0000"
-LINK_TYPES = (b"1", b"2")
+USTAR_MAGIC, GNU_MAGIC = b"ustar\x0000", b"ustar  \0"
+HARD_LINK_TYPE = b"1"
+LINK_TYPES = (HARD_LINK_TYPE, b"2")
 DEVICE_TYPES = (b"3", b"4", b"6")
 
 _FIELDS = struct.Struct("100s24s12s12s8s1s100x8s64x16s155s12x")
 _CHECKSUM_AS_SPACES = 8 * 32
-_NUMBER_BYTES = 8
+_LINK_BYTES = slice(157, 257)
+_NUMBER_BYTES, _TIME_BYTES = 8, 12
 _POSITIVE, _NEGATIVE = 0x80, 0xFF
 _LARGEST_NUMBER = 2**63 - 1
 LARGEST_OCTAL_SIZE = 8**11 - 1
@@ -36,6 +38,10 @@ LARGEST_OCTAL_SIZE = 8**11 - 1
 
 class DamagedHeader(ValueError):
     """These 512 bytes are not a tar header; the text says why."""
+
+
+class IncrementalDump(DamagedHeader):
+    """A header of GNU tar that other readers understand otherwise, as it writes them for --listed-incremental."""
 
 
 class DamagedPax(ValueError):
@@ -60,10 +66,29 @@ def parse_header(block: bytes) -> Header:
     _check_number(time)
     name = name.partition(b"\0")[0]
     if prefix[0]:
+        if magic == GNU_MAGIC and _are_times(prefix):
+            raise IncrementalDump(
+                "times of access and change stand where other readers look for a part of the name: this is an "
+                "incremental dump of GNU tar (--listed-incremental): pack the bag again without that option"
+            )
         if magic != USTAR_MAGIC:
             raise DamagedHeader("there are bytes where only some readers look for a part of the name")
         name = prefix.partition(b"\0")[0] + b"/" + name
     return Header(name, kind, _number(size))
+
+
+def link_target(block: bytes) -> bytes:
+    """What a link's header says that it leads to; extended headers may say otherwise."""
+    return block[_LINK_BYTES].partition(b"\0")[0]
+
+
+def _are_times(prefix: bytes) -> bool:
+    try:
+        for at in range(0, 2 * _TIME_BYTES, _TIME_BYTES):
+            _number(prefix[at : at + _TIME_BYTES], signed=True)
+    except DamagedHeader:
+        return False
+    return True
 
 
 @lru_cache(maxsize=256)

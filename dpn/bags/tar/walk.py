@@ -6,17 +6,18 @@ compared with the file's, an extended header is read up to 1 MiB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from dpn.bags.findings import Findings
+from dpn.bags.findings import Findings, shown
 from dpn.bags.tar.headers import (
     BLOCK_BYTES,
     DEVICE_TYPES,
     DIRECTORY_TYPE,
     GNU_LONG_LINK_TYPE,
     GNU_LONG_NAME_TYPE,
+    HARD_LINK_TYPE,
     LARGEST_OCTAL_SIZE,
     LINK_TYPES,
     OLD_REGULAR_TYPE,
@@ -28,6 +29,8 @@ from dpn.bags.tar.headers import (
     DamagedHeader,
     DamagedPax,
     Header,
+    IncrementalDump,
+    link_target,
     parse_header,
     parse_pax,
     pax_size,
@@ -37,6 +40,17 @@ MAX_EXTENDED_BYTES = 1 << 20
 """Of a PAX header or GNU long name: room for extended attributes, far more than any name."""
 _EXTENDED_TYPES = (PAX_TYPE, PAX_GLOBAL_TYPE, GNU_LONG_NAME_TYPE, GNU_LONG_LINK_TYPE)
 _SIZE_IGNORED_TYPES = (*LINK_TYPES, *DEVICE_TYPES, DIRECTORY_TYPE)
+SPARSE = "A sparse file, whose holes are left out. Pack the bag again without GNU tar's --sparse."
+_TOLD = {
+    HARD_LINK_TYPE: "A hard link: another name of {target}, under which alone its content stands. Pack the bag "
+    "again with GNU tar's --hard-dereference.",
+    b"2": "A symbolic link to {target}. Put the content in its place, or pack the bag again with GNU tar's "
+    "--dereference.",
+    b"V": "The label of the archive, no file of the bag. Pack the bag again without GNU tar's --label.",
+    b"D": "The list of a folder in an incremental dump. Pack the bag again without GNU tar's --incremental.",
+    b"M": "The rest of a file that begins in another archive. Pack the bag again without GNU tar's "
+    "--multi-volume.",
+}
 _GLOBAL_KEYS_REFUSED = {b"path", b"linkpath", b"size", b"hdrcharset"}
 
 
@@ -85,12 +99,20 @@ class _Extended:
 
 
 class TarWalk:
-    """Iterate to walk. Afterwards `complete` says whether the end of the archive was reached, `end` where."""
+    """Iterate to walk. Afterwards `complete` says whether the end of the archive was reached, `end` where.
+    `when_hard_link` is told the name of each."""
 
-    def __init__(self, blocks: Blocks, findings: Findings, start: int = 0) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        findings: Findings,
+        start: int = 0,
+        when_hard_link: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
         self._blocks = blocks
         self._findings = findings
         self._start = start
+        self._when_hard_link = when_hard_link
         self.complete = False
         self.end = 0
 
@@ -140,7 +162,10 @@ class TarWalk:
             return TarMember(name, True, extended.start, offset, size), stored
         if header.type == DIRECTORY_TYPE or header.type in REGULAR_TYPES:
             return TarMember(name.rstrip(b"/") or name, False, extended.start, offset, 0), stored
-        self._findings.add(_code(header.type), f"A member of type {header.type.decode('latin-1')!r}.", name)
+        target = extended.pax.get(b"linkpath") or link_target(self._blocks.block(offset - BLOCK_BYTES))
+        self._findings.add(_code(header.type), _told(header.type, target), name)
+        if header.type == HARD_LINK_TYPE:
+            self._when_hard_link(name)
         return None, stored
 
     def _extended(self, header: Header, position: int, extended: _Extended) -> _Extended:
@@ -169,7 +194,7 @@ class TarWalk:
     def _name_of(self, header: Header, extended: _Extended) -> bytes:
         """The member's name under its extended headers."""
         if _is_sparse(extended.pax):
-            raise Unreadable("tar-sparse", "A sparse file.", extended.pax.get(b"path", header.name))
+            raise Unreadable("tar-sparse", SPARSE, extended.pax.get(b"path", header.name))
         name = extended.pax.get(b"path", extended.long_name if extended.long_name is not None else header.name)
         if not name:
             raise Unreadable("tar-ambiguous", "An extended header takes the member's name away.")
@@ -178,7 +203,7 @@ class TarWalk:
     def _stored_size(self, header: Header, name: bytes, size: int) -> int:
         """How many bytes follow the header; what readers disagree about is refused."""
         if header.type == SPARSE_TYPE:
-            raise Unreadable("tar-sparse", "A sparse file.", name)
+            raise Unreadable("tar-sparse", SPARSE, name)
         if name.endswith(b"/") and header.type in REGULAR_TYPES and header.type != OLD_REGULAR_TYPE:
             raise Unreadable("tar-ambiguous", "A file whose name ends with '/': to some readers a folder.", name)
         if header.type in _SIZE_IGNORED_TYPES or name.endswith(b"/"):
@@ -210,9 +235,17 @@ def _code(kind: bytes) -> str:
     return "tar-ambiguous" if kind == DIRECTORY_TYPE or kind in REGULAR_TYPES else "tar-special"
 
 
+def _told(kind: bytes, target: bytes) -> str:
+    """What a member of this type is, and what to do."""
+    message = _TOLD.get(kind, f"A member of type {kind.decode('latin-1')!r}: a bag has files and folders only.")
+    return message.replace("{target}", shown(target) or "")
+
+
 def _parsed(block: bytes, position: int) -> Header:
     try:
         return parse_header(block)
+    except IncrementalDump as reason:
+        raise Unreadable("tar-ambiguous", f"At byte {position:,}: {reason}.") from None
     except DamagedHeader as reason:
         raise Unreadable("tar-header-damaged", f"At byte {position:,}: {reason}.") from None
 

@@ -95,6 +95,8 @@ class ManifestCheck:
             return self._add("manifest-path-unsafe", f"Line {at} names a path that no bag may have.", written)
         if self._is_misplaced(path):
             return None
+        if number is None and path in self._contents.index.hard_links:
+            return None
         if number is None:
             code = "tag-file-missing" if self._of_tags else "payload-file-missing"
             return self._add(code, f"Listed in {self._manifest.name.decode()}, not in the bag.", path)
