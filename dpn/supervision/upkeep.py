@@ -94,9 +94,9 @@ class Upkeep:
             self._cron.add(job, last=last.get(job.program.name))
 
     def _look_after(self, ready: ReadySocket) -> None:
-        for pid, line in ready.heard():
-            if line in STATES:
-                self._ready[pid] = STATES[line]
+        pids = {kept.running.pid for kept in self._supervisor.kept.values() if kept.running}
+        said = {pid: STATES[line] for pid, line in ready.heard() if line in STATES and pid in pids}
+        self._ready = {pid: state for pid, state in self._ready.items() if pid in pids} | said
         self._supervisor.tick()
         self._cron.tick()
         state = self._state("up")
@@ -129,6 +129,8 @@ class Upkeep:
 
     def _ended(self, ended: UnaskedExit) -> None:
         """Says so; of one that fails for long, now and then."""
+        if ended.pid is not None:
+            self._ready.pop(ended.pid, None)  # the number may soon be another's
         failures = ended.restart.failures
         if failures > SAID_OFTEN and failures % SAID_EVERY:
             return

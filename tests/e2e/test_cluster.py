@@ -21,6 +21,7 @@ from tools.demo.copies import read_back
 from tools.demo.deposit import Request
 from tools.demo.watch import BagProgress, Watch
 from tools.network.cluster import Cluster
+from tools.network.errors import Broken
 from tools.network.node import Node
 from tools.services.ports import LOOPBACK, free_ports
 
@@ -133,6 +134,14 @@ def test_a_bag_that_changed_since_it_was_offered_is_refused_and_its_owner_told_w
         (copy,) = read_back(cluster.nodes, requests, cluster.backends)
         assert not copy.verified
         assert copy.url is None
+
+
+def test_a_process_that_cannot_run_breaks_the_network_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with Cluster(tmp_path / "network", names=("north", "south")) as cluster:
+        cluster.prepare()
+        cluster.nodes["south"].start("dancer", "worker", "dance")
+        with pytest.raises(Broken, match=r"(?s)south/dancer ended with exit code 2, 5 times in a row.*no worker"):
+            cluster.wait_until(lambda: False, timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_a_port_that_somebody_took_is_given_up_for_another(
