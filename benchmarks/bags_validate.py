@@ -16,20 +16,27 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.contenders import (
+    MEBIBYTE,
+    Measurement,
+    best_in_turns,
+    content,
+    measured,
+    print_table,
+    write_results,
+)
+
 UUID = "11111111-1111-4111-8111-111111111111"
-MEBIBYTE = 1 << 20
 BLOCK = 512
 
 
@@ -57,14 +64,6 @@ SCENARIOS = {
 }
 
 
-@dataclass(frozen=True)
-class Measurement:
-    contender: str
-    seconds: float
-    processor_seconds: float
-    peak_mebibytes: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", choices=[*SCENARIOS, "all"], nargs="*", default=["large", "small"])
@@ -86,59 +85,42 @@ def compare(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.workdir) as folder:
         for name in names:
             results[name] = run(name, SCENARIOS[name], Path(folder), arguments)
-    if arguments.json:
-        facts = {"cores": os.cpu_count(), "python": sys.version.split()[0], "results": results}
-        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
+    write_results(arguments.json, results)
 
 
-def run(name: str, scenario: Scenario, folder: Path, how: argparse.Namespace) -> list[dict[str, object]]:
+def run(name: str, scenario: Scenario, folder: Path, how: argparse.Namespace) -> list[Measurement]:
     tar = folder / f"{UUID}.tar"
     write = [sys.executable, "-m", "benchmarks.bags_validate", "--write", str(tar), "--scenario", name]
     subprocess.run(write, check=True)  # by another process: a child's peak begins with its parent's
     print(
         f"\n{name}: {scenario.files:,} files of {scenario.file_bytes:,} bytes in a tar of {tar.stat().st_size:,}"
     )
-    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the first run", flush=True)
-    measured = [best(contender, tar, folder, how) for contender in scenario.contenders]
-    ours = next(one for one in measured if one.contender == "dpn")
-    print(f"{'':32}{'seconds':>9}{'processor':>11}{'peak MiB':>10}{'dpn is × as fast':>18}")
-    for one in measured:
-        ratio = one.seconds / ours.seconds
-        print(
-            f"{one.contender:32}{one.seconds:9.2f}{one.processor_seconds:11.2f}{one.peak_mebibytes:10.0f}{ratio:18.2f}"
-        )
-    sys.stdout.flush()
+    best = best_in_turns(scenario.contenders, lambda one: measure(one, tar, folder, cold=how.cold), how.repeat)
+    ours = next(one for one in best if one.contender == "dpn")
+    print_table(best, "dpn is × as fast", lambda one: one.seconds / ours.seconds)
     tar.unlink()
-    return [asdict(one) for one in measured]
-
-
-def best(contender: str, tar: Path, folder: Path, how: argparse.Namespace) -> Measurement:
-    runs = (measure(contender, tar, folder, cold=how.cold) for _ in range(how.repeat))
-    return min(runs, key=lambda one: one.seconds)
+    return best
 
 
 def measure(contender: str, tar: Path, folder: Path, *, cold: bool) -> Measurement:
-    seconds = processor = peak = 0.0
-    for command in commands(contender, tar, folder):
+    def written(command: Sequence[str]) -> None:
+        if cold and command[0] == "tar":
+            os.sync()  # what it wrote is part of its work; the others write nothing
+
+    found = measured(contender, commands(contender, tar, folder, cold=cold), afterwards=written)
+    shutil.rmtree(folder / UUID, ignore_errors=True)
+    return found
+
+
+def commands(contender: str, tar: Path, folder: Path, *, cold: bool) -> Iterator[list[str]]:
+    for command in _commands(contender, tar, folder):
         if cold:
             os.sync()
             Path("/proc/sys/vm/drop_caches").write_text("3\n")
-        start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if cold and command[0] == "tar":
-            os.sync()  # what it wrote is part of its work; the others write nothing
-        seconds += time.perf_counter() - start
-        processor += usage.ru_utime + usage.ru_stime
-        peak = max(peak, usage.ru_maxrss / 1024)
-        if child.returncode:
-            raise SystemExit(f"{contender} failed: {command}")
-    shutil.rmtree(folder / UUID, ignore_errors=True)
-    return Measurement(contender, seconds, processor, peak)
+        yield command
 
 
-def commands(contender: str, tar: Path, folder: Path) -> list[list[str]]:
+def _commands(contender: str, tar: Path, folder: Path) -> list[list[str]]:
     if contender == "openssl":
         return [["openssl", "dgst", "-sha256", str(tar)]]
     if contender.startswith("bagit-python"):
@@ -183,12 +165,6 @@ def write_bag(tar: Path, scenario: Scenario) -> None:
         tag_manifest = "".join(lines)
         add("tagmanifest-sha256.txt", len(tag_manifest), iter([tag_manifest.encode()]))
         file.write(bytes(2 * BLOCK))
-
-
-def content(noise: bytes, number: int, size: int) -> Iterator[bytes]:
-    for at in range(0, size, MEBIBYTE):
-        stamp = f"{number:08}{at:012}".encode()
-        yield (stamp + noise[len(stamp) :])[: size - at]
 
 
 def header(name: bytes, size: int) -> bytes:

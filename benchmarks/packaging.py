@@ -12,19 +12,24 @@ counts.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-MEBIBYTE = 1 << 20
+from benchmarks.contenders import (
+    MEBIBYTE,
+    Measurement,
+    best_in_turns,
+    content,
+    measured,
+    print_table,
+    write_results,
+)
+
 UUID = "5b7d9d4c-2f7e-4c55-8a44-9a7b6c5d4e3f"
 FILES_PER_FOLDER = 1000
 
@@ -57,14 +62,6 @@ class Scenario:
 SCENARIOS = {"large": Scenario(1, 4096 * MEBIBYTE, 1.25), "small": Scenario(50_000, 1000, 2.0)}
 
 
-@dataclass(frozen=True)
-class Measurement:
-    contender: str
-    seconds: float
-    processor_seconds: float
-    peak_mebibytes: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", choices=[*SCENARIOS], nargs="*", default=[*SCENARIOS])
@@ -75,29 +72,16 @@ def main() -> None:
     results = {}
     for name in arguments.scenario:
         with tempfile.TemporaryDirectory(dir=arguments.workdir) as folder:
-            results[name] = [asdict(one) for one in compare(name, SCENARIOS[name], Path(folder), arguments.repeat)]
-    if arguments.json:
-        facts = {"cores": os.cpu_count(), "python": sys.version.split()[0], "results": results}
-        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
+            results[name] = compare(name, SCENARIOS[name], Path(folder), arguments.repeat)
+    write_results(arguments.json, results)
 
 
 def compare(name: str, scenario: Scenario, folder: Path, repeat: int) -> list[Measurement]:
     source = folder / "source"
     write_source(source, scenario)
     print(f"\n{name}: {scenario.files:,} files of {scenario.file_bytes:,} bytes, best of {repeat}")
-    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the first run", flush=True)
-    runs: dict[str, list[Measurement]] = {contender: [] for contender in (BASELINE, ON_DISK, OURS)}
-    for _ in range(repeat):
-        for contender, measured in runs.items():
-            measured.append(measure(contender, source, folder / "out"))
-    best = [min(measured, key=lambda one: one.seconds) for measured in runs.values()]
-    print(f"{'':28}{'seconds':>9}{'processor':>11}{'peak MiB':>10}{'× the baseline':>16}")
-    for one in best:
-        ratio = one.seconds / best[0].seconds
-        print(
-            f"{one.contender:28}{one.seconds:9.2f}{one.processor_seconds:11.2f}"
-            f"{one.peak_mebibytes:10.0f}{ratio:16.2f}"
-        )
+    best = best_in_turns((BASELINE, ON_DISK, OURS), lambda one: measure(one, source, folder / "out"), repeat)
+    print_table(best, "× the baseline", lambda one: one.seconds / best[0].seconds)
     print(f"wanted: at most {scenario.allowed} ×", flush=True)
     return best
 
@@ -105,19 +89,9 @@ def compare(name: str, scenario: Scenario, folder: Path, repeat: int) -> list[Me
 def measure(contender: str, source: Path, out: Path) -> Measurement:
     out.mkdir()
     os.sync()
-    seconds = processor = peak = 0.0
-    for command in commands(contender, source, out):
-        start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        seconds += time.perf_counter() - start
-        processor += usage.ru_utime + usage.ru_stime
-        peak = max(peak, usage.ru_maxrss / 1024)
-        if child.returncode:
-            raise SystemExit(f"{contender} failed: {command}")
+    found = measured(contender, commands(contender, source, out))
     shutil.rmtree(out)
-    return Measurement(contender, seconds, processor, peak)
+    return found
 
 
 def commands(contender: str, source: Path, out: Path) -> list[list[str]]:
@@ -139,12 +113,6 @@ def write_source(folder: Path, scenario: Scenario) -> None:
             path.parent.mkdir(parents=True)
         with path.open("wb") as file:
             file.writelines(content(noise, number, scenario.file_bytes))
-
-
-def content(noise: bytes, number: int, size: int) -> Iterator[bytes]:
-    for at in range(0, size, MEBIBYTE):
-        stamp = f"{number:08}{at:012}".encode()
-        yield (stamp + noise[len(stamp) :])[: size - at]
 
 
 if __name__ == "__main__":

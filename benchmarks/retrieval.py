@@ -17,14 +17,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 
+from benchmarks.contenders import MEBIBYTE, Measurement, best_in_turns, print_table, write_results
+
 ROOT = Path(__file__).resolve().parent.parent
-MEBIBYTE = 1 << 20
 KEY = "5b7d9d4c-2f7e-4c55-8a44-9a7b6c5d4e3f.tar"
 BASELINE, DIGESTED, OURS, UNKNOWN = "boto3", "boto3, and SHA-256", "dpn", "dpn, without a receipt"
 WANTED = 0.9
@@ -72,14 +72,6 @@ PROGRAMS = {
 }
 
 
-@dataclass(frozen=True)
-class Measurement:
-    contender: str
-    seconds: float
-    processor_seconds: float
-    peak_mebibytes: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mebibytes", type=int, default=1024)
@@ -96,13 +88,7 @@ def main() -> None:
             best = compare(entry, Path(folder), arguments)
         finally:
             subprocess.run(at(services, "down", "--wipe"), check=True, capture_output=True)
-    if arguments.json:
-        facts = {
-            "cores": os.cpu_count(),
-            "python": sys.version.split()[0],
-            "results": [asdict(one) for one in best],
-        }
-        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
+    write_results(arguments.json, best)
 
 
 def at(services: list[Any], command: str, *more: str) -> list[Any]:
@@ -112,18 +98,8 @@ def at(services: list[Any], command: str, *more: str) -> list[Any]:
 def compare(entry: dict[str, Any], folder: Path, arguments: argparse.Namespace) -> list[Measurement]:
     job = stored(entry, folder, arguments)
     print(f"{arguments.mebibytes} MiB, {arguments.threads} threads, best of {arguments.repeat}")
-    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the first run", flush=True)
-    runs: dict[str, list[Measurement]] = {contender: [] for contender in PROGRAMS}
-    for _ in range(arguments.repeat):
-        for contender, measured in runs.items():
-            measured.append(measure(contender, job))
-    best = [min(measured, key=lambda one: one.seconds) for measured in runs.values()]
-    print(f"{'':26}{'seconds':>9}{'processor':>11}{'peak MiB':>10}{'× boto3 throughput':>20}")
-    for one in best:
-        print(
-            f"{one.contender:26}{one.seconds:9.2f}{one.processor_seconds:11.2f}{one.peak_mebibytes:10.0f}"
-            f"{best[0].seconds / one.seconds:20.2f}"
-        )
+    best = best_in_turns(PROGRAMS, lambda one: measure(one, job), arguments.repeat)
+    print_table(best, "× boto3 throughput", lambda one: best[0].seconds / one.seconds)
     print(f"wanted of {OURS!r}: at least {WANTED}", flush=True)
     return best
 
