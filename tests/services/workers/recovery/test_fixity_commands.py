@@ -88,7 +88,7 @@ def test_a_repair_of_what_was_repaired_in_vain_takes_over_from_the_check_after_i
     north.clock.advance(POLL_SECONDS + 1)
     for _ in range(20):
         if north.recovery().check_item is None:
-            north.run_due(1)
+            north.run_due(most=1)
     north.spoil("bit flip in the payload")
     again = work_off(north, north.last_check().id)
     assert (again.status, again.needs_attention) == ("failed", True), again.note

@@ -232,7 +232,7 @@ def test_a_run_that_lost_its_lease_stores_nothing(north: North, south: South, ba
     south.settle(item, until=lambda row: row.stage == "store")
     lost = Cancellation()
     lost.cancel(LeaseLost("taken over"))
-    south.run_due(lost)
+    south.run_due(cancellation=lost)
     assert not stored_file(south, bag).exists()
     assert not north.transfer(transfer.replication_id).stored
     south.clock.advance(120)
