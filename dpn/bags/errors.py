@@ -8,6 +8,7 @@ DpnError
 └── PermanentError
     ├── NotABag             the file cannot be read as a bag at all
     ├── SourceRefused       what shall be bagged cannot be kept in a bag as it is
+    │   ├── UnfitEntry      one file or folder cannot be in a bag, by its name or its kind
     │   └── ClaimRefuted    a file is not what is claimed of it
     └── BuiltBagInvalid     what was built is not valid: it was removed
 """
@@ -16,7 +17,15 @@ from __future__ import annotations
 
 from dpn.errors import Misconfigured, NotABag, PermanentError, TransientError
 
-__all__ = ["BagChanged", "BuiltBagInvalid", "ClaimRefuted", "NotABag", "ProfileError", "SourceRefused"]
+__all__ = [
+    "BagChanged",
+    "BuiltBagInvalid",
+    "ClaimRefuted",
+    "NotABag",
+    "ProfileError",
+    "SourceRefused",
+    "UnfitEntry",
+]
 
 
 class ProfileError(Misconfigured):
@@ -29,6 +38,18 @@ class BagChanged(TransientError):
 
 class SourceRefused(PermanentError):
     """What shall be bagged cannot be kept in a bag as it is; the text says which file, why and what to do."""
+
+
+class UnfitEntry(SourceRefused):
+    """One file or folder cannot be in a bag, by its name or its kind: where it lies, why, and what to do.
+
+    `shown`: where it lies as people can tell it from others; None: as Python writes it.
+    """
+
+    def __init__(self, where: str, why: str, *, shown: str | None = None) -> None:
+        super().__init__(f"{shown or repr(where)} cannot be bagged: {why}")
+        self.where = where
+        self.why = why
 
 
 class ClaimRefuted(SourceRefused):

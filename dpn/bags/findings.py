@@ -41,14 +41,21 @@ class Finding:
 
 
 class Findings:
-    """Collects findings: counts all of them, keeps the first 500 errors and the first 500 warnings.
+    """Collects findings: counts all of them, keeps the first 500 errors and the first 500 warnings, or `keep`.
 
     `rulings` are a profile's, by code; `strict` makes an error of every warning.
     """
 
-    def __init__(self, rulings: Mapping[str, Ruling] | None = None, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        rulings: Mapping[str, Ruling] | None = None,
+        *,
+        strict: bool = False,
+        keep: float = MAX_FINDINGS_KEPT,
+    ) -> None:
         self._rulings = dict(rulings or {})
         self._strict = strict
+        self._keep = keep
         self._kept: list[Finding] = []
         self.errors = 0
         self.warnings = 0
@@ -63,11 +70,11 @@ class Findings:
         judged = Severity(ruling.value) if ruling else severity or CATALOGUE[code].severity
         if self._strict or judged is Severity.ERROR:
             self.errors += 1
-            if self.errors <= MAX_FINDINGS_KEPT:
+            if self.errors <= self._keep:
                 self._kept.append(Finding(Severity.ERROR, code, shown(path), message))
         else:
             self.warnings += 1
-            if self.warnings <= MAX_FINDINGS_KEPT:
+            if self.warnings <= self._keep:
                 self._kept.append(Finding(Severity.WARNING, code, shown(path), message))
 
     def kept(self) -> tuple[Finding, ...]:

@@ -38,6 +38,19 @@ def faults(name: bytes, *, of_folder: bool = False) -> Iterator[tuple[str, str]]
         yield from _character_faults(name, of_folder=of_folder)
 
 
+def own_faults(name: bytes, *, of_folder: bool = False) -> Iterator[tuple[str, str]]:
+    """Those that its folder's name does not have already."""
+    if is_plain(name):
+        return
+    folder, _, last = name.rpartition(b"/")
+    inherited = set(faults(folder, of_folder=True)) if folder else set()
+    found = faults(name, of_folder=of_folder)
+    if inherited:
+        yield from faults(last, of_folder=of_folder)
+        found = (fault for fault in found if fault not in {*inherited, *faults(last, of_folder=of_folder)})
+    yield from found
+
+
 def is_safe(name: bytes) -> bool:
     """True for a relative path without NUL, empty, '.' or '..' parts, and of a length that can be unpacked."""
     return not any(code in UNSAFE for code, _ in faults(name))

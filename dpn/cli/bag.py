@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from dpn.errors import DpnError
 if TYPE_CHECKING:
     from dpn.bags.building.build import BuiltBag
     from dpn.bags.building.metadata import DpnMetadata
+    from dpn.bags.errors import UnfitEntry
 
 EXIT_BAD = 1
 EXIT_UNUSABLE = 2
@@ -83,13 +84,19 @@ def build_command(
     ingest_node: Annotated[str, typer.Option(help="Ingest-Node-Name.")] = "local",
     uuid: Annotated[str | None, typer.Option(help="The bag's uuid; default: a new one.")] = None,
     form: Annotated[Form, typer.Option(help="A tar, or a folder.")] = Form.TAR,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build nothing; tell every file that cannot be bagged (exit 1).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Bag SOURCE as a DPN bag `<uuid>.tar`, validated. Exit status 0: built, 2: not built."""
-    from dpn.bags.building.build import build_bag
+    from dpn.bags.building.build import build_bag, rehearse
 
     try:
         metadata = _metadata(source, member, local_id, ingest_node, tag or [])
+        if dry_run:
+            unfit = rehearse(source, out, metadata=metadata, uuid=uuid, form=form.value)
+            raise typer.Exit(EXIT_BAD if say_unfit(", ".join(map(str, source)), unfit, as_json=as_json) else 0)
         with progress_bar("building", None, shown=not as_json) as progress:
             bag = build_bag(source, out, metadata=metadata, uuid=uuid, form=form.value, progress=progress)
     except (OSError, DpnError, ValueError) as reason:
@@ -113,6 +120,19 @@ def codes_command(
             typer.echo(
                 f"{kind.code} ({kind.severity}{policy})\n    {kind.meaning}\n    {kind.remedy} [{kind.source}]"
             )
+
+
+def say_unfit(what: str, unfit: Iterable[UnfitEntry], *, as_json: bool) -> int:
+    """All that keeps files out of a bag, a line each as it is found, or as one document; returns how many."""
+    if as_json:
+        told = [{"path": one.where, "message": one.why} for one in unfit]
+        print(json.dumps({"source": what, "fit": not told, "unfit": told}))  # in ASCII: names may not be UTF-8
+        return len(told)
+    count = 0
+    for count, one in enumerate(unfit, 1):  # noqa: B007 - how many there were
+        print(one)
+    print(f"{count:,} reasons why {what!r} cannot be bagged" if count else f"{what!r} can be bagged")
+    return count
 
 
 @contextmanager

@@ -54,12 +54,18 @@ def submit(
         str | None,
         typer.Option(help="Your own name of this deposit: with the same key the member deposits nothing twice."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Deposit nothing; tell every file that cannot be bagged (exit 1).")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Deposit SOURCE. The same deposit submitted again says so, and makes nothing twice."""
+    from dpn.cli.bag import say_unfit
+    from dpn.ingest.deposit import absolute
     from dpn.ingest.submission import BAG_TYPES as TYPES
     from dpn.ingest.submission import DepositRequest, submit
+    from dpn.packaging.unfit import unfit_entries
     from dpn.work.dispatch import publish_intents
     from workers.pipelines import PIPELINES
 
@@ -79,6 +85,11 @@ def submit(
         key=key,
     )
     with open_node(context, config, "dpn-ingest") as node:
+        if dry_run:
+            with node.sessions() as session:  # never committed
+                submit(session, request, by=operator(), pipelines=PIPELINES, clock=node.clock)
+            unfit = unfit_entries(absolute(source), as_is=as_is, s3=node.settings.ingest.s3)
+            raise typer.Exit(1 if say_unfit(source, unfit, as_json=as_json) else 0)
         with node.sessions.begin() as session:
             done = submit(session, request, by=operator(), pipelines=PIPELINES, clock=node.clock)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from dpn.bags.errors import SourceRefused
+from dpn.bags.errors import UnfitEntry
 from dpn.bags.names import folded, normalized
 
 
@@ -27,12 +27,14 @@ class AlikeFiles:
         self._hashes: set[int] = set()
 
     def add(self, path: bytes) -> None:
-        """Raises SourceRefused if another one that was added is called alike; OSError."""
+        """Raises UnfitEntry if another one that was added is called alike; OSError."""
         key = hash(folded(path[len(self._top) :]))
         if key in self._hashes and (other := next(self._others(path), None)) is not None:
-            raise SourceRefused(
-                f"{_shown(path, other)} cannot be bagged: its name differs from that of {_shown(other, path)} "
-                "only in case or Unicode form, and many disks take both for one file. Rename one of them."
+            raise UnfitEntry(
+                os.fsdecode(path),
+                f"its name differs from that of {_shown(other, path)} only in case or Unicode form, and many "
+                "disks take both for one file. Rename one of them.",
+                shown=_shown(path, other),
             )
         self._hashes.add(key)
 

@@ -8,7 +8,7 @@ second process while it is built.
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,8 @@ from dpn.bags.building.entries import Entry
 from dpn.bags.building.fit_metadata import refuse_unfit_metadata
 from dpn.bags.building.metadata import DpnMetadata
 from dpn.bags.building.second_reader import Following
-from dpn.bags.building.sources import payload_entries, refuse_to_build_within
-from dpn.bags.errors import BuiltBagInvalid
+from dpn.bags.building.sources import payload_entries, refuse_to_build_within, unfit_entries
+from dpn.bags.errors import BuiltBagInvalid, UnfitEntry
 from dpn.bags.findings import Finding
 from dpn.bags.hash_threads import OnProgress, Progress
 from dpn.bags.report import Report
@@ -83,6 +83,26 @@ def build_bag(
     )
 
 
+def rehearse(
+    sources: Sequence[Path],
+    out_dir: Path,
+    *,
+    metadata: DpnMetadata,
+    uuid: str | None = None,
+    form: Form = "tar",
+    cancellation: Cancellation | None = None,
+) -> Iterator[UnfitEntry]:
+    """Every file and folder for which `build_bag` would build no bag, told before anything is read or written.
+
+    For all else that can be known then it raises as `build_bag` does.
+    """
+    refuse_to_build_within(sources, out_dir)
+    bag_uuid = uuid or str(uuids.uuid4())
+    _final_path(out_dir, bag_uuid, form)
+    refuse_unfit_metadata(metadata, bag_uuid, load_profile(STRICT if form == "tar" else "dpn"))
+    yield from unfit_entries(sources, cancellation, alike_names=form == "folder")
+
+
 def build_from_entries(
     entries: Iterable[Entry],
     out_dir: Path,
@@ -104,15 +124,11 @@ def build_from_entries(
     errors. They must not come from `out_dir` (`refuse_to_build_within`). `validating` is told bytes and files of
     the bag read again. Otherwise as `build_bag`; and ClaimRefuted, for a file that is not what is claimed of it.
     """
-    bag_uuid = uuid or str(uuids.uuid4())
-    name = f"{bag_uuid}.tar" if form == "tar" else bag_uuid
-    final = out_dir / name
-    if final.exists():
-        raise FileExistsError(f"{final} is there already; nothing is overwritten")
-    judged_by = profile or load_profile(STRICT if form == "tar" else "dpn")
+    bag_uuid, judged_by = uuid or str(uuids.uuid4()), profile or load_profile(STRICT if form == "tar" else "dpn")
+    final = _final_path(out_dir, bag_uuid, form)
     refuse_unfit_metadata(metadata, bag_uuid, judged_by)
     with ExitStack() as leaving:
-        path = Path(leaving.enter_context(TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=out_dir))) / name
+        path = Path(leaving.enter_context(TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=out_dir))) / final.name
         as_we_do = form == "tar" and profile is None and tuple(algorithms) == (REQUIRED_ALGORITHM,)
         following = leaving.enter_context(Following(path, STRICT if as_we_do else None))
         told = Progress(following.watching(progress), cancellation)
@@ -147,6 +163,16 @@ def build_from_entries(
         payload_bytes=report.bytes,
         report=replace(report, path=final),
     )
+
+
+def _final_path(out_dir: Path, uuid: str, form: Form) -> Path:
+    """Raises FileExistsError, FileNotFoundError."""
+    if not out_dir.is_dir():
+        raise FileNotFoundError(f"{out_dir} is no folder: make it, and the bag appears in it")
+    final = out_dir / (f"{uuid}.tar" if form == "tar" else uuid)
+    if final.exists():
+        raise FileExistsError(f"{final} is there already; nothing is overwritten")
+    return final
 
 
 def _told(error: Finding | None) -> str:

@@ -14,7 +14,7 @@ from dpn.bags.building.entries import Content, Entry, Opened, changed
 from dpn.bags.building.hash_lanes import HashLanes
 from dpn.bags.building.metadata import DECLARATION_TEXT, DpnMetadata
 from dpn.bags.building.sinks import FolderSink, Sink, TarSink
-from dpn.bags.building.sources import refuse_unfit_name
+from dpn.bags.building.sources import nothing_in, refuse_unfit_name
 from dpn.bags.digests import ALGORITHMS, Hasher
 from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.bags.hash_threads import READ_BYTES, Progress
@@ -62,7 +62,7 @@ def building(
         for entry in entries:
             bag.add(entry)
         if not bag.payload_files:
-            raise SourceRefused(f"there is no file in {what}: an empty bag keeps nothing")
+            raise nothing_in(what)
         bag.add_text(b"bag-info.txt", metadata.bag_info(bag.payload_bytes, bag.payload_files))
         bag.add_manifests()
         sink.close()

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from dpn.bags.building.entries import NO_CLAIMS, Claims, Digests, Entry
+from dpn.bags.codes import Severity
 from dpn.bags.digests import Column
-from dpn.bags.errors import SourceRefused
+from dpn.bags.errors import SourceRefused, UnfitEntry
 from dpn.bags.findings import Findings
 from dpn.bags.folder_contents import FolderContents
 from dpn.bags.hash_threads import Progress, default_threads
@@ -67,6 +68,17 @@ class SourceBag:
             yield name, True, 0
         self._refuse_alike_names()
 
+    def unfit_entries(self, *, as_it_is: bool = False) -> Iterator[UnfitEntry]:
+        """Every file and folder of the bag that no bag can hold; of one that is taken as it is, what makes it
+        invalid. Nothing is read but names. Raises as `entries`."""
+        for _ in self._contents.files():
+            pass
+        self._contents.index.report_conflicts(self._contents.name_of)
+        for finding in self._findings.kept():
+            is_refused = finding.code.startswith("name-") and finding.code != "name-dot-prefix" and not as_it_is
+            if finding.severity is Severity.ERROR or is_refused:
+                yield UnfitEntry(f"{self._path}: {finding.path or ''}", finding.message)
+
     def report(self) -> Report:
         """What BagIt's own rules say of the bag, once every entry was read. Raises OSError, BagChanged."""
         return judge(self._path, self._contents, None, self._findings)
@@ -83,10 +95,15 @@ class SourceBag:
 
 @contextmanager
 def open_source_bag(
-    path: Path, *, cancellation: Cancellation | None = None, max_entries: int = DEFAULT_MAX_ENTRIES
+    path: Path,
+    *,
+    cancellation: Cancellation | None = None,
+    max_entries: int = DEFAULT_MAX_ENTRIES,
+    findings: Findings | None = None,
 ) -> Iterator[SourceBag]:
-    """The bag in a folder or tar. Raises NotABag, OSError."""
-    findings, progress, threads = Findings(), Progress(None, cancellation), default_threads()
+    """The bag in a folder or tar; what is wrong with it goes to `findings`. Raises NotABag, OSError."""
+    findings = Findings() if findings is None else findings
+    progress, threads = Progress(None, cancellation), default_threads()
     if path.is_dir():
         folder = FolderContents(path, findings, max_entries=max_entries, threads=threads, progress=progress)
         yield SourceBag(path, folder, findings)

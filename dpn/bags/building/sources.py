@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from dpn.bags.building.alike_names import AlikeFiles, are_alike
 from dpn.bags.building.entries import NO_CLAIMS, Claims, Entry, FileContent, changed
-from dpn.bags.errors import SourceRefused
+from dpn.bags.errors import SourceRefused, UnfitEntry
 from dpn.bags.index import PAYLOAD_PREFIX
-from dpn.bags.names import faults
+from dpn.bags.names import faults, own_faults
 from dpn.cancellation import Cancellation
 
 _by_name = attrgetter("name")
@@ -29,10 +29,38 @@ def payload_entries(
 
     Raises as `folder_entries`.
     """
-    if len(sources) == 1 and sources[0].is_dir():
-        yield from folder_entries(sources[0], cancellation=cancellation, alike_names=alike_names)
-        return
     walk = _Walk(None, cancellation, alike_names=alike_names)
+    yield from _entries(walk, sources)
+    walk.check_unchanged()
+
+
+def unfit_entries(
+    sources: Sequence[Path], cancellation: Cancellation | None = None, *, alike_names: bool = False
+) -> Iterator[UnfitEntry]:
+    """Every file and folder for which `payload_entries` or the builder would raise, one after the other; nothing
+    is read but names. Raises SourceRefused for sources with nothing to bag or of one name, OSError."""
+    unfit: list[UnfitEntry] = []
+    walk, is_empty = _Walk(None, cancellation, alike_names=alike_names, refuse=unfit.append), True
+    for entry in _entries(walk, sources):
+        if entry.content is not None:
+            is_empty = False
+            unfit += _unfit_names(own_faults(entry.name), entry.content.where)
+        yield from unfit
+        unfit.clear()
+    yield from unfit
+    if is_empty and not unfit:
+        raise nothing_in(", ".join(map(str, sources)))
+
+
+def nothing_in(what: str) -> SourceRefused:
+    """The error for sources without a file."""
+    return SourceRefused(f"there is no file in {what}: an empty bag keeps nothing")
+
+
+def _entries(walk: _Walk, sources: Sequence[Path]) -> Iterator[Entry]:
+    if len(sources) == 1 and sources[0].is_dir():
+        yield from walk.folder(os.fsencode(sources[0]), PAYLOAD_PREFIX)
+        return
     names = [os.fsencode(source.resolve().name) for source in sources]
     for name in names:
         if names.count(name) > 1 or not name:
@@ -40,14 +68,13 @@ def payload_entries(
     for name, source in sorted(zip(names, sources, strict=True)):
         path, as_payload = os.fsencode(source), PAYLOAD_PREFIX + name
         if source.is_symlink():
-            raise _unfit(path, is_link=True)
-        if source.is_dir():
+            walk.refuse(_unfit(path, is_link=True))
+        elif source.is_dir():
             yield from walk.folder(path, as_payload + b"/")
         elif source.is_file():
             yield from walk.file(path, as_payload)
         else:
-            raise _unfit(path, is_link=False)
-    walk.check_unchanged()
+            walk.refuse(_unfit(path, is_link=False))
 
 
 def folder_entries(
@@ -60,7 +87,7 @@ def folder_entries(
     """All that is in a folder, as payload; `claims_of` knows what is claimed of a file by its name in the payload.
 
     After the last one all of them are looked at again: what was bagged is the folder as it was at one moment, or
-    no bag. Raises SourceRefused for links and devices, and unless `alike_names` may be, for names that differ only
+    no bag. Raises UnfitEntry for links and devices, and unless `alike_names` may be, for names that differ only
     in case or Unicode form; BagChanged if files came or went or were written to meanwhile, what `cancellation` was
     given; OSError.
     """
@@ -80,9 +107,17 @@ def refuse_to_build_within(sources: Iterable[Path], out_dir: Path) -> None:
 
 
 def refuse_unfit_name(name: bytes, where: str, *, of_folder: bool = False) -> None:
-    """Raises SourceRefused for a name that another node would refuse, or misread."""
-    for _, message in faults(name, of_folder=of_folder):
-        raise SourceRefused(f"{where!r} cannot be bagged: {message} Rename it.")
+    """Raises UnfitEntry for a name that another node would refuse, or misread."""
+    for unfit in _unfit_names(faults(name, of_folder=of_folder), where):
+        raise unfit
+
+
+def _unfit_names(found: Iterable[tuple[str, str]], where: str) -> Iterator[UnfitEntry]:
+    return (UnfitEntry(where, f"{message} Rename it.") for _, message in found)
+
+
+def _raise(unfit: UnfitEntry) -> None:
+    raise unfit
 
 
 class _Folder(NamedTuple):
@@ -98,8 +133,15 @@ class _Walk:
     """Through folders, each folder's entries in the order of their names."""
 
     def __init__(
-        self, claims_of: ClaimsOf | None, cancellation: Cancellation | None, *, alike_names: bool
+        self,
+        claims_of: ClaimsOf | None,
+        cancellation: Cancellation | None,
+        *,
+        alike_names: bool,
+        refuse: Callable[[UnfitEntry], None] = _raise,
     ) -> None:
+        """`refuse` is told of what cannot be bagged, and may raise it; else it is left out."""
+        self.refuse = refuse
         self._claims_of = claims_of
         self._cancellation = cancellation or Cancellation()
         self._alike_names = alike_names
@@ -114,7 +156,9 @@ class _Walk:
 
     def folder(self, path: bytes, prefix: bytes, alike: AlikeFiles | None = None) -> Iterator[Entry]:
         """All that is in it. `alike` knows the files that another one here may be called like."""
-        refuse_unfit_name(prefix.rstrip(b"/"), os.fsdecode(path), of_folder=True)
+        self._cancellation.check()
+        for unfit in _unfit_names(own_faults(prefix.rstrip(b"/"), of_folder=True), os.fsdecode(path)):
+            self.refuse(unfit)
         files = array("q")
         self._folders.append(_Folder(path, _modified_ns(path), files))
         entries = _listed(path)
@@ -126,7 +170,7 @@ class _Walk:
             name = prefix + entry.name
             if entry.is_file(follow_symlinks=False):
                 if alike is not None:
-                    alike.add(entry.path)
+                    self._add_alike(alike, entry.path)
                 claims = self._claims_of(name[len(PAYLOAD_PREFIX) :]) if self._claims_of else NO_CLAIMS
                 content = FileContent(entry.path, compared_later=True)
                 yield Entry(name, content, claims)
@@ -134,7 +178,13 @@ class _Walk:
             elif entry.is_dir(follow_symlinks=False):
                 yield from self.folder(entry.path, name + b"/", alike)
             else:
-                raise _unfit(entry.path, is_link=entry.is_symlink())
+                self.refuse(_unfit(entry.path, is_link=entry.is_symlink()))
+
+    def _add_alike(self, alike: AlikeFiles, path: bytes) -> None:
+        try:
+            alike.add(path)
+        except UnfitEntry as unfit:
+            self.refuse(unfit)
 
     def check_unchanged(self) -> None:
         """All are as they were when they were read: then all were so when the last one had been read.
@@ -181,6 +231,6 @@ def _modified_ns(folder: bytes) -> int:
         raise changed(os.fsdecode(folder)) from None
 
 
-def _unfit(path: bytes, *, is_link: bool) -> SourceRefused:
+def _unfit(path: bytes, *, is_link: bool) -> UnfitEntry:
     kind = "a symbolic link" if is_link else "neither a file nor a folder"
-    return SourceRefused(f"{os.fsdecode(path)!r} cannot be bagged: it is {kind}. Put the content in its place.")
+    return UnfitEntry(os.fsdecode(path), f"it is {kind}. Put the content in its place.")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dpn.packaging.s3.entries import fetched_entries, object_sizes
+from dpn.packaging.s3.entries import fetched_entries, object_sizes, unfit_objects
 
-__all__ = ["fetched_entries", "object_sizes"]
+__all__ = ["fetched_entries", "object_sizes", "unfit_objects"]

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dpn.bags.building.entries import Claims, Entry
 from dpn.bags.building.source_bag import is_bag
-from dpn.bags.errors import ClaimRefuted, SourceRefused
+from dpn.bags.errors import ClaimRefuted, SourceRefused, UnfitEntry
+from dpn.bags.findings import shown
 from dpn.bags.hash_threads import OnProgress
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.cancellation import Cancellation
@@ -39,6 +41,17 @@ def object_sizes(
         if complaint := check_key(one):
             raise SourceRefused(f"{location} cannot be bagged: {complaint}. Rename it and deposit it again.")
         yield one.key.encode(), one.size
+
+
+def unfit_objects(
+    location: S3Location, settings: DepositS3Settings, cancellation: Cancellation
+) -> Iterator[UnfitEntry]:
+    """Every object that no bag can hold, by its name alone. Raises SourceRefused if there is none at all,
+    SourceUnavailable, Misconfigured."""
+    listed = S3Source(location, settings).list(cancellation)
+    with TemporaryDirectory() as folder, open_listing(Path(folder) / LISTING) as listing:
+        for name, why in listing.take_in(listed, str(location)):
+            yield UnfitEntry(f"{location}{shown(name)}", f"{why}. Rename it.")
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dpn.bags.building.sources import refuse_unfit_name
 from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import shown
@@ -17,16 +19,22 @@ def is_folder_marker(listed: Listed) -> bool:
 
 
 def check_key(listed: Listed) -> str | None:
-    """What is wrong with the key, None if it can be a file's name."""
+    """The key and what is wrong with it, None if it can be a file's name."""
+    return next((refusal(*fault) for fault in key_faults(listed)), None)
+
+
+def key_faults(listed: Listed) -> Iterator[tuple[bytes, str]]:
+    """The name, and each thing that is wrong with it."""
     try:
         name = listed.key.encode()
     except UnicodeEncodeError:
-        return refusal(listed.key.encode("utf-8", "surrogatepass"), "it is not UTF-8")
+        yield listed.key.encode("utf-8", "surrogatepass"), "it is not UTF-8"
+        return
     if listed.key.endswith("/") or not listed.key:
-        return refusal(name, f"it is called like a folder, and has {listed.size:,} bytes")
+        yield name, f"it is called like a folder, and has {listed.size:,} bytes"
+        return
     for _, message in faults(name):
-        return refusal(name, message[0].lower() + message[1:].rstrip("."))
-    return None
+        yield name, message[0].lower() + message[1:].rstrip(".")
 
 
 def refusal(name: bytes, why: str) -> str:

@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from dpn.bags.index import DEFAULT_MAX_ENTRIES
 from dpn.bags.names import folded, normalized
 from dpn.packaging.errors import SourceChanged
 from dpn.packaging.s3.connection import Listed
-from dpn.packaging.s3.keys import check_key, is_folder_marker, refusal
+from dpn.packaging.s3.keys import is_folder_marker, key_faults, refusal
 
 BATCH = 1000
 PROBLEMS_TOLD = 10
@@ -33,14 +34,18 @@ CREATE INDEX objects_folded ON objects (folded);
 """
 _CLASHES = """
 SELECT name FROM objects WHERE folded IN (SELECT folded FROM objects GROUP BY folded HAVING count(*) > 1)
-ORDER BY folded, name LIMIT ?
+ORDER BY folded, name
 """
 _FILE_AND_FOLDER = """
 SELECT name FROM objects AS one WHERE EXISTS (
     SELECT 1 FROM objects AS other
     WHERE other.name > CAST(one.name || '/' AS BLOB) AND other.name < CAST(one.name || '0' AS BLOB)
-) OR EXISTS (SELECT 1 FROM folders WHERE folders.name = one.name) LIMIT ?
+) OR EXISTS (SELECT 1 FROM folders WHERE folders.name = one.name)
 """
+_CONFLICTS = (
+    (_CLASHES, "another key differs from it only in case or Unicode form"),
+    (_FILE_AND_FOLDER, "it is a file and a folder at once"),
+)
 
 
 class Object(NamedTuple):
@@ -65,19 +70,27 @@ class Listing:
 
     def fill(self, listed: Iterable[Listed], where: str) -> None:
         """Takes a whole listing in. Raises SourceRefused for keys that no bag can hold, and if there are none."""
-        rows, problems, files = [], [], 0
+        problems = [refusal(*problem) for problem in islice(self.take_in(listed, where), PROBLEMS_TOLD)]
+        if problems:
+            told = "; ".join(problems)
+            raise SourceRefused(f"{where} cannot be bagged: {told}. Rename these objects and deposit it again.")
+        self._connection.execute("INSERT INTO facts VALUES ('complete', 'yes')")
+        self._connection.commit()
+
+    def take_in(self, listed: Iterable[Listed], where: str) -> Iterator[tuple[bytes, str]]:
+        """Name and fault of each object that no bag can hold; all others are taken in. Raises SourceRefused if
+        there are none, or too many."""
+        rows, files = [], 0
         for one in listed:
             if is_folder_marker(one):
                 self._add_folder(one.key)
                 continue
-            if complaint := check_key(one):
-                problems.append(complaint)
-                if len(problems) >= PROBLEMS_TOLD:
-                    break
+            files += 1
+            if found := list(key_faults(one)):
+                yield from found
                 continue
             name = one.key.encode()
             rows.append((name, one.size, one.etag, folded(name)))
-            files += 1
             if files > DEFAULT_MAX_ENTRIES:
                 raise SourceRefused(
                     f"{where} has more than {DEFAULT_MAX_ENTRIES:,} objects: deposit it in several bags"
@@ -85,11 +98,10 @@ class Listing:
             if len(rows) >= BATCH:
                 rows = self._add(rows)
         self._add(rows)
-        self._refuse(problems or self._conflicts(), where)
         if not files:
             raise SourceRefused(f"there is no object under {where}: correct the prefix, or put the content there")
-        self._connection.execute("INSERT INTO facts VALUES ('complete', 'yes')")
-        self._connection.commit()
+        for query, why in _CONFLICTS:
+            yield from ((name, why) for (name,) in self._connection.execute(query))
 
     def compare(self, listed: Iterable[Listed], where: str) -> None:
         """Raises SourceChanged unless the source still shows what this listing has."""
@@ -161,19 +173,6 @@ class Listing:
     def _add_folder(self, key: str) -> None:
         if name := key.rstrip("/").encode():
             self._connection.execute("INSERT OR IGNORE INTO folders VALUES (?)", (name,))
-
-    def _conflicts(self) -> list[str]:
-        clashes = self._connection.execute(_CLASHES, (PROBLEMS_TOLD,)).fetchall()
-        both = self._connection.execute(_FILE_AND_FOLDER, (PROBLEMS_TOLD,)).fetchall()
-        return [
-            *(refusal(name, "another key differs from it only in case or Unicode form") for (name,) in clashes),
-            *(refusal(name, "it is a file and a folder at once") for (name,) in both),
-        ]
-
-    def _refuse(self, problems: list[str], where: str) -> None:
-        if problems:
-            told = "; ".join(problems[:PROBLEMS_TOLD])
-            raise SourceRefused(f"{where} cannot be bagged: {told}. Rename these objects and deposit it again.")
 
 
 @contextmanager

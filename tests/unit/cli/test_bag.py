@@ -141,3 +141,28 @@ def test_every_code_can_be_explained() -> None:
     assert [line["code"] for line in lines] == list(CATALOGUE)
     assert "RFC 8493" in run("codes", "payload-checksum-mismatch").stdout
     assert run("codes", "no-such-code").exit_code == 2
+
+
+def test_a_dry_run_tells_all_that_cannot_be_bagged_and_builds_nothing(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "thing", {"a": b"1", "end ": b"2", "two\u2028lines": b"3"})
+    (tmp_path / "out").mkdir()
+    plain = run("build", source, "--out", tmp_path / "out", "--dry-run")
+    assert plain.exit_code == 1
+    assert [
+        line.partition("' cannot be bagged: ")[0].rpartition("/")[2] for line in plain.stdout.splitlines()
+    ] == [
+        "end ",
+        "two\\u2028lines",
+        "thing' cannot be bagged",
+    ]
+    found = document(run("build", source, "--out", tmp_path / "out", "--dry-run", "--json"))
+    assert (found["fit"], [one["path"] for one in found["unfit"]]) == (
+        False,
+        [f"{source}/end ", f"{source}/two\u2028lines"],
+    )
+    for name in ("end ", "two\u2028lines"):
+        (source / name).unlink()
+    fit = run("build", source, "--out", tmp_path / "out", "--dry-run")
+    assert (fit.exit_code, fit.stdout) == (0, f"'{source}' can be bagged\n")
+    assert run("build", source, "--out", source, "--dry-run").exit_code == 2
+    assert list((tmp_path / "out").iterdir()) == []

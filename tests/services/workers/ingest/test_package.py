@@ -25,6 +25,7 @@ from dpn.packaging.estimate import estimate
 from dpn.packaging.package import package
 from dpn.packaging.s3 import checksums, connection, listing
 from dpn.packaging.settings import DepositS3Settings
+from dpn.packaging.unfit import unfit_entries
 from tests.conftest import Bucket
 from tests.fixtures.deposits import BAG, described, members, payload
 from tests.fixtures.made_bags import bag_files
@@ -553,3 +554,14 @@ def test_memory_does_not_grow_with_an_object(prefix: Prefix) -> None:
     command = [sys.executable, "-c", code, prefix.url, prefix.work, prefix.settings_text()]
     done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
     assert int(done.stdout) / 1024 < 130
+
+
+def test_every_key_that_no_bag_can_hold_is_told_before_anything_is_fetched(
+    prefix: Prefix, asked: list[tuple[str, int]]
+) -> None:
+    prefix.put(
+        {"good": b"1", "blank /b": b"2", "end ": b"3", "two\u2028lines": b"4", "Twice": b"5", "twice": b"6"}
+    )
+    found = list(unfit_entries(prefix.url, as_is=False, s3=prefix.settings()))
+    assert [one.where.removeprefix(prefix.url) for one in found] == ["end ", "two\\u2028lines", "Twice", "twice"]
+    assert asked == []

@@ -84,6 +84,15 @@ def test_keys_that_cannot_lie_side_by_side_are_refused(path: Path, keys: tuple[s
         listing.fill(listed(*keys, "other", "a!", "a0"), WHERE)
 
 
+def test_every_key_that_no_bag_can_hold_is_told_and_the_rest_taken_in(path: Path) -> None:
+    keys = ["good", *(f"{number} " for number in range(2500)), "Readme", "README", "a", "a/b"]
+    with open_listing(path) as listing:
+        found = dict(listing.take_in(listed(*keys), WHERE))
+        assert set(found) == {*(f"{number} ".encode() for number in range(2500)), b"Readme", b"README", b"a"}
+        assert listing.count() == 5
+        assert not listing.complete
+
+
 def test_names_that_only_begin_alike_are_no_conflict(path: Path) -> None:
     with open_listing(path) as listing:
         listing.fill(listed("a", "a!b", "a0", "ab/c", "a-/b"), WHERE)
