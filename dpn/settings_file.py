@@ -10,13 +10,13 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from dpn.setting_types import SettingsError
-from dpn.settings import MOVED, PeerSettings, Settings
+from dpn.settings import MOVED, Settings
 
 ENVIRONMENT_PREFIX = "DPN_"
 NOT_SETTINGS = {"DPN_CONFIG"}
@@ -112,7 +112,8 @@ def _table(values: dict[str, Any], keys: Iterable[str], where: str) -> dict[str,
 
 def _is_list(keys: Keys) -> bool:
     """Whether the setting at `keys` holds several values: a variable gives them separated by commas."""
-    return keys[-1].endswith("_addresses") or keys[-1] == "hosts"
+    field = _table_at(keys[:-1]).model_fields.get(keys[-1])
+    return field is not None and get_origin(field.annotation) is tuple
 
 
 def _listed(text: str) -> list[str]:
@@ -146,7 +147,7 @@ def _explain(path: Path, problem: Any, origins: Mapping[Keys, str], moved: Mappi
     key = problem.get("ctx", {}).get("key") or ".".join(location)
     match problem["type"]:
         case "extra_forbidden":
-            known = list(_known_keys(location[:-1]))
+            known = list(_table_at(location[:-1]).model_fields)
             near = difflib.get_close_matches(location[-1], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
             return f"{where}: {key}: unknown key: remove it or correct it ({hint})"
@@ -169,14 +170,17 @@ def _where(path: Path, location: Keys, origins: Mapping[Keys, str]) -> str:
     return f"{path} with {', '.join(inside)} from the environment" if inside else str(path)
 
 
-def _known_keys(location: Iterable[str]) -> Iterable[str]:
-    model: type[BaseModel] = Settings
+def _table_at(location: Iterable[str]) -> type[BaseModel]:
+    """The section of the innermost table there that is one of ours."""
+    section: type[BaseModel] = Settings
+    named: type[BaseModel] | None = None
     for part in location:
-        if model is Settings and part == "peers":
-            model = PeerSettings
-        elif part in model.model_fields:
-            model = table_of(model.model_fields[part]) or model
-    return model.model_fields
+        if named is not None:  # a name that whoever writes the file has chosen, e.g. a peer's
+            section, named = named, None
+        elif part in section.model_fields:
+            field = section.model_fields[part]
+            section, named = table_of(field) or section, tables_of(field)
+    return section
 
 
 def table_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -184,3 +188,11 @@ def table_of(field: FieldInfo) -> type[BaseModel] | None:
     left_out = get_args(field.annotation) if type(None) in get_args(field.annotation) else ()
     kinds = (field.annotation, *left_out)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def tables_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section of each table below a key of settings, where it holds tables by name; else None."""
+    if get_origin(field.annotation) is not dict:
+        return None
+    kind = get_args(field.annotation)[1]
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None

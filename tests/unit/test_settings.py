@@ -116,6 +116,12 @@ def test_a_trailing_slash_of_an_address_does_not_matter(file: Path) -> None:
             id="peer's key",
         ),
         pytest.param(
+            MINIMAL + "[ingest.outbound.main]\nlnk = 'x'",
+            "ingest.outbound.main.lnk",
+            "did you mean 'link'?",
+            id="key of a table by name",
+        ),
+        pytest.param(
             MINIMAL + PEER + "host = 'x'", "peers.north.rsync.host", "did you mean 'hosts'?", id="nested key"
         ),
     ],
@@ -320,6 +326,12 @@ def test_a_variable_goes_over_the_file_whatever_names_they_use(file: Path, text:
 def test_two_variables_for_one_setting_are_refused(file: Path) -> None:
     old, new = "DPN_BROKER__NSQD_HTTP_ADDRESSES", "DPN_BROKER__NSQ__NSQD_HTTP_ADDRESSES"
     assert problem(file, MINIMAL, {old: "a:1", new: "a:1"}).startswith(f"environment: {old}, {new}: ")
+
+
+def test_every_setting_that_is_a_list_is_one_in_the_environment(file: Path) -> None:
+    settings = load(file, MINIMAL, {"DPN_RESTORE__REFUSE": "east, west", "DPN_INGEST__SOURCE_FOLDERS": "/a,/b"})
+    assert settings.restore.refuse == ("east", "west")
+    assert settings.ingest.source_folders == (Path("/a"), Path("/b"))
 
 
 def test_a_whole_peer_may_come_from_the_environment(file: Path) -> None:

@@ -13,9 +13,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dpn.outbound.settings import OutboundSettings
-from dpn.settings import PeerSettings, Settings
-from dpn.settings_file import ALTERNATIVES, load_settings, table_of
+from dpn.settings import Settings
+from dpn.settings_file import ALTERNATIVES, load_settings, table_of, tables_of
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "config" / "node.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
@@ -23,7 +22,8 @@ TEXT = EXAMPLE.read_text(encoding="utf-8")
 PLACEHOLDERS = re.compile(r'"(/etc/dpn/[^"]+)"')
 ENTRY = re.compile(r"(?P<off>#?)(?P<key>[a-z_]+) = (?P<value>.+)\Z")
 TABLE = re.compile(r"\[(?P<name>[a-z0-9_.]+)\]\Z")
-EXAMPLE_PEER = "peers.north"
+EXAMPLE_NAMES = {"peers": "north", "ingest.outbound": "main"}
+"""What the tables by name are called in the example."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,10 @@ def fields_of(model: type[BaseModel], table: str = "") -> Iterator[tuple[str, Fi
     """Every key that the settings have, under the name that it has in the example."""
     for name, field in model.model_fields.items():
         path = f"{table}.{name}".removeprefix(".")
-        if (section := table_of(field)) is not None and path != "peers":
+        if (section := table_of(field)) is not None:
             yield from fields_of(section, path)
-        elif path == "peers":
-            yield from fields_of(PeerSettings, EXAMPLE_PEER)
-        elif path == "ingest.outbound":
-            yield from fields_of(OutboundSettings, f"{path}.main")
+        elif (section := tables_of(field)) is not None:
+            yield from fields_of(section, f"{path}.{EXAMPLE_NAMES[path]}")
         elif path == "staging.volumes":
             yield f"{path}.main", field
         else:
