@@ -9,10 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from dpn.cli.node import ConfigOption, open_node
-from dpn.cli.tables import reconciliation_table, sync_table
+from dpn.cli.tables import print_reconciliation, print_sync
 from dpn.errors import Misconfigured
 from dpn.node import Node, open_broker
 from workers.pipelines import PIPELINES
@@ -55,7 +54,7 @@ def sync(
         ok = all(result.ok for result in results)
         said: object = [asdict(result) for result in results]
         if not as_json:
-            Console().print(sync_table(results))
+            print_sync(results)
         if reconcile:
             reconciled = Reconcile(node.namespace, clients, node.sessions, PIPELINES, node.clock, node.log).run(
                 only=node_name
@@ -65,8 +64,8 @@ def sync(
             of_all = [asdict(result) for result in reconciled]
             said = {"sync": said, "reconciliation": of_all, "queue": asdict(queued)}
             if not as_json:
-                Console().print(reconciliation_table(reconciled))
-                Console().print(_queue_summary(queued))
+                print_reconciliation(reconciled)
+                print(_queue_summary(queued))
         if as_json:
             print(json.dumps(said))
     if not ok:
@@ -97,7 +96,7 @@ def queue(
         if as_json:
             print(json.dumps(asdict(result)))
         else:
-            Console().print(_queue_summary(result))
+            print(_queue_summary(result))
     if not result.ok:
         raise typer.Exit(EXIT_FAILED)
 

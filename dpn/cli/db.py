@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typer
-from rich import print as say
 
 from dpn.cli.node import ConfigOption, settings_of
 from dpn.clock import SystemClock
@@ -27,4 +26,4 @@ def upgrade_database(context: typer.Context, config: ConfigOption = None) -> Non
     with open_sessions(engine).begin() as session:
         ensure_nodes(session, settings.node, settings.peers, now=SystemClock().now())
     engine.dispose()
-    say(f"The database of node {settings.node.namespace} is up to date.")
+    print(f"The database of node {settings.node.namespace} is up to date.")

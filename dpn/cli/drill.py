@@ -13,8 +13,10 @@ from uuid import uuid4
 import typer
 
 from dpn.cli.node import ConfigOption, open_node, operator
+from dpn.cli.tables import print_table
 from dpn.errors import Misconfigured
 from dpn.node import Node, open_broker
+from dpn.work.notes import printable
 
 if TYPE_CHECKING:
     from dpn.recovery.drills import Begun, Drilled
@@ -158,32 +160,27 @@ def _as_json(report: DrillReport, drill_id: str, seed: int, begun: Sequence[Begu
 
 
 def _print(report: DrillReport, drill_id: str, seed: int, begun: Sequence[Begun]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(soft_wrap=True)
     if report.tallies:
-        table = Table("source", "asked", "good", "bad", "cancelled", "waiting", "longest wait", box=None)
+        rows = []
         for one in report.tallies:
             counts = (one.asked, one.good, one.bad, one.cancelled, one.waiting)
             wait = f"{one.longest_wait_seconds / 3600:.1f} h" if one.waiting else ""
-            table.add_row(one.source, *map(str, counts), wait)
-        console.print(table)
+            rows.append((one.source, *map(str, counts), wait))
+        print_table(("source", "asked", "good", "bad", "cancelled", "waiting", "longest wait"), rows)
     else:
-        console.print("No drill is to be told of.")
+        print("No drill is to be told of.")
     for what, bags in (("bad", report.bad), ("late", report.late)):
         for bag in bags:
-            console.print(escape(f"{what}: {bag.source}, bag {bag.bag}, item {bag.item}: {bag.note}"))
+            print(printable(f"{what}: {bag.source}, bag {bag.bag}, item {bag.item}: {bag.note}"))
     for source in begun:
         how = source.skipped or (
             f"{len(source.bags)} bags drilled, items {_items(source.items)}"
             if source.bags
             else "it has no bags to draw"
         )
-        console.print(escape(f"{source.source}: {how}"))
+        print(f"{source.source}: {how}")
     if begun:
-        console.print(f"Drill {drill_id}, seed {seed}: `dpn drill --report` tells how it goes.")
+        print(f"Drill {drill_id}, seed {seed}: `dpn drill --report` tells how it goes.")
 
 
 def _items(items: Sequence[int]) -> str:

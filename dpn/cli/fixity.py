@@ -8,13 +8,11 @@ from math import ceil
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from sqlalchemy import func, select
 
 from dpn.cli.fixity_copies import JsonOption, check, history, repair
 from dpn.cli.node import ConfigOption, open_node
+from dpn.cli.tables import print_table
 from dpn.database import reading
 from dpn.fixity.begin import demand, limits_of
 from dpn.fixity.coverage import Coverage, not_known_here, of_others, of_ours
@@ -133,26 +131,24 @@ def _report_json(
 
 
 def _print_plan(planned: Plan, every_days: float) -> None:
-    console = Console()
-    table = Table("day", "checks", "GB", "cost", box=None)
-    for one in planned.days:
-        table.add_row(f"{one.day:%Y-%m-%d}", f"{one.checks:.1f}", f"{one.bytes / GB:.1f}", f"{one.cost:.2f}")
-    console.print(table)
+    rows = [
+        (f"{one.day:%Y-%m-%d}", f"{one.checks:.1f}", f"{one.bytes / GB:.1f}", f"{one.cost:.2f}")
+        for one in planned.days
+    ]
+    print_table(("day", "checks", "GB", "cost"), rows)
     copies = planned.copies
-    console.print(
-        f"{copies.checks} copies, {copies.bytes / GB:.1f} GB, each to be checked every {every_days:g} days."
-    )
+    print(f"{copies.checks} copies, {copies.bytes / GB:.1f} GB, each to be checked every {every_days:g} days.")
     if planned.overdue.checks:
-        console.print(f"{planned.overdue.checks} are overdue already.")
+        print(f"{planned.overdue.checks} are overdue already.")
     if planned.is_too_large:
-        console.print(f"The largest, {planned.largest} bytes, is beyond a limit: it will never be checked.")
+        print(f"The largest, {planned.largest} bytes, is beyond a limit: it will never be checked.")
     for need in planned.limits:
         if not need.is_enough:
-            console.print(
+            print(
                 f"{need.setting} = {need.limit:g} is too small: it takes {_rounded(need.needed):g}; "
                 f"with time in hand for outages, {_rounded(need.advised):g}."
             )
-    console.print("The promise can be kept." if planned.is_kept else "The promise cannot be kept.")
+    print("The promise can be kept." if planned.is_kept else "The promise cannot be kept.")
 
 
 def _rounded(amount: float) -> float:
@@ -161,25 +157,23 @@ def _rounded(amount: float) -> float:
 
 
 def _print_report(days: float, rows: list[Coverage], unknown: int, reached: Levels) -> None:
-    console = Console()
-    heading = f"checked in {days:g} d"
-    table = Table("node", "member", "copies", "GB", heading, "overdue", "failed", "never", box=None)
-    for one in rows:
-        counts = (one.checked, one.overdue, one.failed, one.never)
-        table.add_row(
-            escape(one.node),
-            escape(one.name or one.member or "not in the registry"),
+    headings = ("node", "member", "copies", "GB", f"checked in {days:g} d", "overdue", "failed", "never")
+    shown = [
+        (
+            one.node,
+            one.name or one.member or "not in the registry",
             str(one.copies),
             f"{one.bytes / GB:.1f}",
-            *(str(count) for count in counts),
-            style="bold red" if one.failed or one.overdue else "",
+            *map(str, (one.checked, one.overdue, one.failed, one.never)),
         )
-    console.print(table)
+        for one in rows
+    ]
+    print_table(headings, shown, alarming=[bool(one.failed or one.overdue) for one in rows])
     if unknown:
-        console.print(f"Of {unknown} bags the registry says that we keep them, and no copy is known here.")
-    console.print(f"NDSA Levels of Digital Preservation (2019), Integrity: level {reached.reached} of 4.")
+        print(f"Of {unknown} bags the registry says that we keep them, and no copy is known here.")
+    print(f"NDSA Levels of Digital Preservation (2019), Integrity: level {reached.reached} of 4.")
     for one_yours in reached.yours:
-        console.print(f"  Provided that {one_yours.what}: this software cannot see it ({one_yours.why}).")
+        print(f"  Provided that {one_yours.what}: this software cannot see it ({one_yours.why}).")
     for missing in reached.missing:
-        console.print(f"  For level {missing.level}: {missing.what}: not so ({missing.why}).")
-    console.print("Of other nodes we know what they record, not what they do.")
+        print(f"  For level {missing.level}: {missing.what}: not so ({missing.why}).")
+    print("Of other nodes we know what they record, not what they do.")

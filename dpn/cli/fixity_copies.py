@@ -7,20 +7,19 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import events_of_object
 from dpn.cli.node import ConfigOption, open_node, operator
+from dpn.cli.tables import print_table
 from dpn.database import reading
 from dpn.errors import PermanentError
 from dpn.fixity.begin import begin_check, copy_facts, repair_under_way, running_check
 from dpn.fixity.repairs import find_repair, open_repair
 from dpn.node import Node, open_broker
 from dpn.work.dispatch import publish_intents
-from dpn.work.items import find_item
+from dpn.work.notes import printable
+from dpn.work.queries import find_item
 from models.manifests import CheckManifest, RecoveryManifest
 from models.preservation import StoredCopy
 from models.work import AuditEvent, Status, WorkItem
@@ -88,16 +87,20 @@ def history(
     if as_json:
         print(json.dumps([_event_json(event) for event in events]))
         return
-    table = Table("time (UTC)", "item", "event", "outcome", "detail", box=None)
-    for event in events:
-        table.add_row(
+    if not events:
+        print(f"The audit trail tells nothing of bag {printable(bag)}.")
+        return
+    rows = [
+        (
             f"{event.occurred_at:%Y-%m-%d %H:%M:%S}",
             "" if event.item_id is None else str(event.item_id),
-            escape(event.event_type),
-            escape(event.outcome),
-            escape(_in_short(event.detail)),
+            event.event_type,
+            event.outcome,
+            _in_short(event.detail),
         )
-    Console().print(table if events else f"The audit trail tells nothing of bag {escape(bag)}.")
+        for event in events
+    ]
+    print_table(("time (UTC)", "item", "event", "outcome", "detail"), rows)
 
 
 def _repair(session: Session, node: Node, bag: str, force: bool) -> int:

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from dpn.audit.trail import events_of_item
 from dpn.cli.node import LARGEST_ROW_ID, ConfigOption, open_node, operator
+from dpn.cli.tables import print_table
 from dpn.database import reading
-from dpn.work.items import (
-    ItemFilter,
-    NoSuchItem,
-    NotAllowed,
-    acknowledge_item,
-    cancel_item,
-    find_item,
-    list_items,
-    retry_item,
-)
+from dpn.work.queries import ItemFilter, NoSuchItem, find_item, list_items
 from models.work import AuditEvent, Status, WorkItem
-from workers.pipelines import PIPELINES
 
 EXIT_FAILED = 1
-
-UNBOUNDED_WIDTH = 5000
-
-TaskName = StrEnum("TaskName", {str(task): str(task) for task in PIPELINES.tasks})  # type: ignore[misc]
-StageName = StrEnum("StageName", {spec.name: spec.name for spec in PIPELINES.all_specs()})  # type: ignore[misc]
 
 item_app = typer.Typer(help="One work item.", no_args_is_help=True, add_completion=False)
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
@@ -42,39 +25,33 @@ def list_all(
     context: typer.Context,
     config: ConfigOption = None,
     as_json: JsonOption = False,
-    task: Annotated[TaskName | None, typer.Option(help="Only this task.")] = None,
-    stage: Annotated[StageName | None, typer.Option(help="Only this stage.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Only what needs an operator.")] = False,
 ) -> None:
     """List work items: where each is, since when, and why. With --json one JSON object a line."""
-    wanted = ItemFilter(
-        task.value if task else None,
-        stage.value if stage else None,
-        status,
-        needs_attention=True if attention else None,
-    )
+    if task is not None or stage is not None:
+        _require_known(task, stage)
+    wanted = ItemFilter(task, stage, status, needs_attention=True if attention else None)
     with open_node(context, config, "dpn-items") as node, reading(node.sessions) as session:
         found = list_items(session, wanted)
         if as_json:
             for item in found:
                 print(json.dumps(_as_json(item)))
-        else:
-            _print_table(found)
+            return
+        shown = [(_as_row(item), item.needs_attention) for item in found]
+    headings = ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note")
+    print_table(headings, [row for row, _ in shown], alarming=[alarm for _, alarm in shown])
 
 
-def _print_table(items: Iterable[WorkItem]) -> None:
-    from rich.console import Console  # only a table is worth what they cost
-    from rich.markup import escape
-    from rich.table import Table
+def _require_known(task: str | None, stage: str | None) -> None:
+    from workers.pipelines import PIPELINES
 
-    table = Table(box=None)
-    for heading in ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note"):
-        table.add_column(heading, overflow="fold")
-    for item in items:
-        table.add_row(*map(escape, _as_row(item)), style="bold red" if item.needs_attention else "")
-    # Into a file or a pipe, an item is one line, whatever width a terminal would have.
-    Console(width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH).print(table)
+    stages = dict.fromkeys(spec.name for spec in PIPELINES.all_specs())
+    for option, value, known in (("--task", task, PIPELINES.tasks), ("--stage", stage, stages)):
+        if value is not None and value not in known:
+            raise typer.BadParameter(f"no {value!r}: choose one of {', '.join(known)}", param_hint=option)
 
 
 @item_app.command("show")
@@ -94,6 +71,9 @@ def show(
 @item_app.command("retry")
 def retry(context: typer.Context, item_id: ItemId, config: ConfigOption = None) -> None:
     """Make an item due now, with all its attempts."""
+    from dpn.work.items import NotAllowed, retry_item
+    from workers.pipelines import PIPELINES
+
     with open_node(context, config, "dpn-item") as node:
         try:
             with node.sessions.begin() as session:
@@ -111,6 +91,9 @@ def cancel(
     config: ConfigOption = None,
 ) -> None:
     """End an item for good; the owner of its transfer will be told."""
+    from dpn.work.items import NotAllowed, cancel_item
+    from workers.pipelines import PIPELINES
+
     with open_node(context, config, "dpn-item") as node:
         try:
             with node.sessions.begin() as session:
@@ -131,6 +114,8 @@ def acknowledge(
     config: ConfigOption = None,
 ) -> None:
     """Take note of an item that ended badly: it no longer calls for attention."""
+    from dpn.work.items import NotAllowed, acknowledge_item
+
     with open_node(context, config, "dpn-item") as node:
         try:
             with node.sessions.begin() as session:

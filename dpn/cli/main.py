@@ -6,6 +6,7 @@ remedy on stderr).
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -85,7 +86,13 @@ class LazyCommands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].defined.partition(":")
-        return _command(cmd_name, getattr(import_module(module), attribute))
+        gc.disable()  # what an import makes stays: looking for garbage among it is a tenth of a start, in vain
+        try:
+            defined = getattr(import_module(module), attribute)
+        finally:
+            gc.freeze()
+            gc.enable()
+        return _command(cmd_name, defined)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Lists what there is without importing any of it."""

@@ -14,17 +14,14 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from dpn.cli.node import ConfigOption, open_node
+from dpn.cli.tables import print_table
 from dpn.database import reading
 from dpn.errors import Misconfigured
 from dpn.files import replace_file
 from dpn.node import Node
 from dpn.registry.wire import format_instant
-from dpn.text import replaced
 
 if TYPE_CHECKING:
     from dpn.registry.archive import ArchiveContents, KindResult, PeerExport, Problem
@@ -37,7 +34,6 @@ STREAM = "-"
 ONLY_FOR_US = 0o600
 
 MAX_LIMIT = 1_000_000
-UNBOUNDED_WIDTH = 1_000_000
 
 app = typer.Typer(
     help="The registry as a whole: into a file, out of one, and what sync has set aside.",
@@ -113,7 +109,7 @@ def import_registry(
     if as_json:
         print(json.dumps({"event": "imported", **summary}))
     else:
-        Console().print(_table(contents, results, dry_run=dry_run))
+        _print_merged(contents, results, dry_run=dry_run)
     if any(result.problems for result in results.values()):
         raise typer.Exit(EXIT_FAILED)
 
@@ -131,10 +127,7 @@ def recount_lists(context: typer.Context, config: ConfigOption = None) -> None:
         with node.sessions.begin() as session:
             wrong = totals.recount(session)
         node.log.info("registry recounted", corrected=wrong)
-    table = Table("records", "totals corrected", box=None)
-    for kind, number in wrong.items():
-        table.add_row(kind, str(number))
-    Console().print(table)
+    print_table(("records", "totals corrected"), [(kind, str(number)) for kind, number in wrong.items()])
 
 
 @app.command("aside")
@@ -157,8 +150,8 @@ def list_aside(
         for one in found:
             print(json.dumps(_aside(one)))
     else:
-        # Into a file or a pipe, a record is one line, whatever width a terminal would have.
-        Console(width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH).print(_aside_table(found))
+        headings = ("peer", "records", "key", "status", "since", "seen last", "reason")
+        print_table(headings, map(_aside_row, found))
     count = sum(counts.values()) if peer is None else counts.get(peer, 0)
     if count > len(found):
         typer.echo(f"dpn: {len(found)} of {count}: --limit shows more", err=True)
@@ -240,14 +233,12 @@ def _summary(contents: ArchiveContents, results: dict[str, KindResult], *, dry_r
     }
 
 
-def _table(contents: ArchiveContents, results: dict[str, KindResult], *, dry_run: bool) -> Table:
+def _print_merged(contents: ArchiveContents, results: dict[str, KindResult], *, dry_run: bool) -> None:
     header = contents.header
     verb = "would be" if dry_run else "was"
-    title = f"{header.registry}'s registry of {format_instant(header.time)}: what {verb} merged"
-    table = Table("records", "read", "added", "updated", "unchanged", "problems", box=None, title=title)
-    for name, result in results.items():
-        table.add_row(name, *(str(value) for value in asdict(result).values()))
-    return table
+    print(f"{header.registry}'s registry of {format_instant(header.time)}: what {verb} merged")
+    rows = [(name, *map(str, asdict(result).values())) for name, result in results.items()]
+    print_table(("records", "read", "added", "updated", "unchanged", "problems"), rows)
 
 
 def _aside(one: SetAside) -> dict[str, Any]:
@@ -255,15 +246,9 @@ def _aside(one: SetAside) -> dict[str, Any]:
     return asdict(one) | times
 
 
-def _aside_table(found: list[SetAside]) -> Table:
-    table = Table(box=None)
-    for heading in ("peer", "records", "key", "status", "since", "seen last", "reason"):
-        table.add_column(heading, overflow="fold")
-    for one in found:
-        times = (format_instant(one.first_seen_at), format_instant(one.last_seen_at))
-        cells = (one.peer, one.kind, one.key, str(one.status), *times, one.reason)
-        table.add_row(*(escape(replaced(text, " ")) for text in cells))
-    return table
+def _aside_row(one: SetAside) -> tuple[str, ...]:
+    times = (format_instant(one.first_seen_at), format_instant(one.last_seen_at))
+    return (one.peer, one.kind, one.key, str(one.status), *times, one.reason)
 
 
 def _fail(message: str) -> NoReturn:

@@ -6,10 +6,9 @@ import json
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from dpn.cli.node import LARGEST_ROW_ID, ConfigOption, open_node
+from dpn.cli.tables import print_table
 from dpn.database import reading
 from dpn.registry import tokens
 from dpn.registry.wire import format_instant, parse_namespace
@@ -55,10 +54,8 @@ def list_tokens(
         for token in found:
             print(json.dumps(_as_json(token)))
         return
-    table = Table("id", "node", "issued", "revoked", box=None)
-    for token in found:
-        table.add_row(*(str(value or "") for value in _as_json(token).values()))
-    Console().print(table)
+    rows = [tuple(str(value or "") for value in _as_json(token).values()) for token in found]
+    print_table(("id", "node", "issued", "revoked"), rows)
 
 
 @app.command("revoke")

@@ -1,14 +1,11 @@
-"""Making work items, finding them, and what an operator may do to them."""
+"""Making work items, and what an operator may do to them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -17,62 +14,16 @@ from dpn.errors import PermanentError
 from dpn.work.endings import EndedBy, Ending, end_item
 from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
+from dpn.work.queries import find_item
 from dpn.work.transitions import announce
 from models.manifests import ManifestUnreadable
 from models.work import Status, WorkItem
 
-PAGE = 500
 MAX_AGENT_CHARACTERS = 255
-
-
-class NoSuchItem(PermanentError):
-    """There is no work item with that id: `dpn items` lists what there is."""
 
 
 class NotAllowed(PermanentError):
     """The item is in a state in which this may not be done; the text says which and what can be done."""
-
-
-@dataclass(frozen=True)
-class ItemFilter:
-    """Which items to list; what is None does not matter."""
-
-    task: str | None = None
-    stage: str | None = None
-    status: str | None = None
-    needs_attention: bool | None = None
-
-
-def find_item(session: Session, item_id: int) -> WorkItem:
-    """Raises NoSuchItem."""
-    item = session.get(WorkItem, item_id)
-    if item is None:
-        raise NoSuchItem(f"no work item {item_id}: `dpn items` lists what there is")
-    return item
-
-
-def list_items(session: Session, wanted: ItemFilter) -> Iterator[WorkItem]:
-    """All matching items by id, read a page at a time."""
-    after = 0
-    while True:
-        statement = select(WorkItem).where(WorkItem.id > after).order_by(WorkItem.id).limit(PAGE)
-        for column in ("task", "stage", "status", "needs_attention"):
-            value = getattr(wanted, column)
-            if value is not None:
-                statement = statement.where(getattr(WorkItem, column) == value)
-        page = session.scalars(statement).all()
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = page[-1].id
-        session.expunge_all()
-
-
-def count_by_status(session: Session) -> Sequence[tuple[str, str, str, int]]:
-    """How many items there are of each task, stage and status."""
-    columns = (WorkItem.task, WorkItem.stage, WorkItem.status)
-    rows = session.execute(select(*columns, func.count()).group_by(*columns).order_by(*columns))
-    return [(task, stage, status, count) for task, stage, status, count in rows]
 
 
 def new_item(
@@ -116,7 +67,7 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     """
     endings = pipelines.of(find_item(session, item_id).task).endings
     endings.lock_for_retry(session, item_id)
-    item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
+    item, operator = find_item(session, item_id, lock=True), printable(operator, MAX_AGENT_CHARACTERS)
     if item.status == Status.SUCCESS:
         raise NotAllowed(f"item {item_id} has succeeded: there is nothing to retry")
     if item.status == Status.RUNNING:
@@ -150,7 +101,7 @@ def cancel_item(
 
     Raises NoSuchItem; NotAllowed (it has ended already, or its pipeline refuses).
     """
-    item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
+    item, operator = find_item(session, item_id, lock=True), printable(operator, MAX_AGENT_CHARACTERS)
     if Status(item.status).is_final:
         raise NotAllowed(f"item {item_id} has already ended ({item.status}): nothing to cancel")
     if (why := pipelines.of(item.task).endings.refuse_cancel(item)) is not None:
@@ -177,7 +128,7 @@ def acknowledge_item(session: Session, item_id: int, *, reason: str, operator: s
 
     Raises NoSuchItem, NotAllowed (it has not ended, or nothing is to be acknowledged).
     """
-    item, operator = _locked(session, item_id), printable(operator, MAX_AGENT_CHARACTERS)
+    item, operator = find_item(session, item_id, lock=True), printable(operator, MAX_AGENT_CHARACTERS)
     if not Status(item.status).is_final:
         raise NotAllowed(
             f"item {item_id} has not ended ({item.status}): mend what its note says, retry or cancel it"
@@ -188,11 +139,4 @@ def acknowledge_item(session: Session, item_id: int, *, reason: str, operator: s
     item.updated_at = clock.now()
     event = Event(EventType.OPERATOR_ACKNOWLEDGE, item.identifier, item.status, {"reason": reason}, item.id)
     record(session, [event], agent=operator, at=clock.now())
-    return item
-
-
-def _locked(session: Session, item_id: int) -> WorkItem:
-    item = session.get(WorkItem, item_id, with_for_update=True)
-    if item is None:
-        raise NoSuchItem(f"no work item {item_id}: `dpn items` lists what there is")
     return item

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from dpn.database import reading
-from dpn.work.items import ItemFilter, list_items
+from dpn.work.queries import ItemFilter, list_items
 from models.manifests import ReplicationManifest
 from models.work import Status, Task, WorkItem
 from tools.demo.deposit import Request

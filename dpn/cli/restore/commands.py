@@ -11,6 +11,7 @@ import typer
 
 from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.cli.restore.fetch_command import fetch
+from dpn.cli.tables import print_table
 from dpn.errors import Misconfigured
 from dpn.node import Node
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from dpn.registry.records import RestoreRecord
 
-UNBOUNDED_WIDTH = 5000
 SHOWN_FIELDS_WIDTH = 22
 
 app = typer.Typer(
@@ -67,10 +67,6 @@ def request_bag(
 @app.command("list")
 def list_all(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List our requests, those that changed last at the end. With --json one JSON object a line."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from dpn.cli.restore import requests
     from dpn.database import reading
     from dpn.recovery.requests import items_asking, our_requests
@@ -82,12 +78,8 @@ def list_all(context: typer.Context, config: ConfigOption = None, as_json: JsonO
         for one in found:
             print(json.dumps(requests.as_json(one, items.get(one.restore_id))))
         return
-    table = Table(box=None)
-    for heading in ("id", "bag", "from", "state", "asked", "changed", "item", "note"):
-        table.add_column(heading, overflow="fold")
-    for one in found:
-        table.add_row(*(escape(text) for text in _as_row(one, items.get(one.restore_id))))
-    Console(width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH).print(table)
+    rows = [_as_row(one, items.get(one.restore_id)) for one in found]
+    print_table(("id", "bag", "from", "state", "asked", "changed", "item", "note"), rows)
 
 
 @app.command()
