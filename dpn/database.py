@@ -113,14 +113,18 @@ def inserted_missing(
 
 
 def _insert_missing(session: Session, model: type[Base]) -> Any:
-    table = cast("Table", model.__table__)
-    if session.get_bind().dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql  # only that of the node's database: each costs memory
+    return insert_into(session, cast("Table", model.__table__)).on_conflict_do_nothing()
 
-        return postgresql.insert(table).on_conflict_do_nothing()
+
+def insert_into(session: Session, table: Table | type[Base]) -> Any:
+    """An INSERT in the dialect of the session's database, both of which have the same words for conflicts."""
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # not both, whichever it is: this one costs two megabytes
+
+        return postgresql.insert(table)
     from sqlalchemy.dialects import sqlite
 
-    return sqlite.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table)
 
 
 def upgrade(engine: Engine) -> None:

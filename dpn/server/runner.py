@@ -114,6 +114,7 @@ class _Server(uvicorn.Server):
             http=_HttpProtocol,
             h11_max_incomplete_event_size=HEAD_BYTES,
             lifespan="off",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,

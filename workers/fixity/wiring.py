@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dpn.fixity.repairs import Repairs
-from dpn.fixity.thaw_budget import ColdBudget
 from dpn.storage.settings import Tier
 from dpn.work.pipeline import StageSpec
 from workers.fixity import CHECK, RESTORE_INIT, RETRIEVE
-from workers.fixity.check import CheckStage
-from workers.fixity.retrieve import RetrieveStage
-from workers.fixity.thaw import RestoreInitStage
 from workers.runner.services import Services
 from workers.stage import Stage
 
 
-def thaw(services: Services, tier: Tier | None = None) -> RestoreInitStage:
+def thaw(services: Services, tier: Tier | None = None) -> Stage:
     """Brings a copy out of cold storage, by default at the speed at which checks may wait."""
+    from dpn.fixity.thaw_budget import ColdBudget
+    from workers.fixity.thaw import RestoreInitStage
+
     fixity = services.settings.fixity
     return RestoreInitStage(
         copies=services.own_copies,
@@ -28,8 +26,10 @@ def thaw(services: Services, tier: Tier | None = None) -> RestoreInitStage:
     )
 
 
-def retrieve(services: Services) -> RetrieveStage:
+def retrieve(services: Services) -> Stage:
     """Brings a copy to a staging volume."""
+    from workers.fixity.retrieve import RetrieveStage
+
     return RetrieveStage(
         copies=services.own_copies,
         staging=services.staging,
@@ -38,8 +38,11 @@ def retrieve(services: Services) -> RetrieveStage:
     )
 
 
-def check(services: Services) -> CheckStage:
+def check(services: Services) -> Stage:
     """Judges a copy."""
+    from dpn.fixity.repairs import Repairs
+    from workers.fixity.check import CheckStage
+
     return CheckStage(
         node=services.namespace,
         sessions=services.sessions,

@@ -1,21 +1,18 @@
-"""Builds the stages of an ingest."""
+"""Builds the stages of an ingest: a process imports those that it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dpn.fixity.copies import Copies
 from dpn.work.pipeline import StageSpec
-from workers.bag_store import BagStore
 from workers.ingest import INGEST_RECORD, INGEST_STORE, PACKAGE
-from workers.ingest.package import PackageStage
-from workers.ingest.record import IngestRecordStage
-from workers.ingest.store import IngestStoreStage
 from workers.runner.services import Services
 from workers.stage import Stage
 
 
-def _package(services: Services) -> PackageStage:
+def _package(services: Services) -> Stage:
+    from workers.ingest.package import PackageStage
+
     settings = services.settings
     outbound = (one.folder for one in settings.ingest.outbound.values())
     return PackageStage(
@@ -26,7 +23,11 @@ def _package(services: Services) -> PackageStage:
     )
 
 
-def _store(services: Services) -> IngestStoreStage:
+def _store(services: Services) -> Stage:
+    from dpn.fixity.copies import Copies
+    from workers.bag_store import BagStore
+    from workers.ingest.store import IngestStoreStage
+
     bag_store = BagStore(
         staging=services.staging,
         store=services.store,
@@ -40,7 +41,9 @@ def _store(services: Services) -> IngestStoreStage:
     )
 
 
-def _record(services: Services) -> IngestRecordStage:
+def _record(services: Services) -> Stage:
+    from workers.ingest.record import IngestRecordStage
+
     return IngestRecordStage(
         node=services.namespace,
         peers=frozenset(services.settings.peers),

@@ -1,20 +1,18 @@
-"""Builds the stages of a replication."""
+"""Builds the stages of a replication: a process imports those that it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dpn.fixity.copies import Copies
 from dpn.work.pipeline import StageSpec
 from workers.replication import COPY, STORE, VALIDATE
-from workers.replication.copy import CopyStage
-from workers.replication.store import StoreStage
-from workers.replication.validate import ValidateStage
 from workers.runner.services import Services
 from workers.stage import Stage
 
 
-def _copy(services: Services) -> CopyStage:
+def _copy(services: Services) -> Stage:
+    from workers.replication.copy import CopyStage
+
     return CopyStage(
         node=services.namespace,
         peers=services.peers,
@@ -27,11 +25,16 @@ def _copy(services: Services) -> CopyStage:
     )
 
 
-def _validate(services: Services) -> ValidateStage:
+def _validate(services: Services) -> Stage:
+    from workers.replication.validate import ValidateStage
+
     return ValidateStage(staging=services.staging, profile=services.profile, settings=services.settings.validation)
 
 
-def _store(services: Services) -> StoreStage:
+def _store(services: Services) -> Stage:
+    from dpn.fixity.copies import Copies
+    from workers.replication.store import StoreStage
+
     return StoreStage(
         peers=services.peers,
         staging=services.staging,

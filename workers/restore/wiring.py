@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dpn.outbound.folder import Outbound
-from dpn.outbound.withdrawal import OutboundCleanup
 from dpn.work.pipeline import StageSpec
 from workers.fixity import wiring as reading
 from workers.restore import DELIVER, RESTORE_CHECK, RESTORE_READY, RESTORE_RETRIEVE
 from workers.restore.accept import AcceptingStage, JudgingStage
-from workers.restore.deliver import DeliverStage
 from workers.runner.services import Services
 from workers.stage import Stage
 
@@ -31,7 +28,11 @@ def _judge(services: Services) -> JudgingStage:
     )
 
 
-def _deliver(services: Services) -> DeliverStage:
+def _deliver(services: Services) -> Stage:
+    from dpn.outbound.folder import Outbound
+    from dpn.outbound.withdrawal import OutboundCleanup
+    from workers.restore.deliver import DeliverStage
+
     settings = services.settings
     outbounds = [Outbound(one) for one in settings.ingest.outbound.values()]
     return DeliverStage(

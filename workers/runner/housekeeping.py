@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +19,6 @@ from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.settings import Settings
 from dpn.staging.staging import Staging
-from dpn.storage.store import Store
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.leases import at_stage
@@ -28,6 +28,9 @@ from models.manifests import upload_owned
 from models.work import Status, WorkItem
 from workers.runner.chores import Chore
 from workers.runner.database_uptime import Witness
+
+if TYPE_CHECKING:
+    from dpn.storage.store import Store
 
 PAGE = 200
 

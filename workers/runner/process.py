@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from dpn.node import open_broker
+from dpn.node import Node, open_broker
 from dpn.staging.staging import Staging
-from dpn.storage.store import Store
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
@@ -17,6 +17,9 @@ from workers.runner.stage_runner import StageRunner, worker_name
 from workers.runner.staged_bytes import StagedBytes
 from workers.runner.worker import Worker
 from workers.stage import Stage
+
+if TYPE_CHECKING:
+    from dpn.storage.store import Store
 
 METRICS_HOST = "127.0.0.1"
 
@@ -35,7 +38,7 @@ def open_worker(
     node, settings = services.node, services.settings
     staging = services.staging if any(spec.may_lie_on_volume for spec in stages) else None
     store = services.store if any(spec.uploads for spec in stages) else None
-    worker_id, broker, metrics = worker_name(host, name), open_broker(node), WorkerMetrics()
+    worker_id, broker, metrics = worker_name(host, name), open_broker(node), _metrics(node)
     runner = StageRunner(
         stages=stages,
         sessions=node.sessions,
@@ -49,9 +52,6 @@ def open_worker(
         metrics=metrics,
         ended=None if staging is None else StagedBytes(staging, node.log).leave,
     )
-    if settings.log.metrics_port is not None:
-        port = metrics.serve(METRICS_HOST, settings.log.metrics_port)
-        node.log.info("metrics", address=f"http://{METRICS_HOST}:{port}/metrics")
     return Worker(
         runner=runner,
         presence=Presence(
@@ -70,6 +70,18 @@ def open_worker(
         log=node.log,
         metrics=metrics,
     )
+
+
+def _metrics(node: Node) -> WorkerMetrics:
+    """What counts, and is asked at the address in the log, where the settings give a port."""
+    if node.settings.log.metrics_port is None:
+        return WorkerMetrics()
+    from dpn.telemetry.prometheus import PrometheusMetrics
+
+    metrics = PrometheusMetrics()
+    port = metrics.serve(METRICS_HOST, node.settings.log.metrics_port)
+    node.log.info("metrics", address=f"http://{METRICS_HOST}:{port}/metrics")
+    return metrics
 
 
 def housekeeping(services: Services, agent: str, staging: Staging | None, store: Store | None) -> Housekeeping:

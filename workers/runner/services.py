@@ -6,8 +6,9 @@ that nobody asks for is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from dpn.clock import Clock
@@ -24,6 +25,7 @@ from dpn.work.settings import WorkSettings
 
 if TYPE_CHECKING:
     from dpn.bags.validation.profiles import Profile
+    from dpn.registry.settings import RegistryAccess
     from dpn.staging.staging import Staging
     from dpn.storage.store import Store
     from dpn.transfer.rsync import FetchFile
@@ -79,16 +81,11 @@ class Services:
     @cached_property
     def peers(self) -> Peers:
         """The other nodes that the settings name."""
-        from dpn.registry.client import RegistryClient
         from workers.peers import Peers
 
-        named = self.settings.peers.items()
-        clients = (
-            self._clients
-            if self._clients is not None
-            else {name: RegistryClient(name, one) for name, one in named}
+        return Peers(
+            RegistryClients(self.settings.peers) if self._clients is None else self._clients, self.breakers
         )
-        return Peers(clients, self.breakers)
 
     @cached_property
     def staging(self) -> Staging:
@@ -140,6 +137,32 @@ class Services:
         from dpn.bags.validation.profiles import load_profile
 
         return load_profile(self.settings.validation.profile)
+
+
+class RegistryClients(Mapping[str, "PeerClient"]):
+    """A client a peer, opened when it is first asked for: who speaks with nobody is spared 5 MB of HTTP."""
+
+    def __init__(self, peers: Mapping[str, RegistryAccess]) -> None:
+        self._peers = peers
+        self._opened: dict[str, PeerClient] = {}
+        self._lock = Lock()
+
+    def __getitem__(self, peer: str) -> PeerClient:
+        from dpn.registry.client import RegistryClient
+
+        with self._lock:
+            if peer not in self._opened:
+                self._opened[peer] = RegistryClient(peer, self._peers[peer])
+            return self._opened[peer]
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._peers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._peers)
+
+    def __len__(self) -> int:
+        return len(self._peers)
 
 
 def policy(work: WorkSettings) -> Policy:

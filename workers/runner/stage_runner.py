@@ -193,8 +193,7 @@ class StageRunner:
         except Interrupted as error:
             log.error("the outcome is lost: the stage runs again once its lease has run out", error=str(error))
             return
-        self.metrics.stages_ended.labels(claim.task, claim.stage, outcome).inc()
-        self.metrics.stage_seconds.labels(claim.task, claim.stage).observe(seconds)
+        self.metrics.stage_ended(claim.task, claim.stage, outcome, seconds)
         level = log.warning if change.needs_attention or outcome in ("retry", "fail") else log.info
         level(
             "stage ended",
@@ -294,7 +293,7 @@ class StageRunner:
             log.warning("not announced yet: the intent stays, and the sweep finds the item", error=str(error))
 
     def _lost(self, log: Log, error: LeaseLost) -> None:
-        self.metrics.leases_lost.inc()
+        self.metrics.lease_lost()
         log.warning("lease lost: nothing was changed", error=str(error))
 
 

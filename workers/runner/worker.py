@@ -139,7 +139,7 @@ class Worker:
         except ValueError as error:
             return await self._bury(topic, body, str(error))
         if self.free_slots <= 0:
-            self._metrics.messages.labels(topic, "no slot").inc()
+            self._metrics.message(topic, "no slot")
             return False
         try:
             claimed = await self._take(item_id)
@@ -150,7 +150,7 @@ class Worker:
             return False
         if not known:
             return await self._bury(topic, body, f"there is no item {item_id}")
-        self._metrics.messages.labels(topic, "claimed" if claimed else "nothing to do").inc()
+        self._metrics.message(topic, "claimed" if claimed else "nothing to do")
         return True
 
     def halt(self) -> None:
@@ -183,7 +183,7 @@ class Worker:
         task = asyncio.create_task(self._perform(held))
         self._running[task] = held.cancellation
         task.add_done_callback(self._ended)
-        self._metrics.running.set(len(self._running))
+        self._metrics.running(len(self._running))
         return True
 
     async def _perform(self, held: Held) -> None:
@@ -195,7 +195,7 @@ class Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
-        self._metrics.running.set(len(self._running))
+        self._metrics.running(len(self._running))
         self._give_slot_back()
         self._sweep.set()
 
@@ -208,7 +208,7 @@ class Worker:
         self._broker.set_free_slots(max(0, self.free_slots))
 
     async def _bury(self, topic: str, body: bytes, reason: str) -> bool:
-        self._metrics.messages.labels(topic, "dead letter").inc()
+        self._metrics.message(topic, "dead letter")
         self._log.warning("message that names no item of ours", topic=topic, body=repr(body[:100]), reason=reason)
         try:
             await self._in_database(self._steps.bury, topic, body, reason)
@@ -243,7 +243,7 @@ class Worker:
             if self.free_slots <= 0:
                 break
             await self._take(item_id)
-        self._metrics.last_sweep.set(self._clock.now().timestamp())
+        self._metrics.swept(self._clock.now())
 
     async def _beat_once(self) -> None:
         await self._in_database(self._steps.beat, self._halt.value, len(self._running))

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from dpn.database import insert_into
 from dpn.registry.catalogue.applied import RefusedRecord
 from dpn.registry.catalogue.kinds import BAGS, Kind
 from dpn.registry.records import InvalidRecord, Record
@@ -73,8 +73,7 @@ def set_aside(
     rows = {(row["kind"], row["record_key"]): row for row in (_row(peer, one, now) for one in refused)}
     if not rows:
         return 0
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(SetAsideRecord)
+    statement = insert_into(session, SetAsideRecord)
     names = ["status", "reason", "record", "excerpt", *(["last_seen_at"] if seen else [])]
     statement = statement.on_conflict_do_update(
         index_elements=["peer", "kind", "record_key"], set_={name: statement.excluded[name] for name in names}

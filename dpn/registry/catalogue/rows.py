@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import ARRAY, Table, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from dpn.database import insert_into
 from dpn.registry.catalogue import totals
 from dpn.registry.catalogue.kinds import BAGS, REPLICAS, Kind
 from dpn.registry.catalogue.query import replicas_of
@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Record)
 
 def insert_new(session: Session, kind: Kind[R], record: R) -> bool:
     """Adds the record; false, and nothing done, if one like it is there, however lately it came."""
-    statement = _insert(session, kind.table).on_conflict_do_nothing().returning(*kind.key)
+    statement = insert_into(session, kind.table).on_conflict_do_nothing().returning(*kind.key)
     if session.execute(statement, kind.columns(record)).one_or_none() is None:
         return False
     note_change(session, kind)
@@ -36,7 +36,7 @@ def save_new(session: Session, kind: Kind[R], records: Sequence[R]) -> set[tuple
     """
     if not records:
         return set()
-    statement = _insert(session, kind.table).on_conflict_do_nothing(index_elements=list(kind.record.KEY))
+    statement = insert_into(session, kind.table).on_conflict_do_nothing(index_elements=list(kind.record.KEY))
     rows = [kind.columns(record) for record in records]
     added = {tuple(row) for row in _execute(session, kind.table, statement.returning(*kind.key), rows)}
     if added:
@@ -65,7 +65,7 @@ def _overwrite(
     """Gives rows that are there, and ours until the transaction ends, the values of `records`."""
     if not records:
         return
-    statement = _insert(session, kind.table)
+    statement = insert_into(session, kind.table)
     names = [column.name for column in kind.table.columns if column.name not in kind.record.KEY]
     statement = statement.on_conflict_do_update(
         index_elements=list(kind.record.KEY), set_={name: statement.excluded[name] for name in names}
@@ -86,7 +86,7 @@ def _save_replicas(session: Session, records: Sequence[Record]) -> None:
         row = (REPLICAS.c.bag == bindparam("gone_bag")) & (REPLICAS.c.node == bindparam("gone_node"))
         session.execute(delete(REPLICAS).where(row), [{"gone_bag": bag, "gone_node": node} for bag, node in gone])
     if missing := wanted - present:
-        insert = _insert(session, REPLICAS).on_conflict_do_nothing()
+        insert = insert_into(session, REPLICAS).on_conflict_do_nothing()
         _execute(session, REPLICAS, insert, [{"bag": bag, "node": node} for bag, node in sorted(missing)])
 
 
@@ -102,8 +102,3 @@ def _execute(session: Session, table: Table, insert: Any, rows: Sequence[dict[st
     ]
     values = {f"all_{name}": [row[name] for row in rows] for name in names}
     return connection.execute(insert.from_select(names, select(*arrays)), values)
-
-
-def _insert(session: Session, table: Table) -> Any:
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)

@@ -10,9 +10,9 @@ import secrets
 from typing import Any
 
 from sqlalchemy import event, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from dpn.database import insert_into
 from dpn.registry.catalogue.kinds import Kind
 from dpn.registry.catalogue.totals import add_up_crowded
 from models.registry import ListState
@@ -47,8 +47,7 @@ def _write_states(session: Session) -> None:
         return
     rows = [{"kind": kind, "state": secrets.token_hex(STATE_BYTES)} for kind in sorted(session.info[CHANGED])]
     session.info[CHANGED].clear()
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(ListState)
+    statement = insert_into(session, ListState)
     statement = statement.on_conflict_do_update(
         index_elements=["kind"], set_={"state": statement.excluded["state"]}
     )

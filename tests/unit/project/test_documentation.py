@@ -16,7 +16,7 @@ from pydantic import BaseModel
 import tools.demo.__main__ as demo
 from dpn.cli.main import app
 from dpn.settings import PeerSettings, Settings
-from dpn.telemetry.metrics import WorkerMetrics
+from dpn.telemetry.prometheus import PrometheusMetrics
 from dpn.work.outcomes import Outcome
 from models.work import Status, WorkItem
 from workers.pipelines import PIPELINES
@@ -203,7 +203,7 @@ def test_a_unit_exists() -> None:
 
 
 def test_a_program_or_metric_of_ours_exists() -> None:
-    metrics = {metric.name for metric in WorkerMetrics().registry.collect()}
+    metrics = {metric.name for metric in PrometheusMetrics().registry.collect()}
     programs = {path.name for path in (ROOT / "bin").iterdir()}
     for page in PAGES:
         for span in spans(page):
@@ -213,7 +213,7 @@ def test_a_program_or_metric_of_ours_exists() -> None:
 
 def test_every_metric_is_explained() -> None:
     text = OPERATIONS.read_text()
-    assert all(f"`{metric.name}" in text for metric in WorkerMetrics().registry.collect())
+    assert all(f"`{metric.name}" in text for metric in PrometheusMetrics().registry.collect())
 
 
 def column(page: Path, heading: str, title: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,11 @@ FOR_A_DATABASE = {"asyncio", "pydantic", "sqlalchemy", "structlog", "typer"}
 def loaded_by(*program: str) -> set[str]:
     """Every module that Python imported to run the program, which must end well."""
     command = [sys.executable, "-P", "-X", "importtime", *program]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = (line for line in run.stderr.splitlines() if line.startswith("import time:"))
-    return {line.rpartition("|")[2].strip() for line in lines}
+    return modules_in(subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines())
+
+
+def modules_in(told: Iterable[str]) -> set[str]:
+    return {line.rpartition("|")[2].strip() for line in told if line.startswith("import time:")}
 
 
 def dpn(*arguments: str) -> set[str]:
@@ -76,13 +79,51 @@ def test_the_list_says_of_a_command_what_it_says_of_itself(name: str) -> None:
 
 def test_a_command_that_shows_items_loads_what_reads_the_database_alone(config: str) -> None:
     assert dpn("--config", config, "items", "--json") & HEAVY == FOR_A_DATABASE
-    assert dpn("--config", config, "items") & HEAVY == FOR_A_DATABASE | {"rich.console"}
+    assert dpn("--config", config, "items") & HEAVY == FOR_A_DATABASE
 
 
 def test_a_command_loads_the_dialect_of_its_database_alone(config: str) -> None:
     loaded = dpn("--config", config, "items", "--json")
     assert "sqlalchemy.dialects.sqlite" in loaded
     assert not {module for module in loaded if module.startswith("sqlalchemy.dialects.postgresql")}
+
+
+@pytest.mark.parametrize(
+    ("worker", "its_own", "of_others"),
+    [
+        ("copy", "dpn.transfer.rsync", {"dpn.bags.validation.validation", "models.registry"}),
+        ("package", "dpn.packaging.package", {"dpn.transfer.rsync", "workers.replication.copy"}),
+        ("tell", "workers.notice.tell", {"dpn.bags.tar.headers", "dpn.storage.store", "models.registry"}),
+    ],
+)
+def test_a_worker_that_has_nothing_to_do_has_loaded_what_its_stage_needs(
+    config: str, worker: str, its_own: str, of_others: set[str]
+) -> None:
+    """HTTP, too, comes with the first word to a peer."""
+    command = [
+        sys.executable,
+        "-P",
+        "-X",
+        "importtime",
+        "-m",
+        "dpn.cli.main",
+        "--config",
+        config,
+        "worker",
+        worker,
+    ]
+    told = []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            told.append(line)
+            if "worker started" in line:
+                process.terminate()
+    assert process.returncode == 0, "".join(told)
+    loaded = modules_in(told)
+    assert its_own in loaded
+    assert not loaded & of_others
+    assert loaded & HEAVY == FOR_A_DATABASE
 
 
 def test_validating_a_bag_needs_no_node_and_nothing_that_builds_one() -> None:
