@@ -25,8 +25,8 @@ def list_all(
     context: typer.Context,
     config: ConfigOption = None,
     as_json: JsonOption = False,
-    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task, e.g. ingest.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage, e.g. copy.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Only what needs an operator.")] = False,
 ) -> None:

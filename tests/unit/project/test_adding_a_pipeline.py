@@ -89,8 +89,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return house
 
 
-def run(house: Path, *module: str) -> str:
-    """Runs a module there, where the packages are those of the copy."""
+def run(house: Path, *module: str, status: int = 0) -> str:
+    """What a module says that runs there, where the packages are those of the copy, and ends with that status."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", *module],
         cwd=house,
@@ -99,8 +99,8 @@ def run(house: Path, *module: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-END_CHARACTERS:]
-    return done.stdout
+    assert done.returncode == status, (done.stdout + done.stderr)[-END_CHARACTERS:]
+    return done.stdout + done.stderr
 
 
 def test_the_page_lists_every_file_that_it_touches_and_no_other() -> None:
@@ -140,5 +140,5 @@ def test_it_is_written_as_the_project_is(house: Path) -> None:
 
 
 def test_operators_see_it_as_any_other(house: Path) -> None:
-    assert "checksum-reply" in run(house, "dpn.cli.main", "items", "--help")
+    assert "checksum-reply" in run(house, "dpn.cli.main", "items", "--stage", "nowhere", status=2)
     assert "checksum" in run(house, "dpn.cli.main", "worker", "--help")
