@@ -9,7 +9,9 @@ DpnError
 ├── Interrupted             stop at once: the worker is being stopped or has lost its lease
 │   └── LeaseLost
 ├── TransientError          retry: counts as an attempt
-│   └── StoreMismatch       the store holds something else than we sent
+│   ├── StoreMismatch       the store holds, or sends, something else than it should
+│   ├── StoreMissing        the store has no such object
+│   └── StoreCold           the object must be restored from cold storage before it can be read
 └── PermanentError          fail: the same input will fail again
     ├── PeerRefused         the owner's registry refused a request for good (400, 404, 409)
     ├── LinkRefused         a transfer's link is hostile or points where it may not
@@ -38,7 +40,7 @@ class PeerUnavailable(ServiceUnavailable):
 
 
 class StoreUnavailable(ServiceUnavailable):
-    """A long-term store cannot be reached, is overloaded or answers nonsense. It is asked again."""
+    """A store of objects cannot be reached, is overloaded or answers nonsense. It is asked again."""
 
 
 class Misconfigured(DpnError):
@@ -62,7 +64,15 @@ class TransientError(DpnError):
 
 
 class StoreMismatch(TransientError):
-    """The store holds other bytes than were sent: the copy does not count and is sent again."""
+    """The store holds other bytes than were sent, or sends others than it holds: they do not count."""
+
+
+class StoreMissing(TransientError):
+    """The store answers, the bucket or folder is there, the object is not: look for who removed it."""
+
+
+class StoreCold(TransientError):
+    """The object is in cold storage: ask for its restore first, then read it."""
 
 
 class PermanentError(DpnError):

@@ -32,7 +32,7 @@ def estimate(
 ) -> Estimate:
     """What packaging will need on the staging volume, for the reservation.
 
-    A source that grows afterwards needs more. Raises SourceRefused, SourceUnavailable, Misconfigured, NotABag,
+    A source that grows afterwards needs more. Raises SourceRefused, ServiceUnavailable, Misconfigured, NotABag,
     BagChanged, OSError.
     """
     with permission_is_waited_for(description.source):

@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from itertools import islice
 
 from dpn.cancellation import Cancellation
-from dpn.errors import Interrupted, StoreMismatch, StoreUnavailable
+from dpn.errors import Interrupted, StoreMismatch
 from dpn.storage.digests import Crc, Digests, base64_of
 from dpn.storage.journal import Journal
 from dpn.storage.plan import Part, PartPlan
 from dpn.storage.stored_object import READ_BYTES, Progress, StoredObject
 from models.manifests import Receipt
 
-ReadRange = Callable[[Part, int, Cancellation], Iterator[bytes | memoryview]]
-"""Reads a part from a position in it on. Raises like Store.retrieve; StoreUnavailable for a connection that broke
-off, too, which is begun again where it broke."""
+ReadPart = Callable[[Part, Cancellation], Iterator[bytes | memoryview]]
+"""Reads all of a part, piece by piece. Raises like Store.retrieve."""
 Combine = Callable[[int, int, int], int]
 """The CRC of two pieces from that of each and the length of the second."""
 
-TRIES_WITHOUT_PROGRESS = 3
 TRIES_OF_A_PART = 2
 """Once more after a wrong digest: the wire may have damaged it. Wrong twice, it is wrong in the store."""
 AHEAD = 2
@@ -67,7 +65,7 @@ class Fetching:
     def __init__(
         self,
         wanted: Wanted,
-        read: ReadRange,
+        read: ReadPart,
         descriptor: int,
         journal: Journal,
         cancellation: Cancellation,
@@ -171,20 +169,13 @@ class Fetching:
 
     def _arriving(self, part: Part) -> Iterator[bytes | memoryview]:
         """The part's bytes as they come from the store, written to the file."""
-        position, tries = 0, 0
-        while position < part.size:
-            before = position
-            try:
-                for buffer in self._read(part, position, self._stop):
-                    _write(self._descriptor, buffer, part.offset + position)
-                    position += len(buffer)
-                    with self._counting:
-                        self._arrived += len(buffer)
-                    yield buffer
-            except StoreUnavailable:
-                tries = 1 if position > before else tries + 1
-                if tries >= TRIES_WITHOUT_PROGRESS:
-                    raise
+        offset = part.offset
+        for buffer in self._read(part, self._stop):
+            _write(self._descriptor, buffer, offset)
+            offset += len(buffer)
+            with self._counting:
+                self._arrived += len(buffer)
+            yield buffer
 
     def _written(self, part: Part, check: Callable[[], None]) -> Iterator[memoryview]:
         """The part's bytes as they are in the file; each buffer is valid until the next."""

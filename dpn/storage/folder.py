@@ -18,11 +18,11 @@ from urllib.parse import unquote, urlsplit
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
-from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
+from dpn.errors import Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
 from dpn.files import make_durable, new_file, publish_new
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.digests import Digests
-from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreConflict, StoreMissing
+from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreConflict
 from dpn.storage.fetching import Wanted
 from dpn.storage.folder_disk import PROBE_PREFIX, Disk
 from dpn.storage.folder_files import compare, copy_with_digests, digests_on_disk, take_place
@@ -186,10 +186,9 @@ class FolderStore:
             with self._disk.reading_objects():
                 source = open_file.enter_context(open_source(path))
 
-            def read(part: Part, position: int, stop: Cancellation) -> Iterator[memoryview]:
-                rest = Part(part.number, part.offset + position, part.size - position)
+            def read(part: Part, stop: Cancellation) -> Iterator[memoryview]:
                 with self._disk.reading_objects():
-                    yield from source.buffers(rest, stop.check)
+                    yield from source.buffers(part, stop.check)
 
             wanted = Wanted(path.as_uri(), stored, receipt, plan, threads=1)
             return retrieve(wanted, read, target, cancellation=cancellation, progress=progress)

@@ -21,7 +21,7 @@ from dpn.errors import NoSpace, StoreMismatch
 from dpn.files import DISK_FULL, sync_folder
 from dpn.storage.digests import Digests
 from dpn.storage.evidence import Differs, Proven, judge
-from dpn.storage.fetching import Fetching, ReadRange, Wanted
+from dpn.storage.fetching import Fetching, ReadPart, Wanted
 from dpn.storage.journal import open_journal
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
@@ -69,7 +69,7 @@ def discard_partial(target: Path) -> None:
 
 
 def retrieve(
-    wanted: Wanted, read: ReadRange, target: Path, *, cancellation: Cancellation, progress: Progress | None
+    wanted: Wanted, read: ReadPart, target: Path, *, cancellation: Cancellation, progress: Progress | None
 ) -> Retrieved:
     """See dpn.storage.store.Store.retrieve."""
     partial, journal_path = _beside(target)

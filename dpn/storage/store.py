@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import NotRequired, Protocol, TypedDict, Unpack
 
 from dpn.cancellation import Cancellation
 from dpn.storage.availability import Availability, RestoreRequested
@@ -20,6 +20,18 @@ Checkpoint = Callable[[UploadState | None], None]
 Fence = Callable[[], None]
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+
+class PutArguments(TypedDict):
+    """What goes with every put and replacement; see `Store.put`."""
+
+    sha256: str
+    metadata: Mapping[str, str]
+    resume: UploadState | None
+    checkpoint: Checkpoint
+    cancellation: Cancellation
+    fence: NotRequired[Fence]
+    progress: NotRequired[Progress | None]
 
 
 @dataclass(frozen=True)
@@ -48,19 +60,7 @@ class Store(Protocol):
         """
         ...
 
-    def put(
-        self,
-        source: Path,
-        key: str,
-        *,
-        sha256: str,
-        metadata: Mapping[str, str],
-        resume: UploadState | None,
-        checkpoint: Checkpoint,
-        cancellation: Cancellation,
-        fence: Fence = lambda: None,
-        progress: Progress | None = None,
-    ) -> Receipt:
+    def put(self, source: Path, key: str, **how: Unpack[PutArguments]) -> Receipt:
         """Stores `source`, whose validated SHA-256 (hex) is given, and returns the proof of the copy.
 
         Running it again after any crash ends in the same state: an object of the same proven content is answered
@@ -155,18 +155,7 @@ class Store(Protocol):
         ...
 
     def replace(
-        self,
-        source: Path,
-        key: str,
-        *,
-        sha256: str,
-        metadata: Mapping[str, str],
-        bad: StoredObject | None,
-        resume: UploadState | None,
-        checkpoint: Checkpoint,
-        cancellation: Cancellation,
-        fence: Fence = lambda: None,
-        progress: Progress | None = None,
+        self, source: Path, key: str, *, bad: StoredObject | None, **how: Unpack[PutArguments]
     ) -> Replaced:
         """Puts a validated good copy in place of one that was found bad or missing: a repair.
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
-from dpn.errors import DpnError, Interrupted
-from dpn.storage.errors import StoreCold, StoreMissing
+from dpn.errors import DpnError, Interrupted, StoreCold, StoreMissing
 from dpn.storage.store import Store
 from dpn.storage.stores import open_store
 from tools.demo.deposit import Request

@@ -23,7 +23,7 @@ from dpn.bags.validation.settings import ValidationSettings
 from dpn.bags.validation.verdict import judge
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.errors import TransientError
+from dpn.errors import StoreMissing, TransientError
 from dpn.fixity import copies as our_copies
 from dpn.fixity.begin import repair_under_way
 from dpn.fixity.repairs import Repairs, find_repair, was_repaired_in_vain
@@ -33,7 +33,6 @@ from dpn.registry.records import FIXITY_ALGORITHM, FixityCheckRecord
 from dpn.registry.rules import Caller, Refused
 from dpn.registry.wire import utc_second
 from dpn.staging.staging import Staging
-from dpn.storage.errors import StoreMissing
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver
 from models.manifests import CheckManifest, CopyFacts, ValidationResult
 from workers.own_copy import OwnCopies

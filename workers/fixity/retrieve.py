@@ -12,10 +12,10 @@ from pathlib import Path
 
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
-from dpn.errors import StoreMismatch, StoreUnavailable
+from dpn.errors import StoreCold, StoreMismatch, StoreMissing, StoreUnavailable
 from dpn.fixity.settings import FixitySettings
 from dpn.staging.staging import Staging
-from dpn.storage.errors import ObjectReplaced, StoreCold, StoreMissing, TargetBusy
+from dpn.storage.errors import ObjectReplaced, TargetBusy
 from dpn.storage.store import Store
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait
 from models.manifests import CheckManifest, CopyFacts, StagedFile

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
+from dpn.errors import StoreMissing
 from dpn.fixity.settings import FixitySettings
 from dpn.fixity.thaw_budget import ColdBudget
 from dpn.storage.availability import Availability
-from dpn.storage.errors import StoreMissing
 from dpn.storage.settings import Tier
 from dpn.work.outcomes import Done, Outcome, Wait
 from models.manifests import CheckManifest, RestoreRequest

@@ -13,13 +13,13 @@ from typing import Any
 from dpn.audit.trail import EventType
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.errors import StoreMismatch, StoreUnavailable
+from dpn.errors import StoreCold, StoreMismatch, StoreMissing, StoreUnavailable
 from dpn.fixity.copies import remember
 from dpn.fixity.repairs import Repairs
 from dpn.fixity.settings import FixitySettings
 from dpn.registry.catalogue import BAGS, find
 from dpn.staging.staging import Staging
-from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreCold, StoreMissing
+from dpn.storage.errors import ObjectReplaced, SourceChanged
 from dpn.storage.store import Store
 from dpn.storage.stored_object import StoredObject
 from dpn.work.outcomes import Done, Outcome, StartOver

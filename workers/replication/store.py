@@ -10,12 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
-from dpn.errors import ServiceUnavailable, StoreMismatch, TransientError
+from dpn.errors import ServiceUnavailable, StoreMismatch, StoreMissing, TransientError
 from dpn.fixity.copies import Copies
 from dpn.registry.records import ReplicationRecord
 from dpn.registry.rules.flags import CancelReason
 from dpn.staging.staging import Staging
-from dpn.storage.errors import StoreMissing
 from dpn.storage.store import Store
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import Done, Fail, Outcome, StartOver, Wait

@@ -10,11 +10,11 @@ from typing import Any
 from dpn.audit.trail import EventType
 from dpn.cli.restore.fetch import BagFetch, FetchedBag, NotFetched
 from dpn.database import reading
-from dpn.errors import Misconfigured, StoreMismatch
+from dpn.errors import Misconfigured, StoreMismatch, StoreMissing
 from dpn.fixity.begin import copy_facts
 from dpn.fixity.thaw_budget import ColdBudget
 from dpn.storage.availability import RestoreRequested
-from dpn.storage.errors import ObjectReplaced, StoreMissing
+from dpn.storage.errors import ObjectReplaced
 from dpn.storage.store import Store
 from dpn.storage.stores import open_store
 from dpn.work.breakers import Breakers

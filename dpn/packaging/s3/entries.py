@@ -33,7 +33,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def object_sizes(
     location: S3Location, settings: DepositS3Settings, cancellation: Cancellation
 ) -> Iterator[tuple[bytes, int]]:
-    """Name and size of every object that would be fetched. Raises SourceRefused, SourceUnavailable,
+    """Name and size of every object that would be fetched. Raises SourceRefused, StoreUnavailable,
     Misconfigured."""
     for one in S3Source(location, settings).list(cancellation):
         if is_folder_marker(one):

@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -18,11 +19,11 @@ from typing import Any, NamedTuple
 
 from dpn.bags.hash_threads import OnProgress
 from dpn.cancellation import Cancellation
-from dpn.errors import ServiceUnavailable
+from dpn.errors import StoreUnavailable
 from dpn.files import make_durable
-from dpn.packaging.errors import FetchDamaged, SourceChanged, SourceUnavailable
+from dpn.packaging.errors import FetchDamaged, SourceChanged
 from dpn.packaging.s3.checksums import OURS, Digests, claimed
-from dpn.packaging.s3.connection import ATTEMPTS, S3Source, pause_seconds
+from dpn.packaging.s3.connection import S3Source
 from dpn.packaging.s3.listing import Listing, Object
 
 READ_BYTES = 256 << 10
@@ -73,7 +74,7 @@ class Fetch:
         self._bytes = 0
 
     def run(self, listing: Listing) -> None:
-        """Fetches what is not there yet. Raises SourceChanged, SourceUnavailable, FetchDamaged, Misconfigured,
+        """Fetches what is not there yet. Raises SourceChanged, StoreUnavailable, FetchDamaged, Misconfigured,
         Interrupted, OSError. The threads end by themselves, at the latest when the server's answer times out, and
         write nothing more."""
         workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self._threads)]
@@ -82,7 +83,8 @@ class Fetch:
         try:
             self._hand_out(listing)
         finally:
-            self._stopping.set()
+            with self._lock:  # from here on no file gets a name: the folder may be removed
+                self._stopping.set()
             for _ in workers:
                 self._put_nowait(None)
 
@@ -125,23 +127,19 @@ class Fetch:
 
     def _fetch(self, one: Object) -> Checksums:
         """Tried again while the server is away or sends less than it should, from where it stopped."""
-        failed, before, known = 0, -1, _Known()
+        known, patience = _Known(), self._source.connection.patience(one.size)
         while True:
             self._check()
             try:
                 return self._fetch_once(one, known)
-            except (ServiceUnavailable, FetchDamaged):
-                so_far = self._size_of_partial(one)
-                failed = 1 if so_far > before >= 0 else failed + 1
-                before = so_far
-                if failed >= ATTEMPTS:
-                    raise
-                self._stopping.wait(pause_seconds(failed))
+            except (StoreUnavailable, FetchDamaged) as error:
+                self._stopping.wait(patience.wait_seconds(self._size_of_partial(one), error))
 
     def _fetch_once(self, one: Object, known: _Known) -> Checksums:
         partial = self._path_of_partial(one)
         if self._is_there(one):  # named by an attempt that died before it was noted: nothing is known of it
-            os.replace(self._path(one), partial)  # noqa: PTH105 - names are bytes
+            with self._naming():
+                os.replace(self._path(one), partial)  # noqa: PTH105 - names are bytes
         start = self._size_of_partial(one)
         if start > one.size:
             partial.unlink()
@@ -174,44 +172,29 @@ class Fetch:
         status = answer["ResponseMetadata"]["HTTPStatusCode"]
         begins = start if status == 206 else 0
         if status == 206 and not str(answer.get("ContentRange", "")).startswith(f"bytes {start}-"):
-            raise SourceUnavailable(self._source.service, f"{key}: it answers with another range than asked for")
-        if begins + int(answer.get("ContentLength", -1)) != one.size:
+            raise self._source.connection.nonsense(f"{key}: it answers with another range than asked for")
+        if begins + self._source.connection.given(answer, "ContentLength") != one.size:
             raise SourceChanged(f"{self._source.location}{key} is of another size than listed: it is fetched anew")
         if known.claims is None:
             known.claims = self._claims(answer, one)
         if known.digests is None or not begins:
             known.digests = Digests(known.claims)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with self._naming():
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        body = self._source.body(answer, one.size - begins, self._cancellation)
+        with os.fdopen(descriptor, "wb") as file, closing(body):
             file.truncate(begins)
             file.seek(begins)
             try:
-                self._copy(answer["Body"], file, one.size - begins, known.digests)
+                for data in body:
+                    self._check()
+                    file.write(data)
+                    known.digests.update(data)
+                    with self._lock:
+                        self._bytes += len(data)
             except FetchDamaged:
                 file.truncate(0)
                 raise
-            if file.tell() != one.size:
-                raise SourceUnavailable(self._source.service, f"{key}: the answer ended early")
-
-    def _copy(self, body: Any, file: Any, left: int, digests: Digests) -> None:
-        """At most what is left, in small pieces; what came is kept, whatever then happens."""
-        try:
-            while True:
-                self._check()
-                try:
-                    data = body.read(READ_BYTES)
-                except Exception as error:
-                    raise self._source.failed(error, f"reading {self._source.location}") from error
-                self._check()
-                if not data or len(data) > left:
-                    return
-                file.write(data)
-                digests.update(data)
-                left -= len(data)
-                with self._lock:
-                    self._bytes += len(data)
-        finally:
-            body.close()
 
     def _proven(self, one: Object, partial: Path, known: _Known) -> Checksums:
         """The digests of the whole, which are what is claimed. Raises FetchDamaged, and nothing is kept."""
@@ -224,7 +207,7 @@ class Fetch:
                 raise FetchDamaged(
                     f"{self._source.location}{one.name.decode()}: {algorithm} of what was fetched is "
                     f"{found[algorithm]}, its source says {claim}: it is fetched again. If that never helps, "
-                    "have the object mended"
+                    "have the object repaired"
                     + (", or set ingest.s3.etags_are_checksums = false." if algorithm == "md5" else ".")
                 )
         return found
@@ -235,9 +218,9 @@ class Fetch:
             with partial.open("rb+") as file:
                 make_durable(file)
         final = self._path(one)
-        os.makedirs(os.path.dirname(final), exist_ok=True)  # noqa: PTH103, PTH120 - names are bytes
-        self._check()
-        os.replace(partial, final)  # noqa: PTH105
+        with self._naming():
+            os.makedirs(os.path.dirname(final), exist_ok=True)  # noqa: PTH103, PTH120 - names are bytes
+            os.replace(partial, final)  # noqa: PTH105
 
     def _claims(self, answer: Mapping[str, Any], one: Object) -> Checksums:
         return claimed(answer, one.etag, etags_are_checksums=self._etags_are_checksums)
@@ -266,6 +249,13 @@ class Fetch:
         self._cancellation.check()
         if self._stopping.is_set():
             raise _Stopped
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """While files get names, for the work was not given up."""
+        with self._lock:
+            self._check()
+            yield
 
     def _put_nowait(self, task: Object | None) -> bool:
         try:

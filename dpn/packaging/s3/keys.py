@@ -8,22 +8,22 @@ from dpn.bags.building.sources import refuse_unfit_name
 from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import shown
 from dpn.bags.names import faults
-from dpn.packaging.s3.connection import Listed
+from dpn.s3.pages import ListedObject
 
 LONGEST_TOLD = 120
 
 
-def is_folder_marker(listed: Listed) -> bool:
+def is_folder_marker(listed: ListedObject) -> bool:
     """Whether the object only stands for a folder, as consoles make them: a key that ends in '/', no content."""
     return listed.size == 0 and (not listed.key or listed.key.endswith("/")) and _is_fit(listed.key.rstrip("/"))
 
 
-def check_key(listed: Listed) -> str | None:
+def check_key(listed: ListedObject) -> str | None:
     """The key and what is wrong with it, None if it can be a file's name."""
     return next((refusal(*fault) for fault in key_faults(listed)), None)
 
 
-def key_faults(listed: Listed) -> Iterator[tuple[bytes, str]]:
+def key_faults(listed: ListedObject) -> Iterator[tuple[bytes, str]]:
     """The name, and each thing that is wrong with it."""
     try:
         name = listed.key.encode()

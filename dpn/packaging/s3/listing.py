@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import shown
-from dpn.bags.index import DEFAULT_MAX_ENTRIES
 from dpn.bags.names import folded, normalized
 from dpn.packaging.errors import SourceChanged
-from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.keys import is_folder_marker, key_faults, refusal
+from dpn.s3.pages import ListedObject
 
 BATCH = 1000
 PROBLEMS_TOLD = 10
@@ -68,7 +67,7 @@ class Listing:
     def complete(self) -> bool:
         return self._connection.execute("SELECT 1 FROM facts WHERE name = 'complete'").fetchone() is not None
 
-    def fill(self, listed: Iterable[Listed], where: str) -> None:
+    def fill(self, listed: Iterable[ListedObject], where: str) -> None:
         """Takes a whole listing in. Raises SourceRefused for keys that no bag can hold, and if there are none."""
         problems = [refusal(*problem) for problem in islice(self.take_in(listed, where), PROBLEMS_TOLD)]
         if problems:
@@ -77,9 +76,9 @@ class Listing:
         self._connection.execute("INSERT INTO facts VALUES ('complete', 'yes')")
         self._connection.commit()
 
-    def take_in(self, listed: Iterable[Listed], where: str) -> Iterator[tuple[bytes, str]]:
+    def take_in(self, listed: Iterable[ListedObject], where: str) -> Iterator[tuple[bytes, str]]:
         """Name and fault of each object that no bag can hold; all others are taken in. Raises SourceRefused if
-        there are none, or too many."""
+        there are none."""
         rows, files = [], 0
         for one in listed:
             if is_folder_marker(one):
@@ -91,10 +90,6 @@ class Listing:
                 continue
             name = one.key.encode()
             rows.append((name, one.size, one.etag, folded(name)))
-            if files > DEFAULT_MAX_ENTRIES:
-                raise SourceRefused(
-                    f"{where} has more than {DEFAULT_MAX_ENTRIES:,} objects: deposit it in several bags"
-                )
             if len(rows) >= BATCH:
                 rows = self._add(rows)
         self._add(rows)
@@ -103,7 +98,7 @@ class Listing:
         for query, why in _CONFLICTS:
             yield from ((name, why) for (name,) in self._connection.execute(query))
 
-    def compare(self, listed: Iterable[Listed], where: str) -> None:
+    def compare(self, listed: Iterable[ListedObject], where: str) -> None:
         """Raises SourceChanged unless the source still shows what this listing has."""
         seen = 0
         for one in listed:

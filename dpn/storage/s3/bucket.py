@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpn.clock import Clock
+from dpn.s3.connection import Connection
 from dpn.storage.digests import Digests
 from dpn.storage.evidence import Proven
-from dpn.storage.s3.connection import Connection
 from dpn.storage.settings import StoreSettings
 from dpn.storage.stored_object import Capabilities, StoredObject
 from models.manifests import Receipt

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from dpn.cancellation import Cancellation
-from dpn.errors import Misconfigured, StoreUnavailable
-from dpn.storage.errors import StoreMissing
+from dpn.errors import Misconfigured, StoreMissing
+from dpn.s3.connection import Connection
 from dpn.storage.evidence import Differs, Proven
 from dpn.storage.metadata import decode_metadata
-from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.ranges import read_range
 from dpn.storage.stored_object import READ_BYTES, StoredObject
 from models.manifests import StoreChecksum
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 Algorithm = Literal["SHA256", "CRC64NVME"]
 ALGORITHMS: tuple[Algorithm, ...] = ("SHA256", "CRC64NVME")
-READ_TRIES_WITHOUT_PROGRESS = 3
 
 
 def find(
@@ -67,19 +65,7 @@ def read(
     if stored is None:
         check_bucket(connection)
         raise StoreMissing(f"{connection.service}: no object {key}")
-    position, tries = 0, 0
-    while position < stored.size:
-        before = position
-        try:
-            for chunk in read_range(
-                connection, stored, position, stored.size - position, cancellation, chunk_size=chunk_size
-            ):
-                position += len(chunk)
-                yield chunk
-        except StoreUnavailable:
-            tries = 1 if position > before else tries + 1
-            if tries >= READ_TRIES_WITHOUT_PROGRESS:
-                raise
+    yield from read_range(connection, stored, 0, stored.size, cancellation, chunk_size=chunk_size)
 
 
 def judge_by_reading(

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import partial
 from typing import Any
 
-from dpn.errors import Misconfigured, TransientError
+from dpn.errors import Misconfigured, StoreMissing, TransientError
+from dpn.s3.connection import Connection
+from dpn.s3.errors import PreconditionFailed
 from dpn.storage.digests import Digester, base64_of, composite_sha256
-from dpn.storage.errors import StoreMissing
 from dpn.storage.plan import PartPlan
 from dpn.storage.s3 import objects
-from dpn.storage.s3.connection import Connection
 from dpn.storage.s3.crc import crc64nvme
-from dpn.storage.s3.refusals import AlreadyThere
 from dpn.storage.stored_object import Capabilities, StoredObject
 
 PROBE_PREFIX = ".dpn-probe/"
@@ -62,15 +62,13 @@ class _Probe:
         )
 
     def _put_plainly(self) -> StoredObject:
-        self._connection.call("probing", lambda: self._client.put_object(**self._where, Body=CONTENT))
+        self._call(self._client.put_object, **self._where, Body=CONTENT)
         return self._look()
 
     def _refuses_to_put(self, condition: Any) -> bool:
         try:
-            self._connection.once(
-                "probing", lambda: self._client.put_object(**self._where, Body=CONTENT, **condition)
-            )
-        except AlreadyThere:
+            self._probe(self._client.put_object, **self._where, Body=CONTENT, **condition)
+        except PreconditionFailed:
             return True
         except REFUSALS:
             return False
@@ -86,28 +84,21 @@ class _Probe:
     def _upload(self, *, checksums: bool) -> tuple[bool, list[bool], StoredObject]:
         algorithm: Any = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
         right: Any = {"ChecksumSHA256": base64_of(self._digests.sha256)} if checksums else {}
-        upload = self._connection.call(
-            "probing", lambda: self._client.create_multipart_upload(**self._where, **algorithm)
-        )
+        upload = self._call(self._client.create_multipart_upload, **self._where, **algorithm)
         where = {**self._where, "UploadId": self._connection.given(upload, "UploadId")}
         try:
             checks_parts = checksums and self._refuses_part(where)
-            part = self._connection.call(
-                "probing", lambda: self._client.upload_part(**where, PartNumber=1, Body=CONTENT, **right)
-            )
+            part = self._call(self._client.upload_part, **where, PartNumber=1, Body=CONTENT, **right)
             parts = {"Parts": [{"PartNumber": 1, "ETag": self._connection.given(part, "ETag"), **right}]}
             completes_refused = self._refuses_to_complete(where, parts)
         except REFUSALS:
-            self._connection.call("probing", lambda: self._client.abort_multipart_upload(**where))
+            self._call(self._client.abort_multipart_upload, **where)
             raise
         return checks_parts, completes_refused, self._look()
 
     def _refuses_part(self, where: Any) -> bool:
         try:
-            self._connection.once(
-                "probing",
-                lambda: self._client.upload_part(**where, PartNumber=1, Body=CONTENT, ChecksumSHA256=WRONG_SHA256),
-            )
+            self._probe(self._client.upload_part, **where, PartNumber=1, Body=CONTENT, ChecksumSHA256=WRONG_SHA256)
         except REFUSALS:
             return True
         return False
@@ -118,18 +109,15 @@ class _Probe:
         refused: list[bool] = []
         for condition in CONDITIONS:
             try:
-                self._connection.once(
-                    "probing",
-                    lambda condition=condition: self._client.complete_multipart_upload(**complete, **condition),  # type: ignore[misc]
-                )
-            except AlreadyThere:
+                self._probe(self._client.complete_multipart_upload, **complete, **condition)
+            except PreconditionFailed:
                 refused.append(True)
             except REFUSALS:
                 refused.append(False)
             else:
                 # It is complete now, and can be tried no more.
                 return [*refused, *[False] * (len(CONDITIONS) - len(refused))]
-        self._connection.call("probing", lambda: self._client.complete_multipart_upload(**complete))
+        self._call(self._client.complete_multipart_upload, **complete)
         return refused
 
     def _remove(self) -> bool:
@@ -138,6 +126,13 @@ class _Probe:
         except Misconfigured:
             return False
         return True
+
+    def _call(self, request: Any, *, attempts: int | None = None, **parameters: Any) -> Any:
+        return self._connection.call("probing", partial(request, **parameters), attempts=attempts)
+
+    def _probe(self, request: Any, **parameters: Any) -> None:
+        """Tried once: a refusal is what we want to know."""
+        self._call(request, attempts=1, **parameters)
 
     def _look(self) -> StoredObject:
         stored = objects.find(self._connection, self._key)

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpn.cancellation import Cancellation
-from dpn.errors import DpnError, Misconfigured, StoreMismatch
+from dpn.errors import DpnError, Misconfigured, StoreMismatch, StoreMissing
+from dpn.s3.errors import ObjectTooLarge, PreconditionFailed, UploadLost
 from dpn.storage.availability import COLD_CLASSES
 from dpn.storage.digests import Digests
-from dpn.storage.errors import ObjectTooLarge, SourceChanged, StoreConflict, StoreMissing, UploadLost
+from dpn.storage.errors import SourceChanged, StoreConflict
 from dpn.storage.evidence import Differs, Proven, Unproven, judge
 from dpn.storage.metadata import encode_metadata
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.s3 import objects
 from dpn.storage.s3.bucket import Bucket
-from dpn.storage.s3.refusals import AlreadyThere
 from dpn.storage.s3.upload import MultipartUpload, Written, body_checksum, digester_for, send_body
 from dpn.storage.source import Source
 from dpn.storage.store import Checkpoint, Fence
@@ -41,9 +41,9 @@ class Put:
         metadata: Mapping[str, str],
         resume: UploadState | None,
         checkpoint: Checkpoint,
-        fence: Fence,
         cancellation: Cancellation,
-        progress: Progress | None,
+        fence: Fence = lambda: None,
+        progress: Progress | None = None,
     ) -> None:
         self._bucket = bucket
         self._connection = bucket.connection
@@ -67,7 +67,7 @@ class Put:
         plan = self._choose_plan()
         try:
             digests, written = self._send_whole(plan) if plan.whole else self._send_in_parts(plan)
-        except (AlreadyThere, UploadLost) as error:
+        except (PreconditionFailed, UploadLost) as error:
             # Another worker was faster, or the answer to a request of ours that made it visible was lost.
             if existing := self._existing():
                 return self._adopt(existing)
@@ -142,7 +142,7 @@ class Put:
         def request() -> Any:
             # The answer to the try before may be all that was lost.
             if next(tries) and self._existing():
-                raise AlreadyThere(f"{self._full_key} is there by now")
+                raise PreconditionFailed(f"{self._full_key} is there by now")
             self._fence()
             return send_body(
                 self._source,
@@ -157,7 +157,9 @@ class Put:
                 ),
             )
 
-        answer = self._connection.call(f"sending {self._full_key}", request, self._cancellation)
+        answer = self._connection.call(
+            f"sending {self._full_key}", request, self._cancellation, sent_bytes=plan.size
+        )
         self._report(plan.size)
         return digester.digests(), Written.from_answer(answer)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from typing import Any
-
-from botocore.exceptions import BotoCoreError
 
 from dpn.cancellation import Cancellation
 from dpn.errors import StoreMismatch, StoreUnavailable
+from dpn.s3.connection import RECEIVE_BYTES, Connection
+from dpn.s3.errors import PreconditionFailed
 from dpn.storage.errors import ObjectReplaced
-from dpn.storage.s3.connection import Connection
-from dpn.storage.s3.refusals import AlreadyThere, translate
 from dpn.storage.stored_object import StoredObject
-
-RECEIVE_BYTES = 256 * 1024
-"""How much is taken from the socket at a time: larger buffers come fresh from the kernel each, zeroed."""
 
 
 def read_range(
@@ -27,38 +24,46 @@ def read_range(
     *,
     chunk_size: int = RECEIVE_BYTES,
 ) -> Iterator[bytes]:
-    """The object's `size` bytes from `start` on; at least one byte.
+    """The object's `size` bytes from `start` on. Where it breaks off it goes on, as long as that gets it further.
 
-    Raises ObjectReplaced, StoreMissing, StoreCold, StoreUnavailable (it may break off anywhere), StoreMismatch.
+    Raises ObjectReplaced, StoreMissing, StoreCold, StoreUnavailable, StoreMismatch.
     """
+    patience = connection.patience(size)
+    position = 0
+    while position < size:
+        try:
+            for data in _read_once(
+                connection, stored, start + position, size - position, cancellation, chunk_size
+            ):
+                position += len(data)
+                yield data
+        except StoreUnavailable as error:
+            cancellation.wait(patience.wait_seconds(position, error))
+            cancellation.check()
+
+
+def _read_once(
+    connection: Connection,
+    stored: StoredObject,
+    start: int,
+    size: int,
+    cancellation: Cancellation,
+    chunk_size: int,
+) -> Iterator[bytes]:
     doing = f"reading {stored.key}"
     pinned: dict[str, Any] = {"VersionId": stored.version_id} if stored.version_id else {}
     if stored.etag:
         pinned["IfMatch"] = f'"{stored.etag}"'
     if (start, size) != (0, stored.size):
         pinned["Range"] = f"bytes={start}-{start + size - 1}"
+    request = partial(connection.client.get_object, Bucket=connection.bucket, Key=stored.key, **pinned)
     try:
-        answer = connection.call(
-            doing,
-            lambda: connection.client.get_object(Bucket=connection.bucket, Key=stored.key, **pinned),
-            cancellation,
-        )
-    except AlreadyThere as error:
+        answer = connection.call(doing, request, cancellation, attempts=1)
+    except PreconditionFailed as error:
         raise _replaced(connection, stored) from error
-    body = answer["Body"]
-    try:
+    with closing(answer["Body"]):
         _refuse_another(connection, stored, answer, start, size)
-        come = 0
-        for chunk in body.iter_chunks(chunk_size):
-            cancellation.check()
-            yield chunk
-            come += len(chunk)
-        if come != size:
-            raise StoreUnavailable(connection.service, f"{doing}: it broke off {size - come} bytes too early")
-    except BotoCoreError as error:
-        raise translate(error, connection.service, doing) from error
-    finally:
-        body.close()
+        yield from connection.body(doing, answer, size, cancellation, chunk_size=chunk_size)
 
 
 def _refuse_another(connection: Connection, stored: StoredObject, answer: Any, start: int, size: int) -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Unpack
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
-from dpn.errors import Misconfigured, StoreMismatch
+from dpn.errors import Misconfigured, StoreMismatch, StoreMissing
+from dpn.s3.limits import AnswerLimits, Retries
 from dpn.storage.availability import Availability, RestoreRequested
-from dpn.storage.errors import StoreMissing
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
 from dpn.storage.fetching import Wanted
 from dpn.storage.plan import Part
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
 from dpn.storage.s3 import objects, thaw
 from dpn.storage.s3.bucket import Bucket
-from dpn.storage.s3.connection import Connection, Retries
+from dpn.storage.s3.connection import connect
 from dpn.storage.s3.crc import combine_crc64nvme, crc64nvme
 from dpn.storage.s3.janitor import abort_abandoned_uploads
 from dpn.storage.s3.probe import probe
@@ -28,7 +29,7 @@ from dpn.storage.s3.ranges import read_range
 from dpn.storage.s3.replace import Replacement
 from dpn.storage.settings import StoreSettings, Tier
 from dpn.storage.source import open_source
-from dpn.storage.store import Checkpoint, Fence, Replaced, check_key
+from dpn.storage.store import PutArguments, Replaced, check_key
 from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt, UploadState
 
@@ -36,11 +37,18 @@ from models.manifests import Receipt, UploadState
 class S3Store:
     """See dpn.storage.store.Store for what it promises."""
 
-    def __init__(self, settings: StoreSettings, *, clock: Clock, retries: Retries | None = None) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        *,
+        clock: Clock,
+        retries: Retries | None = None,
+        limits: AnswerLimits | None = None,
+    ) -> None:
         self.name = settings.name
         self._settings = settings
         self._clock = clock
-        self._connection = Connection(settings, retries or Retries())
+        self._connection = connect(settings, clock.monotonic, retries, limits)
         self._capabilities: Capabilities | None = None
         self._probing = threading.Lock()
 
@@ -49,61 +57,16 @@ class S3Store:
         self._capabilities = capabilities
         return capabilities
 
-    def put(
-        self,
-        source: Path,
-        key: str,
-        *,
-        sha256: str,
-        metadata: Mapping[str, str],
-        resume: UploadState | None,
-        checkpoint: Checkpoint,
-        cancellation: Cancellation,
-        fence: Fence = lambda: None,
-        progress: Progress | None = None,
-    ) -> Receipt:
+    def put(self, source: Path, key: str, **how: Unpack[PutArguments]) -> Receipt:
         with open_source(source) as file:
-            return Put(
-                self._bucket(),
-                file,
-                self._resumable(key, resume),
-                sha256=sha256,
-                metadata=metadata,
-                resume=resume,
-                checkpoint=checkpoint,
-                fence=fence,
-                cancellation=cancellation,
-                progress=progress,
-            ).run()
+            return Put(self._bucket(), file, self._resumable(key, how["resume"]), **how).run()
 
     def replace(
-        self,
-        source: Path,
-        key: str,
-        *,
-        sha256: str,
-        metadata: Mapping[str, str],
-        bad: StoredObject | None,
-        resume: UploadState | None,
-        checkpoint: Checkpoint,
-        cancellation: Cancellation,
-        fence: Fence = lambda: None,
-        progress: Progress | None = None,
+        self, source: Path, key: str, *, bad: StoredObject | None, **how: Unpack[PutArguments]
     ) -> Replaced:
         with open_source(source) as file:
-            return Replacement(
-                self._bucket(),
-                file,
-                self._resumable(key, resume),
-                sha256=sha256,
-                metadata=metadata,
-                bad=bad,
-                resume=resume,
-                checkpoint=checkpoint,
-                fence=fence,
-                cancellation=cancellation,
-                progress=progress,
-            ).replace()
+            key = self._resumable(key, how["resume"])
+            return Replacement(self._bucket(), file, key, bad=bad, **how).replace()
 
     def head(self, key: str) -> StoredObject | None:
         stored = objects.find(self._connection, self._full_key(key))
@@ -173,9 +136,8 @@ class S3Store:
             combine=combine_crc64nvme,
         )
 
-        def read(part: Part, position: int, stop: Cancellation) -> Iterator[bytes]:
-            start, size = part.offset + position, part.size - position
-            return read_range(self._connection, stored, start, size, stop)
+        def read(part: Part, stop: Cancellation) -> Iterator[bytes]:
+            return read_range(self._connection, stored, part.offset, part.size, stop)
 
         return retrieve(wanted, read, target, cancellation=cancellation, progress=progress)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
-from dpn.errors import TransientError
+from dpn.errors import StoreCold, StoreMissing, TransientError
+from dpn.s3.connection import Connection
+from dpn.s3.errors import AlreadyActive, NoExpeditedCapacity, RestoreRefused, RestoreUnderWay
 from dpn.storage.availability import (
     TIERED_CLASS,
     Availability,
@@ -16,10 +18,7 @@ from dpn.storage.availability import (
     needs_no_request,
     refused_beforehand,
 )
-from dpn.storage.errors import StoreCold, StoreMissing
 from dpn.storage.s3 import objects
-from dpn.storage.s3.connection import Connection
-from dpn.storage.s3.refusals import AlreadyActive, NoExpeditedCapacity, RestoreRefused, RestoreUnderWay
 from dpn.storage.settings import Tier
 
 HTTP_OK = 200

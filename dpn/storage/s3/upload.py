@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, StoreMismatch
+from dpn.s3.connection import Connection
+from dpn.s3.errors import UploadLost
+from dpn.s3.pages import ListedPart, list_parts
+from dpn.s3.refusals import TRANSLATED
 from dpn.storage.digests import Digester, Digests, PartDigest, base64_of
-from dpn.storage.errors import UploadLost
 from dpn.storage.plan import PartPlan
-from dpn.storage.s3.connection import BOTO_ERRORS, Connection
 from dpn.storage.s3.crc import crc64nvme
 from dpn.storage.s3.objects import named_version
 from dpn.storage.source import SliceBody, Source
@@ -20,7 +23,7 @@ from dpn.storage.store import Fence
 from dpn.storage.stored_object import Capabilities
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 STOP_POLL_SECONDS = 0.1
 
@@ -54,7 +57,7 @@ def send_body(source: Source, digest: PartDigest, check: Callable[[], None], req
     body = SliceBody(source, digest.part, check)
     try:
         return request(body if digest.part.size else b"")
-    except BOTO_ERRORS:
+    except TRANSLATED:
         if body.failure:
             raise body.failure from None
         raise
@@ -68,7 +71,8 @@ class MultipartUpload:
     ) -> None:
         self._connection = connection
         self._client = connection.client
-        self._name = key
+        self._key = key
+        self._upload_id = upload_id
         self._where: Any = {"Bucket": connection.bucket, "Key": key, "UploadId": upload_id}
         self._capabilities = capabilities
         self._threads = threads
@@ -81,7 +85,7 @@ class MultipartUpload:
 
         Reading and hashing run one part ahead of sending. Raises like Store.put.
         """
-        held = self._held_parts(cancellation)
+        held = _Held(list_parts(self._connection, self._key, self._upload_id, cancellation))
         digester = digester_for(plan, self._capabilities)
         stop = Cancellation()
         pending: set[Future[int]] = set()
@@ -90,7 +94,7 @@ class MultipartUpload:
                 for part in plan.parts():
                     self._settle(pending, self._threads - 1, cancellation, advance)
                     digest = digester.digest(part, source.buffers(part, cancellation.check))
-                    if kept := self._kept(digest, held.get(part.number)):
+                    if kept := self._kept(digest, held.part(part.number)):
                         self._sent[part.number] = kept
                         advance(part.size)
                     else:
@@ -110,43 +114,25 @@ class MultipartUpload:
                 **self._where, MultipartUpload={"Parts": parts}, **condition
             )
 
-        return Written.from_answer(self._connection.call(f"completing {self._name}", request, cancellation))
+        return Written.from_answer(self._connection.call(f"completing {self._key}", request, cancellation))
 
     def abort(self) -> None:
         """Gives up the upload and what it holds; one that is gone already is fine."""
         try:
-            self._connection.call(
-                f"aborting the upload of {self._name}",
-                lambda: self._client.abort_multipart_upload(**self._where),
-            )
+            request = partial(self._client.abort_multipart_upload, **self._where)
+            self._connection.call(f"aborting the upload of {self._key}", request)
         except UploadLost:
             return
 
-    def _held_parts(self, cancellation: Cancellation) -> dict[int, PartTypeDef]:
-        """What the store has already. Raises UploadLost."""
-        held: dict[int, PartTypeDef] = {}
-        marker = 0
-        while True:
-            page = self._connection.call(
-                f"listing the parts of {self._name}",
-                lambda marker=marker: self._client.list_parts(**self._where, PartNumberMarker=marker),  # type: ignore[misc]
-                cancellation,
-            )
-            held.update({part["PartNumber"]: part for part in page.get("Parts", [])})
-            following = page.get("NextPartNumberMarker") or 0
-            if not page.get("IsTruncated") or following <= marker:
-                return held
-            marker = following
-
-    def _kept(self, digest: PartDigest, held: PartTypeDef | None) -> CompletedPartTypeDef | None:
+    def _kept(self, digest: PartDigest, held: ListedPart | None) -> CompletedPartTypeDef | None:
         """The part as Complete wants it if the store has just these bytes, None if they must be sent."""
-        if held is None or held.get("Size") != digest.part.size:
+        if held is None or held.size != digest.part.size:
             return None
-        if self._capabilities.refuses_wrong_sha256 and held.get("ChecksumSHA256"):
-            same = held["ChecksumSHA256"] == base64_of(digest.sha256)
+        if self._capabilities.refuses_wrong_sha256 and held.sha256:
+            same = held.sha256 == base64_of(digest.sha256)
         else:
-            same = self._capabilities.etag_is_md5 and held["ETag"].strip('"') == digest.md5
-        return self._completed(digest, held["ETag"]) if same else None
+            same = self._capabilities.etag_is_md5 and held.etag.strip('"') == digest.md5
+        return self._completed(digest, held.etag) if same else None
 
     def _send_part(self, source: Source, digest: PartDigest, count: int, stop: Cancellation) -> int:
         number, size = digest.part.number, digest.part.size
@@ -163,11 +149,12 @@ class MultipartUpload:
             )
             etag = str(self._connection.given(answer, "ETag"))
             if self._capabilities.etag_is_md5 and digest.md5 and etag.strip('"') != digest.md5:
-                raise StoreMismatch(f"part {number} of {self._name} has MD5 {etag} in the store, not {digest.md5}")
+                raise StoreMismatch(f"part {number} of {self._key} has MD5 {etag} in the store, not {digest.md5}")
             return etag
 
-        doing = f"sending part {number} of {count} of {self._name}"
-        self._sent[number] = self._completed(digest, self._connection.call(doing, request, stop))
+        doing = f"sending part {number} of {count} of {self._key}"
+        etag = self._connection.call(doing, request, stop, sent_bytes=size)
+        self._sent[number] = self._completed(digest, etag)
         return size
 
     def _completed(self, digest: PartDigest, etag: str) -> CompletedPartTypeDef:
@@ -189,6 +176,20 @@ class MultipartUpload:
             if len(pending) <= at_most:
                 return
             wait(pending, timeout=STOP_POLL_SECONDS, return_when=FIRST_COMPLETED)
+
+
+class _Held:
+    """The parts that the store has already, looked up in the order of their numbers."""
+
+    def __init__(self, parts: Iterator[ListedPart]) -> None:
+        self._parts = parts
+        self._next = next(parts, None)
+
+    def part(self, number: int) -> ListedPart | None:
+        """The part of that number, which is greater than that asked for before. Raises UploadLost."""
+        while self._next and self._next.number < number:
+            self._next = next(self._parts, None)
+        return self._next if self._next and self._next.number == number else None
 
 
 def _proves_sha256(capabilities: Capabilities) -> bool:

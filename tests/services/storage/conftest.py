@@ -15,7 +15,7 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.storage.s3.connection import Retries
+from dpn.s3.limits import Retries
 from dpn.storage.s3.store import S3Store
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Store

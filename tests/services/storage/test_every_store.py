@@ -11,8 +11,8 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import Interrupted, LeaseLost, PermanentError, StoreMismatch
-from dpn.storage.errors import SourceChanged, StoreConflict, StoreMissing
+from dpn.errors import Interrupted, LeaseLost, PermanentError, StoreMismatch, StoreMissing
+from dpn.storage.errors import SourceChanged, StoreConflict
 from dpn.storage.store import Store
 from models.manifests import Receipt
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag

@@ -17,9 +17,17 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import Interrupted, Misconfigured, NoSpace, StoreMismatch, StoreUnavailable
+from dpn.errors import (
+    Interrupted,
+    Misconfigured,
+    NoSpace,
+    StoreCold,
+    StoreMismatch,
+    StoreMissing,
+    StoreUnavailable,
+)
 from dpn.storage import fetching, retrieval
-from dpn.storage.errors import ObjectReplaced, StoreCold, StoreMissing, TargetBusy
+from dpn.storage.errors import ObjectReplaced, TargetBusy
 from dpn.storage.retrieval import Retrieved, discard_partial
 from dpn.storage.s3.store import S3Store
 from dpn.storage.store import Store

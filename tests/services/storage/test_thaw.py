@@ -18,8 +18,7 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import Misconfigured, StoreUnavailable
-from dpn.storage.errors import StoreCold, StoreMissing
+from dpn.errors import Misconfigured, StoreCold, StoreMissing, StoreUnavailable
 from dpn.storage.s3.store import S3Store
 from dpn.storage.store import Store
 from tests.services.storage.conftest import StagedBag, s3_settings, s3_store

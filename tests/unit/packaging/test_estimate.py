@@ -10,9 +10,9 @@ import pytest
 from dpn.bags.building.build import build_bag
 from dpn.bags.building.metadata import DpnMetadata
 from dpn.packaging.estimate import estimate
-from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.listing import open_listing
 from dpn.packaging.settings import DepositS3Settings
+from dpn.s3.pages import ListedObject
 from dpn.staging.disk_use import allocated_bytes
 from tests.fixtures.deposits import described
 
@@ -37,7 +37,7 @@ def test_many_small_objects_take_no_more_than_was_estimated(
         (objects / key).parent.mkdir(parents=True, exist_ok=True)
         (objects / key).write_bytes(b"x" * size)
     with open_listing(tmp_path / "fetched" / "listing.sqlite") as listing:
-        listing.fill((Listed(key, size, f'"{number:032x}"') for number, key in enumerate(keys)), "there")
+        listing.fill((ListedObject(key, size, f'"{number:032x}"') for number, key in enumerate(keys)), "there")
         listing.note_checksums((key.encode(), {"md5": "0" * 32}) for key in keys)
     build_bag(
         objects, tmp_path, metadata=DpnMetadata(local_id="x", ingest_node="n", bagging_date=date(2024, 1, 1))

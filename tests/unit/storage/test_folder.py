@@ -21,9 +21,8 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
+from dpn.errors import Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
 from dpn.storage import folder, folder_disk
-from dpn.storage.errors import StoreMissing
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Store
 from dpn.storage.stores import open_store

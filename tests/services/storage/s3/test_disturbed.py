@@ -11,9 +11,9 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreUnavailable
-from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreMissing
-from dpn.storage.s3.connection import Retries
+from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
+from dpn.s3.limits import Retries
+from dpn.storage.errors import ObjectReplaced, SourceChanged
 from dpn.storage.s3.store import S3Store
 from tests.services.storage.conftest import PART_BYTES, StagedBag, s3_settings, s3_store
 from tests.services.storage.s3_proxy import Fault, Proxy, Request, faulty_proxy
@@ -119,7 +119,11 @@ def test_a_part_that_is_damaged_on_every_way_is_refused_and_nothing_becomes_visi
     assert 1 not in proxy.parts_stored, "a part that was stored well is not sent again"
 
 
-def test_a_resumed_upload_sends_only_what_is_missing(behind_proxy: S3Store, proxy: Proxy, stage: Stage) -> None:
+@pytest.mark.parametrize("rows_per_page", [1, 1000])
+def test_a_resumed_upload_sends_only_what_is_missing(
+    behind_proxy: S3Store, proxy: Proxy, stage: Stage, monkeypatch: pytest.MonkeyPatch, rows_per_page: int
+) -> None:
+    monkeypatch.setattr("dpn.s3.pages.ROWS_PER_PAGE", rows_per_page)
     bag = stage(5 * PART_BYTES + 3)
     proxy.faults.append(Fault(of_part(4), answer=(503, "SlowDown", {})))
     with pytest.raises(StoreUnavailable):

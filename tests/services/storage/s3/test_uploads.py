@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from dpn.clock import ManualClock
-from dpn.errors import LeaseLost, Misconfigured
-from dpn.storage.errors import StoreCold, StoreConflict
+from dpn.errors import LeaseLost, Misconfigured, StoreCold
+from dpn.storage.errors import StoreConflict
 from dpn.storage.s3.store import S3Store
 from dpn.storage.stored_object import Capabilities
 from models.manifests import UploadState

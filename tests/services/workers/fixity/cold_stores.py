@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dpn.clock import ManualClock
+from dpn.errors import StoreCold
 from dpn.storage.availability import Availability, RestoreRequested
-from dpn.storage.errors import StoreCold
 
 CLASS = "GLACIER"
 RESTORE_HOURS = 5

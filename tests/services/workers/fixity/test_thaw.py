@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from dpn.audit.trail import EventType
-from dpn.errors import Misconfigured, StoreMismatch, StoreUnavailable
+from dpn.errors import Misconfigured, StoreCold, StoreMismatch, StoreUnavailable
 from dpn.storage.availability import Availability, RestoreRequested
-from dpn.storage.errors import StoreCold
 from dpn.storage.stores import open_store
 from tests.conftest import Bucket
 from tests.services.workers.fixity.checking import (

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,21 @@ import pytest
 
 from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.cancellation import Cancellation
-from dpn.errors import Interrupted, Misconfigured
+from dpn.errors import Interrupted, Misconfigured, StoreUnavailable
 from dpn.packaging.description import Packaged
-from dpn.packaging.errors import FetchDamaged, SourceBagInvalid, SourceChanged, SourceUnavailable
+from dpn.packaging.errors import FetchDamaged, SourceBagInvalid, SourceChanged
 from dpn.packaging.estimate import estimate
 from dpn.packaging.package import package
 from dpn.packaging.s3 import checksums, connection, listing
 from dpn.packaging.settings import DepositS3Settings
 from dpn.packaging.unfit import unfit_entries
+from dpn.s3.limits import Retries
 from tests.conftest import Bucket
 from tests.fixtures.deposits import BAG, described, members, payload
 from tests.fixtures.made_bags import bag_files
 
 MEBIBYTE = 1 << 20
+QUICK = partial(Retries, first_seconds=0.001)
 ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -132,6 +135,7 @@ from pathlib import Path
 import dpn.packaging.s3.fetching as fetching
 from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
+from dpn.s3.limits import Retries
 from tests.fixtures.deposits import described
 url, work, settings, at = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 really = fetching.Fetch._check
@@ -320,7 +324,7 @@ def test_what_was_half_fetched_and_rotted_is_fetched_again_however_its_checksum_
     algorithm: str,
     kind: str,
 ) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("dpn.s3.connection.Retries", QUICK)
     put_in_parts(prefix, "b", LARGE["b"], algorithm, kind)
     killed_after(prefix, 12 * MEBIBYTE)
     flipped(next((prefix.work / "fetched/partial").iterdir()))
@@ -332,7 +336,7 @@ def test_what_was_half_fetched_and_rotted_is_fetched_again_however_its_checksum_
 def test_what_was_damaged_on_its_way_after_the_connection_broke_is_fetched_again(
     prefix: Prefix, monkeypatch: pytest.MonkeyPatch, algorithm: str, kind: str
 ) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("dpn.s3.connection.Retries", QUICK)
     put_in_parts(prefix, "b", LARGE["b"], algorithm, kind)
     really, starts = connection.S3Source.get, []
 
@@ -366,7 +370,7 @@ def test_of_a_long_fetch_that_breaks_off_often_each_byte_is_reckoned_once(
         reckoned[0] += len(data)
         really_update(self, data)
 
-    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("dpn.s3.connection.Retries", QUICK)
     monkeypatch.setattr(connection.S3Source, "get", get)
     monkeypatch.setattr(checksums.Digests, "update", update)
     assert payload(prefix.package().path) == {"b": LARGE["b"]}
@@ -505,8 +509,8 @@ def test_wrong_credentials_are_the_operators_affair(prefix: Prefix) -> None:
 def test_a_server_that_is_away_is_waited_for_under_its_own_name(
     prefix: Prefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
-    with pytest.raises(SourceUnavailable) as away:
+    monkeypatch.setattr("dpn.s3.connection.Retries", QUICK)
+    with pytest.raises(StoreUnavailable) as away:
         prefix.package(endpoint_url="http://127.0.0.1:9")
     assert away.value.service == f"source:{prefix.bucket.name}"
 

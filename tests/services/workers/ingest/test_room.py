@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dpn.bags.building import builder
-from dpn.packaging.errors import SourceUnavailable
+from dpn.errors import StoreUnavailable
 from dpn.packaging.package import FETCHED_OBJECTS
 from dpn.packaging.s3 import connection, entries
+from dpn.s3.limits import Retries
 from dpn.staging.volumes import Volume
 from tests.conftest import Bucket
 from tests.services.workers.ingest.depositing import LEASE_SECONDS, Depositor, make_depositor
@@ -94,11 +96,11 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     def get(self: connection.S3Source, key: str, etag: str, start: int) -> Any:
         if key in away:
-            raise SourceUnavailable("source:test", "it is away")
+            raise StoreUnavailable("source:test", "it is away")
         return really(self, key, etag, start)
 
     monkeypatch.setattr(connection.S3Source, "get", get)
-    monkeypatch.setattr("dpn.packaging.s3.fetching.ATTEMPTS", 1)
+    monkeypatch.setattr("dpn.s3.connection.Retries", partial(Retries, attempts=1))
     return away
 
 

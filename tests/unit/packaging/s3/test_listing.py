@@ -10,15 +10,15 @@ pytest.importorskip("boto3")
 
 from dpn.bags.errors import SourceRefused
 from dpn.packaging.errors import SourceChanged
-from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.keys import check_key
 from dpn.packaging.s3.listing import Listing, open_listing
+from dpn.s3.pages import ListedObject
 
 WHERE = "s3://bucket/prefix/"
 
 
-def listed(*keys: str, size: int = 1) -> list[Listed]:
-    return [Listed(key, size, f'"{number}"') for number, key in enumerate(keys)]
+def listed(*keys: str, size: int = 1) -> list[ListedObject]:
+    return [ListedObject(key, size, f'"{number}"') for number, key in enumerate(keys)]
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def path(tmp_path: Path) -> Path:
     ],
 )
 def test_a_key_that_no_bag_can_hold_is_refused_with_its_name(path: Path, key: str, complaint: str) -> None:
-    assert complaint in (check_key(Listed(key, 7, '"e"')) or "")
+    assert complaint in (check_key(ListedObject(key, 7, '"e"')) or "")
     with open_listing(path) as listing, pytest.raises(SourceRefused, match="Rename these objects"):
-        listing.fill([*listed("good"), Listed(key, 7, '"e"')], WHERE)
+        listing.fill([*listed("good"), ListedObject(key, 7, '"e"')], WHERE)
     with open_listing(path) as listing:
         assert not listing.complete
 
@@ -61,12 +61,12 @@ def test_a_key_that_no_bag_can_hold_is_refused_with_its_name(path: Path, key: st
     "key", ["a", "\u65e5\u672c/x y", ".hidden", "100%", "-rf", "*", "a\\b", "x" * 255, "a /b"]
 )
 def test_other_keys_are_fit(key: str) -> None:
-    assert check_key(Listed(key, 1, '"e"')) is None
+    assert check_key(ListedObject(key, 1, '"e"')) is None
 
 
 def test_a_marker_of_a_folder_whose_name_ends_in_a_blank_is_one(path: Path) -> None:
     with open_listing(path) as listing:
-        listing.fill([Listed("a /", 0, '"e"'), *listed("a /b")], WHERE)
+        listing.fill([ListedObject("a /", 0, '"e"'), *listed("a /b")], WHERE)
         assert list(listing.folders()) == [b"a "]
 
 
@@ -101,7 +101,7 @@ def test_names_that_only_begin_alike_are_no_conflict(path: Path) -> None:
 
 def test_a_file_called_like_a_folders_marker_is_refused(path: Path) -> None:
     with open_listing(path) as listing, pytest.raises(SourceRefused, match="a file and a folder"):
-        listing.fill([*listed("a"), Listed("a/", 0, '"m"')], WHERE)
+        listing.fill([*listed("a"), ListedObject("a/", 0, '"m"')], WHERE)
 
 
 @pytest.mark.parametrize("keys", [(), ("",), ("folder/",)])
@@ -126,14 +126,14 @@ def test_objects_come_in_the_order_of_their_names_with_what_was_noted(path: Path
 @pytest.mark.parametrize(
     "now",
     [
-        [Listed("a", 1, '"0"')],
-        [Listed("a", 1, '"0"'), Listed("b", 2, '"1"')],
-        [Listed("a", 1, '"0"'), Listed("b", 1, '"other"')],
-        [Listed("a", 1, '"0"'), Listed("b", 1, '"1"'), Listed("c", 1, '"2"')],
-        [Listed("a", 1, '"0"'), Listed("lone \ud800 surrogate", 1, '"1"')],
+        [ListedObject("a", 1, '"0"')],
+        [ListedObject("a", 1, '"0"'), ListedObject("b", 2, '"1"')],
+        [ListedObject("a", 1, '"0"'), ListedObject("b", 1, '"other"')],
+        [ListedObject("a", 1, '"0"'), ListedObject("b", 1, '"1"'), ListedObject("c", 1, '"2"')],
+        [ListedObject("a", 1, '"0"'), ListedObject("lone \ud800 surrogate", 1, '"1"')],
     ],
 )
-def test_a_prefix_that_shows_something_else_has_changed(path: Path, now: list[Listed]) -> None:
+def test_a_prefix_that_shows_something_else_has_changed(path: Path, now: list[ListedObject]) -> None:
     with open_listing(path) as listing:
         listing.fill(listed("a", "b"), WHERE)
         listing.compare(listed("a", "b"), WHERE)
@@ -142,7 +142,7 @@ def test_a_prefix_that_shows_something_else_has_changed(path: Path, now: list[Li
 
 
 def test_a_listing_that_broke_off_does_not_count(path: Path) -> None:
-    def breaks_off() -> list[Listed]:
+    def breaks_off() -> list[ListedObject]:
         raise ConnectionError
 
     with open_listing(path) as listing, pytest.raises(ConnectionError):

@@ -14,9 +14,9 @@ from dpn.packaging.description import Description
 from dpn.packaging.errors import SourceUnavailable
 from dpn.packaging.estimate import estimate
 from dpn.packaging.package import package
-from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.listing import open_listing
 from dpn.packaging.settings import DepositS3Settings
+from dpn.s3.pages import ListedObject
 from tests.fixtures.deposits import described
 from tests.fixtures.made_bags import bag_files, tar_bag
 
@@ -77,7 +77,7 @@ def test_room_for_a_listing_is_waited_for(work: Path, monkeypatch: pytest.Monkey
     def build(description: Description, folder: Path, *_: object) -> None:
         with open_listing(folder / "listing.sqlite") as listing:
             listing._connection.execute("PRAGMA max_page_count=20")  # a disk with no more
-            listing.fill((Listed(f"k{number:06}", 1, '"e"') for number in range(5000)), "there")
+            listing.fill((ListedObject(f"k{number:06}", 1, '"e"') for number in range(5000)), "there")
 
     monkeypatch.setitem(package.__globals__, "_build", build)
     with pytest.raises(NoSpace, match="full: free space on this volume"):
