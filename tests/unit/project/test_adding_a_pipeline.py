@@ -140,5 +140,5 @@ def test_it_is_written_as_the_project_is(house: Path) -> None:
 
 
 def test_operators_see_it_as_any_other(house: Path) -> None:
-    assert "checksum-reply" in run(house, "dpn.cli.main", "items", "--stage", "nowhere", status=2)
+    assert "checksum-reply" in run(house, "dpn.cli.main", "items", "--task", "nowhere", status=2)
     assert "checksum" in run(house, "dpn.cli.main", "worker", "--help")
