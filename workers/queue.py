@@ -39,7 +39,7 @@ from workers.restore.items import RestoreItems
 BATCH = 500
 
 CROWDED_MESSAGES = 10_000
-"""So many messages of a topic wake its workers for long enough. A message that waits cannot be told from one that
+"""So many messages of a queue wake its workers for long enough. A message that waits cannot be told from one that
 was lost, and more would pile up with every run of a long backlog."""
 
 
@@ -240,7 +240,7 @@ class Queue:
         )
 
     def _announce(self, result: QueueResult) -> None:
-        crowded = cache(lambda topic: self.broker.waiting(topic) >= CROWDED_MESSAGES)
+        crowded = cache(lambda queue: self.broker.waiting(queue) >= CROWDED_MESSAGES)
         last_id: int | None = 0
         while last_id is not None:
             with self.sessions.begin() as session:

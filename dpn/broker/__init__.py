@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from dpn.errors import DpnError
@@ -13,33 +12,26 @@ class BrokerUnavailable(DpnError):
     """No message could be published: nothing is lost, the intent stays and the sweep finds the item meanwhile."""
 
 
-@dataclass(frozen=True)
-class Subscription:
-    """One topic that a worker hears, and the channel that it shares with its like."""
-
-    topic: str
-    channel: str
-
-
 Offer = Callable[[str, bytes], Awaitable[bool]]
-"""Hands a message (topic, body) to the worker. False: it has no free slot or no database, give it to another."""
+"""Hands a message (queue, body) to the worker. False: it has no free slot or no database, give it to another."""
 
 
 class Broker(Protocol):
     """Publishes from any thread; consumes on the event loop that called `start`."""
 
-    def publish(self, topic: str, *item_ids: int) -> None:
+    def publish(self, queue: str, *item_ids: int) -> None:
         """Announces items, all or none of them. Raises BrokerUnavailable."""
         ...
 
-    def waiting(self, topic: str) -> int:
-        """How many messages of the topic wait for a worker, as far as the broker knows; 0 if it cannot say."""
+    def waiting(self, queue: str) -> int:
+        """How many messages of the queue wait for a worker, as far as the broker knows; 0 if it cannot say."""
         ...
 
-    async def start(
-        self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
-    ) -> None:
-        """Begins to consume. `sweep_now` is called when something is due but the broker does not know what."""
+    async def start(self, queues: Sequence[str], offer: Offer, sweep_now: Callable[[], None]) -> None:
+        """Begins to consume: of all workers that hear a queue, one is offered each of its messages.
+
+        `sweep_now` is called when something is due but the broker does not know what.
+        """
         ...
 
     def set_free_slots(self, slots: int) -> None:

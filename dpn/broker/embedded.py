@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dpn.broker import BrokerUnavailable, Offer, Subscription
+from dpn.broker import BrokerUnavailable, Offer
 
 NOTIFICATION_CHANNEL = "dpn_work"
 LOOK_FOR_CHANGES_SECONDS = 0.1
@@ -34,23 +34,21 @@ class EmbeddedBroker:
         self._watcher: threading.Thread | None = None
         self._sweep_now: Callable[[], None] = lambda: None
 
-    def publish(self, topic: str, *item_ids: int) -> None:
+    def publish(self, queue: str, *item_ids: int) -> None:
         if self._engine.dialect.name == "postgresql":
             try:
                 with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                    statement = text("SELECT pg_notify(:channel, :topic)")
-                    connection.execute(statement, {"channel": NOTIFICATION_CHANNEL, "topic": topic})
+                    statement = text("SELECT pg_notify(:channel, :queue)")
+                    connection.execute(statement, {"channel": NOTIFICATION_CHANNEL, "queue": queue})
             except SQLAlchemyError as error:
                 raise BrokerUnavailable(f"the database took no notification: {error}") from error
         self._sweep_now()
 
-    def waiting(self, topic: str) -> int:
+    def waiting(self, queue: str) -> int:
         """Nothing waits: a notification that nobody hears is gone, and costs nothing."""
         return 0
 
-    async def start(
-        self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
-    ) -> None:
+    async def start(self, queues: Sequence[str], offer: Offer, sweep_now: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         self._sweep_now = lambda: None if loop.is_closed() else _ignore(loop.call_soon_threadsafe(sweep_now))
         watch = self._watch_sqlite if self._engine.dialect.name == "sqlite" else self._watch_postgresql

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from dpn.broker import BrokerUnavailable, Offer, Subscription
+from dpn.broker import BrokerUnavailable, Offer
 from dpn.clock import Clock
 
 HOLD_SECONDS = 60.0
@@ -25,10 +25,10 @@ HAND_OVER_AFTER_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 Fate = Callable[[str, int], Sequence[float]]
-"""After how many seconds each copy of the message of a topic and an item is delivered; without any it is lost."""
+"""After how many seconds each copy of the message of a queue and an item is delivered; without any it is lost."""
 
 
-def at_once(_topic: str, _item_id: int) -> Sequence[float]:
+def at_once(_queue: str, _item_id: int) -> Sequence[float]:
     """One copy, without delay: the fate of a message where nothing goes wrong."""
     return (0.0,)
 
@@ -37,14 +37,14 @@ def at_once(_topic: str, _item_id: int) -> Sequence[float]:
 class Message:
     """One copy of an announcement. `due`: from when on a worker may take it, by the clock's monotonic time."""
 
-    topic: str
+    queue: str
     item_id: int
     due: float
     held: bool = False
 
 
 class MemoryQueues:
-    """What the brokers of one node share: each message goes to one worker that hears its topic."""
+    """What the brokers of one node share: each message goes to one worker that hears its queue."""
 
     def __init__(self, clock: Clock, *, fate: Fate = at_once) -> None:
         self.fate = fate
@@ -56,21 +56,21 @@ class MemoryQueues:
         self._lock = threading.Lock()
         self._messages: list[Message] = []
 
-    def publish(self, topic: str, *item_ids: int) -> None:
+    def publish(self, queue: str, *item_ids: int) -> None:
         """Raises BrokerUnavailable while the queues are down."""
         if self.down:
             raise BrokerUnavailable("the queues in memory are down")
         now = self._clock.monotonic()
-        copies = [(item_id, now + delay) for item_id in item_ids for delay in self.fate(topic, item_id)]
+        copies = [(item_id, now + delay) for item_id in item_ids for delay in self.fate(queue, item_id)]
         with self._lock:
-            self._messages += [Message(topic, item_id, due) for item_id, due in copies]
+            self._messages += [Message(queue, item_id, due) for item_id, due in copies]
         self._tell()
 
-    def take(self, topics: Collection[str]) -> Message | None:
-        """The oldest message of these topics that is due: held until it is settled or put back."""
+    def take(self, queues: Collection[str]) -> Message | None:
+        """The oldest message of these queues that is due: held until it is settled or put back."""
         now = self._clock.monotonic()
         with self._lock:
-            found = next((one for one in self._messages if one.topic in topics and one.due <= now), None)
+            found = next((one for one in self._messages if one.queue in queues and one.due <= now), None)
             if found is not None:
                 found.held, found.due = True, now + HOLD_SECONDS
         return found
@@ -89,12 +89,12 @@ class MemoryQueues:
     def waiting(self) -> list[tuple[str, int]]:
         """Topic and item of each message that no worker holds, oldest first."""
         with self._lock:
-            return [(one.topic, one.item_id) for one in self._messages if not one.held]
+            return [(one.queue, one.item_id) for one in self._messages if not one.held]
 
-    def seconds_to_next(self, topics: Collection[str]) -> float | None:
-        """How long until a message of these topics is due, as things stand; None if there is none."""
+    def seconds_to_next(self, queues: Collection[str]) -> float | None:
+        """How long until a message of these queues is due, as things stand; None if there is none."""
         with self._lock:
-            due = min((one.due for one in self._messages if one.topic in topics), default=None)
+            due = min((one.due for one in self._messages if one.queue in queues), default=None)
         return None if due is None else max(0.0, due - self._clock.monotonic())
 
     def _tell(self) -> None:
@@ -107,23 +107,21 @@ class MemoryBroker:
 
     def __init__(self, queues: MemoryQueues) -> None:
         self._queues = queues
-        self._topics: frozenset[str] = frozenset()
+        self._hears: frozenset[str] = frozenset()
         self._free_slots = 0
         self._stopping = False
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._delivering: asyncio.Task[None] | None = None
 
-    def publish(self, topic: str, *item_ids: int) -> None:
-        self._queues.publish(topic, *item_ids)
+    def publish(self, queue: str, *item_ids: int) -> None:
+        self._queues.publish(queue, *item_ids)
 
-    def waiting(self, topic: str) -> int:
-        return sum(topic == of for of, _ in self._queues.waiting())
+    def waiting(self, queue: str) -> int:
+        return sum(queue == of for of, _ in self._queues.waiting())
 
-    async def start(
-        self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
-    ) -> None:
-        self._topics = frozenset(subscription.topic for subscription in subscriptions)
+    async def start(self, queues: Sequence[str], offer: Offer, sweep_now: Callable[[], None]) -> None:
+        self._hears = frozenset(queues)
         self._loop = asyncio.get_running_loop()
         self._queues.listeners.append(self._heard)
         self._delivering = asyncio.create_task(self._deliver(offer))
@@ -150,18 +148,18 @@ class MemoryBroker:
         while not self._stopping:
             self._changed.clear()
             ready = self._free_slots > 0
-            if ready and (message := self._queues.take(self._topics)) is not None:
+            if ready and (message := self._queues.take(self._hears)) is not None:
                 await self._offer(message, offer)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._queues.seconds_to_next(self._topics) if ready else None):
+                async with asyncio.timeout(self._queues.seconds_to_next(self._hears) if ready else None):
                     await self._changed.wait()
 
     async def _offer(self, message: Message, offer: Offer) -> None:
         try:
-            done = await offer(message.topic, str(message.item_id).encode())
+            done = await offer(message.queue, str(message.item_id).encode())
         except Exception:
-            log.exception("a message of %s could not be judged: another worker gets it", message.topic)
+            log.exception("a message of %s could not be judged: another worker gets it", message.queue)
             done = False
         if done:
             self._queues.settle(message)

@@ -1,7 +1,8 @@
 """NSQ: publishes over nsqd's HTTP, reads with pynsq from the nsqds that nsqlookupd names or that are given.
 
-A message is finished as soon as the worker has claimed its item or knows it to be of no use, so nsqd's own limits
-on a message's life never matter. pynsq's own give-up (`max_tries`) and its reader-wide back-off are off.
+A queue is a topic with one channel. A message is finished as soon as the worker has claimed its item or knows it
+to be of no use, so nsqd's own limits on a message's life never matter. pynsq's own give-up (`max_tries`) and its
+reader-wide back-off are off.
 """
 
 from __future__ import annotations
@@ -14,17 +15,24 @@ from typing import Any
 
 import requests
 
-from dpn.broker import BrokerUnavailable, Offer, Subscription
+from dpn.broker import BrokerUnavailable, Offer
 from dpn.broker.nsq_reader import SlotReader, quieten_pynsq
 from dpn.broker.settings import NsqSettings
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 READ_TIMEOUT_SECONDS = 10.0
 RECONNECT_SECONDS = 2.0
+NAME_MAX_CHARACTERS = 64
+"""Of a topic and of a channel, as nsqd takes them."""
 HAND_OVER_AFTER_SECONDS = 1
 """How long a message rests that a worker had no slot for: another gets it then."""
 
 log = logging.getLogger(__name__)
+
+
+def channel_of(topic: str) -> str:
+    """The channel that the workers of a stage share: one, be it on the stage's own topic or on a volume's."""
+    return topic.partition(".")[0].removesuffix("_topic") + "_channel"
 
 
 class NsqBroker:
@@ -39,27 +47,25 @@ class NsqBroker:
         self._handling: set[asyncio.Task[None]] = set()
         self._connecting: asyncio.Task[None] | None = None
 
-    def publish(self, topic: str, *item_ids: int) -> None:
+    def publish(self, queue: str, *item_ids: int) -> None:
         body = "\n".join(str(item_id) for item_id in item_ids).encode()
         problems = []
         for address in self._settings.nsqd_http_addresses:
             try:
-                self._post(address, "pub" if len(item_ids) == 1 else "mpub", {"topic": topic}, body)
+                self._post(address, "pub" if len(item_ids) == 1 else "mpub", {"topic": queue}, body)
             except requests.RequestException as error:
                 problems.append(f"{address}: {error}")
             else:
                 return
         raise BrokerUnavailable("no nsqd took the message: " + "; ".join(problems))
 
-    def waiting(self, topic: str) -> int:
-        return sum(self._depth(address, topic) for address in self._settings.nsqd_http_addresses)
+    def waiting(self, queue: str) -> int:
+        return sum(self._depth(address, queue) for address in self._settings.nsqd_http_addresses)
 
-    async def start(
-        self, subscriptions: Sequence[Subscription], offer: Offer, sweep_now: Callable[[], None]
-    ) -> None:
+    async def start(self, queues: Sequence[str], offer: Offer, sweep_now: Callable[[], None]) -> None:
         quieten_pynsq()
-        await asyncio.to_thread(self._create_channels, subscriptions)
-        self._readers = [self._reader(subscription, offer) for subscription in subscriptions]
+        await asyncio.to_thread(self._create_channels, queues)
+        self._readers = [self._reader(queue, offer) for queue in queues]
         self._connecting = asyncio.create_task(self._keep_connected())
         sweep_now()
 
@@ -77,15 +83,16 @@ class NsqBroker:
         for reader in self._readers:
             reader.close()
 
-    def _reader(self, subscription: Subscription, offer: Offer) -> SlotReader:
+    def _reader(self, queue: str, offer: Offer) -> SlotReader:
         def handle(message: Any) -> None:
             message.enable_async()
-            task = asyncio.ensure_future(_answer(message, subscription.topic, offer))
+            task = asyncio.ensure_future(_answer(message, queue, offer))
             self._handling.add(task)
             task.add_done_callback(self._handling.discard)
 
         reader = SlotReader(
-            subscription,
+            queue,
+            channel_of(queue),
             handle,
             nsqd_tcp_addresses=self._settings.nsqd_tcp_addresses,
             nsqlookupd_http_addresses=self._settings.nsqlookupd_http_addresses,
@@ -101,14 +108,14 @@ class NsqBroker:
             for reader in self._readers:
                 reader.connect_to_given()
 
-    def _create_channels(self, subscriptions: Sequence[Subscription]) -> None:
+    def _create_channels(self, queues: Sequence[str]) -> None:
         """Makes topics and channels, so that nsqlookupd knows them before the first message; nsqd may be down."""
         for address in self._settings.nsqd_http_addresses:
             try:
-                for subscription in subscriptions:
-                    topic = {"topic": subscription.topic}
+                for queue in queues:
+                    topic = {"topic": queue}
                     self._post(address, "topic/create", topic, b"")
-                    self._post(address, "channel/create", {**topic, "channel": subscription.channel}, b"")
+                    self._post(address, "channel/create", {**topic, "channel": channel_of(queue)}, b"")
             except requests.RequestException as error:
                 log.warning("nsqd %s: channels not made: %s", address, error)
 
@@ -143,11 +150,11 @@ class NsqBroker:
         return response
 
 
-async def _answer(message: Any, topic: str, offer: Offer) -> None:
+async def _answer(message: Any, queue: str, offer: Offer) -> None:
     try:
-        done = await offer(topic, message.body)
+        done = await offer(queue, message.body)
     except Exception:
-        log.exception("a message of %s could not be judged: it is given to another worker", topic)
+        log.exception("a message of %s could not be judged: it is given to another worker", queue)
         done = False
     if message.has_responded():
         return

@@ -9,8 +9,6 @@ from typing import Any
 
 import nsq
 
-from dpn.broker import Subscription
-
 LOOKUP_EVERY_SECONDS = 5
 CONNECTING_SECONDS = 10.0
 """How long a connection may take until nsqd has accepted it; then it is given up for a new one."""
@@ -26,7 +24,8 @@ class SlotReader(nsq.Reader):  # type: ignore[misc]
 
     def __init__(
         self,
-        subscription: Subscription,
+        topic: str,
+        channel: str,
         handle: Callable[[Any], None],
         *,
         nsqd_tcp_addresses: Sequence[str],
@@ -37,8 +36,8 @@ class SlotReader(nsq.Reader):  # type: ignore[misc]
         self._closed = False
         self._connecting: dict[str, tuple[Any, float]] = {}
         super().__init__(
-            topic=subscription.topic,
-            channel=subscription.channel,
+            topic=topic,
+            channel=channel,
             message_handler=handle,
             nsqd_tcp_addresses=list(nsqd_tcp_addresses),
             lookupd_http_addresses=list(nsqlookupd_http_addresses),

@@ -114,7 +114,7 @@ def begin_check(
     if after_repair == copy.check_item or repair_under_way(session, bag) is None:
         copy.check_item = item_id
     _count(session, Load(1, copy.size), now)
-    announce(session, item_id, pipelines.first(Task.FIXITY).topic, now)
+    announce(session, item_id, pipelines.first(Task.FIXITY).queue, now)
     detail = {"task": Task.FIXITY.value, "bag": bag, "because": note}
     record(session, [Event(EventType.ITEM_CREATED, bag, "pending", detail, item_id)], agent=agent, at=now)
     return item_id

@@ -112,7 +112,7 @@ def open_repair(
     # What is being repaired is not checked meanwhile: that would find nothing new.
     session.execute(update(StoredCopy).where(StoredCopy.bag == bad.bag).values(check_item=item_id))
     now = clock.now()
-    announce(session, item_id, pipelines.first(Task.RECOVERY).topic, now)
+    announce(session, item_id, pipelines.first(Task.RECOVERY).queue, now)
     detail = {"task": Task.RECOVERY.value, "bag": bad.bag, "fixity_check": check_id, "found": found}
     events = [Event(EventType.ITEM_CREATED, bad.bag, "pending", detail, item_id)]
     events += _take_over(session, check_id, checked_by, item_id)

@@ -207,7 +207,7 @@ def _make(session: Session, key: str, facts: DepositFacts, pipelines: Pipelines,
             "submitted_at": facts.accepted_at,
         },
     )
-    announce(session, item_id, pipelines.first(Task.INGEST).topic, facts.accepted_at)
+    announce(session, item_id, pipelines.first(Task.INGEST).queue, facts.accepted_at)
     detail = {"task": Task.INGEST.value, "source": facts.source, "local_id": facts.local_id}
     event = Event(EventType.ITEM_CREATED, facts.bag, "pending", detail, item_id)
     record(session, [event], agent=facts.submitted_by, at=facts.accepted_at)

@@ -219,7 +219,7 @@ def _begin_recoveries(session: Session, drilling: Drilling, peer: str, bags: Seq
     items = [by_name[names[bag]] for bag in bags]
     events = []
     for item, bag in zip(items, bags, strict=True):
-        announce(session, item, drilling.pipelines.first(Task.RECOVERY).topic, drilling.now)
+        announce(session, item, drilling.pipelines.first(Task.RECOVERY).queue, drilling.now)
         detail = {"task": Task.RECOVERY.value, "bag": bag, "drill": drilling.drill_id, "from_node": peer}
         events.append(Event(EventType.ITEM_CREATED, bag, "pending", detail, item))
     record(session, events, agent=drilling.agent, at=drilling.now)

@@ -30,10 +30,10 @@ def publish_intents(sessions: Sessions, broker: Broker, *, item_id: int | None =
             return published
         sent: list[int] = []
         try:
-            for topic, intents in groupby(sorted(batch, key=_topic), key=_topic):
-                of_topic = list(intents)
-                broker.publish(topic, *(intent.item_id for intent in of_topic))
-                sent += [intent.id for intent in of_topic]
+            for queue, intents in groupby(sorted(batch, key=_queue), key=_queue):
+                of_queue = list(intents)
+                broker.publish(queue, *(intent.item_id for intent in of_queue))
+                sent += [intent.id for intent in of_queue]
         except BrokerUnavailable:
             if not sent:
                 raise
@@ -44,5 +44,5 @@ def publish_intents(sessions: Sessions, broker: Broker, *, item_id: int | None =
             raise BrokerUnavailable(f"published {published} messages, then no nsqd took any")
 
 
-def _topic(intent: Any) -> str:
+def _queue(intent: Any) -> str:
     return str(intent.topic)

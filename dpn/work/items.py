@@ -86,7 +86,7 @@ def retry_item(session: Session, item_id: int, *, operator: str, pipelines: Pipe
     item.lease_token += 1
     item.note = printable(f"retried by {operator}")
     endings.take_back(session, item, clock=clock)
-    announce(session, item.id, pipelines.spec(item.task, item.stage).topic_on(item.staging_volume), clock.now())
+    announce(session, item.id, pipelines.spec(item.task, item.stage).queue_on(item.staging_volume), clock.now())
     event = Event(EventType.OPERATOR_RETRY, item.identifier, "pending", {}, item.id)
     record(session, [event], agent=operator, at=clock.now())
     session.flush()

@@ -14,8 +14,6 @@ from models.manifests import ItemManifest
 if TYPE_CHECKING:
     from dpn.work.endings import Endings
 
-NSQ_TOPIC_MAX_CHARACTERS = 64
-
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -25,7 +23,8 @@ class StageSpec:
     name: str
     worker: str
     """What `dpn worker …` calls it."""
-    topic: str
+    queue: str
+    """What announces its items to workers; see dpn.broker."""
     stages: bool = False
     """Whether it puts bytes on a staging volume."""
     staged: bool = False
@@ -34,21 +33,17 @@ class StageSpec:
     """Whether its items may own an upload, named in the manifest, that the store's janitor leaves alone."""
 
     @property
-    def channel(self) -> str:
-        return self.topic.removesuffix("_topic") + "_channel"
-
-    @property
     def may_lie_on_volume(self) -> bool:
         """Whether an item of this stage may be bound to the workers that mount a volume."""
         return self.stages or self.staged
 
-    def topic_on(self, volume: str | None) -> str:
-        """The topic that announces an item of this stage: the volume's own if the item lies on one."""
-        return self.topic if volume is None else f"{self.topic}.{volume}"
+    def queue_on(self, volume: str | None) -> str:
+        """The queue that announces an item of this stage: the volume's own if the item lies on one."""
+        return self.queue if volume is None else f"{self.queue}.{volume}"
 
-    def topics(self, volumes: Iterable[str]) -> list[str]:
-        """Every topic that a worker of this stage which mounts `volumes` must hear."""
-        return [self.topic, *(self.topic_on(volume) for volume in sorted(volumes))]
+    def queues(self, volumes: Iterable[str]) -> list[str]:
+        """Every queue that a worker of this stage which mounts `volumes` must hear."""
+        return [self.queue, *(self.queue_on(volume) for volume in sorted(volumes))]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def reopen(session: Session, item: WorkItem, stage: str, note: str, pipelines: P
     item.needs_attention = False
     item.lease_token += 1
     item.note = printable(note)
-    announce(session, item.id, pipelines.spec(item.task, stage).topic_on(None), clock.now())
+    announce(session, item.id, pipelines.spec(item.task, stage).queue_on(None), clock.now())
     return Event(EventType.ITEM_REOPENED, item.identifier, "pending", {"was": was, "why": item.note}, item.id)
 
 

@@ -36,7 +36,7 @@ def announce_due_items(
 ) -> Announced:
     """Intends a message for a batch of due items that have none under way.
 
-    On a `crowded` topic more than enough messages wait already: its workers are awake, and sweep for the rest.
+    On a `crowded` queue more than enough messages wait already: its workers are awake, and sweep for the rest.
     Items at a stage that this software does not know wait for a newer one.
     """
     announced = select(DispatchIntent.id).where(DispatchIntent.item_id == WorkItem.id).exists()
@@ -47,8 +47,8 @@ def announce_due_items(
         .limit(BATCH)
     )
     items = session.execute(due).all()
-    messages = [(item_id, pipelines.spec(task, stage).topic_on(volume)) for item_id, task, stage, volume in items]
-    messages = [(item_id, topic) for item_id, topic in messages if not crowded(topic)]
+    messages = [(item_id, pipelines.spec(task, stage).queue_on(volume)) for item_id, task, stage, volume in items]
+    messages = [(item_id, queue) for item_id, queue in messages if not crowded(queue)]
     announce_all(session, messages, clock.now())
     return Announced([item_id for item_id, _ in messages], items[-1].id if items else None)
 
@@ -122,7 +122,7 @@ def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: C
     item.lease_token += 1
     item.lease_owner = item.lease_expires_at = item.staging_volume = item.waiting_since = None
     item.note = note
-    announce(session, item.id, spec.topic, clock.now())
+    announce(session, item.id, spec.queue, clock.now())
     return Event(EventType.STAGED_COPY_LOST, item.identifier, "started over", {"volume": volume}, item.id)
 
 

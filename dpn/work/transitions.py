@@ -82,7 +82,7 @@ def finish(
     else:
         _go_on(session, claim, change, values, clock)
     if change.dispatch:
-        announce(session, claim.item_id, pipelines.spec(claim.task, change.stage).topic_on(volume), clock.now())
+        announce(session, claim.item_id, pipelines.spec(claim.task, change.stage).queue_on(volume), clock.now())
 
 
 def _ending(claim: Claim, change: Change) -> Ending:
@@ -115,13 +115,13 @@ def _go_on(session: Session, claim: Claim, change: Change, values: dict[str, Any
         session.execute(delete(DiskReservation).where(DiskReservation.item_id == claim.item_id))
 
 
-def announce(session: Session, item_id: int, topic: str, now: datetime) -> None:
-    """Intends a message on `topic`, to be published once the transaction has committed."""
-    announce_all(session, [(item_id, topic)], now)
+def announce(session: Session, item_id: int, queue: str, now: datetime) -> None:
+    """Intends a message on `queue`, to be published once the transaction has committed."""
+    announce_all(session, [(item_id, queue)], now)
 
 
 def announce_all(session: Session, messages: Sequence[tuple[int, str]], now: datetime) -> None:
-    """Intends a message for each (item, topic), all in one statement."""
+    """Intends a message for each (item, queue), all in one statement."""
     if messages:
-        rows = [{"item_id": item_id, "topic": topic, "created_at": now} for item_id, topic in messages]
+        rows = [{"item_id": item_id, "topic": queue, "created_at": now} for item_id, queue in messages]
         session.execute(insert(DispatchIntent), rows)

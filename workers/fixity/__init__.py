@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from workers.stage import Stage
 
 RESTORE_INIT = StageSpec(
-    Task.FIXITY, "restore-init", worker="glacier-restore-init", topic="dpn_glacier_restore_topic"
+    Task.FIXITY, "restore-init", worker="glacier-restore-init", queue="dpn_glacier_restore_topic"
 )
-RETRIEVE = StageSpec(Task.FIXITY, "retrieve", worker="s3-retriever", topic="dpn_s3_download_topic", stages=True)
-CHECK = StageSpec(Task.FIXITY, "check", worker="fixity-checker", topic="dpn_fixity_topic", staged=True)
+RETRIEVE = StageSpec(Task.FIXITY, "retrieve", worker="s3-retriever", queue="dpn_s3_download_topic", stages=True)
+CHECK = StageSpec(Task.FIXITY, "check", worker="fixity-checker", queue="dpn_fixity_topic", staged=True)
 
 PIPELINE = Pipeline(
     Task.FIXITY,

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from workers.runner.services import Services
     from workers.stage import Stage
 
-PACKAGE = StageSpec(Task.INGEST, "package", worker="package", topic="dpn_package_topic", stages=True)
+PACKAGE = StageSpec(Task.INGEST, "package", worker="package", queue="dpn_package_topic", stages=True)
 INGEST_STORE = StageSpec(
-    Task.INGEST, "store", worker="ingest-store", topic="dpn_ingest_store_topic", staged=True, uploads=True
+    Task.INGEST, "store", worker="ingest-store", queue="dpn_ingest_store_topic", staged=True, uploads=True
 )
-INGEST_RECORD = StageSpec(Task.INGEST, "record", worker="ingest-record", topic="dpn_record_topic", staged=True)
+INGEST_RECORD = StageSpec(Task.INGEST, "record", worker="ingest-record", queue="dpn_record_topic", staged=True)
 
 PIPELINE = Pipeline(
     Task.INGEST,

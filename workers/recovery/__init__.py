@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from workers.runner.services import Services
     from workers.stage import Stage
 
-ASK = StageSpec(Task.RECOVERY, "ask", worker="recovery", topic="dpn_recovery_topic")
-FETCH = StageSpec(Task.RECOVERY, "fetch", worker="recovery", topic="dpn_recovery_fetch_topic", stages=True)
-JUDGE = StageSpec(Task.RECOVERY, "judge", worker="recovery", topic="dpn_recovery_judge_topic", staged=True)
+ASK = StageSpec(Task.RECOVERY, "ask", worker="recovery", queue="dpn_recovery_topic")
+FETCH = StageSpec(Task.RECOVERY, "fetch", worker="recovery", queue="dpn_recovery_fetch_topic", stages=True)
+JUDGE = StageSpec(Task.RECOVERY, "judge", worker="recovery", queue="dpn_recovery_judge_topic", staged=True)
 SETTLE = StageSpec(
-    Task.RECOVERY, "settle", worker="recovery", topic="dpn_recovery_settle_topic", staged=True, uploads=True
+    Task.RECOVERY, "settle", worker="recovery", queue="dpn_recovery_settle_topic", staged=True, uploads=True
 )
 
 PIPELINE = Pipeline(

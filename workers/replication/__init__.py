@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from workers.runner.services import Services
     from workers.stage import Stage
 
-COPY = StageSpec(Task.REPLICATION, "copy", worker="copy", topic="dpn_copy_topic", stages=True)
-VALIDATE = StageSpec(Task.REPLICATION, "validate", worker="validate", topic="dpn_validation_topic", staged=True)
+COPY = StageSpec(Task.REPLICATION, "copy", worker="copy", queue="dpn_copy_topic", stages=True)
+VALIDATE = StageSpec(Task.REPLICATION, "validate", worker="validate", queue="dpn_validation_topic", staged=True)
 STORE = StageSpec(
     Task.REPLICATION,
     "store",
     worker="replication-store",
-    topic="dpn_replication_store_topic",
+    queue="dpn_replication_store_topic",
     staged=True,
     uploads=True,
 )

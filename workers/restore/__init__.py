@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from workers.runner.services import Services
     from workers.stage import Stage
 
-RESTORE_READY = StageSpec(Task.RESTORE, "restore-init", worker="glacier-restore-init", topic="dpn_restore_topic")
+RESTORE_READY = StageSpec(Task.RESTORE, "restore-init", worker="glacier-restore-init", queue="dpn_restore_topic")
 RESTORE_RETRIEVE = StageSpec(
-    Task.RESTORE, "retrieve", worker="s3-retriever", topic="dpn_restore_download_topic", stages=True
+    Task.RESTORE, "retrieve", worker="s3-retriever", queue="dpn_restore_download_topic", stages=True
 )
 RESTORE_CHECK = StageSpec(
-    Task.RESTORE, "check", worker="fixity-checker", topic="dpn_restore_check_topic", staged=True
+    Task.RESTORE, "check", worker="fixity-checker", queue="dpn_restore_check_topic", staged=True
 )
 DELIVER = StageSpec(
-    Task.RESTORE, "deliver", worker="restore-deliver", topic="dpn_restore_deliver_topic", staged=True
+    Task.RESTORE, "deliver", worker="restore-deliver", queue="dpn_restore_deliver_topic", staged=True
 )
 
 PIPELINE = Pipeline(

@@ -86,13 +86,13 @@ class WorkerSteps:
         with reading(self.sessions) as session:
             return session.query(WorkItem.id).filter_by(id=item_id).one_or_none() is not None
 
-    def bury(self, topic: str, body: bytes, reason: str) -> None:
+    def bury(self, queue: str, body: bytes, reason: str) -> None:
         """Keeps a message that names no item of ours."""
         text = body.decode("ascii", "backslashreplace").replace("\0", "\\0")[:MAX_DEAD_LETTER_CHARACTERS]
         with self.sessions.begin() as session:
             session.add(
                 DeadLetter(
-                    topic=topic, body=text, reason=reason[:MAX_REASON_CHARACTERS], received_at=self.clock.now()
+                    topic=queue, body=text, reason=reason[:MAX_REASON_CHARACTERS], received_at=self.clock.now()
                 )
             )
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from dpn.broker import Broker, Subscription
+from dpn.broker import Broker
 from dpn.broker.messages import item_id_in
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
@@ -99,7 +99,7 @@ class Worker:
         await self._in_database(self._steps.register)
         self._leases.start()
         self._listen_to_signals()
-        await self._broker.start(self._subscriptions(), self.offer, self._sweep.set)
+        await self._broker.start(self._queues(), self.offer, self._sweep.set)
         self._free_slots_changed()
         background = [
             asyncio.create_task(
@@ -132,14 +132,14 @@ class Worker:
     def free_slots(self) -> int:
         return 0 if self._halt is not Halt.NO else self._concurrency - self._taken
 
-    async def offer(self, topic: str, body: bytes) -> bool:
+    async def offer(self, queue: str, body: bytes) -> bool:
         """A message: claims its item and starts it. False: it must go to another worker."""
         try:
             item_id = item_id_in(body)
         except ValueError as error:
-            return await self._bury(topic, body, str(error))
+            return await self._bury(queue, body, str(error))
         if self.free_slots <= 0:
-            self._metrics.message(topic, "no slot")
+            self._metrics.message(queue, "no slot")
             return False
         try:
             claimed = await self._take(item_id)
@@ -149,8 +149,8 @@ class Worker:
             await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)  # or messages and log lines would go round and round
             return False
         if not known:
-            return await self._bury(topic, body, f"there is no item {item_id}")
-        self._metrics.message(topic, "claimed" if claimed else "nothing to do")
+            return await self._bury(queue, body, f"there is no item {item_id}")
+        self._metrics.message(queue, "claimed" if claimed else "nothing to do")
         return True
 
     def halt(self) -> None:
@@ -207,11 +207,11 @@ class Worker:
     def _free_slots_changed(self) -> None:
         self._broker.set_free_slots(max(0, self.free_slots))
 
-    async def _bury(self, topic: str, body: bytes, reason: str) -> bool:
-        self._metrics.message(topic, "dead letter")
-        self._log.warning("message that names no item of ours", topic=topic, body=repr(body[:100]), reason=reason)
+    async def _bury(self, queue: str, body: bytes, reason: str) -> bool:
+        self._metrics.message(queue, "dead letter")
+        self._log.warning("message that names no item of ours", topic=queue, body=repr(body[:100]), reason=reason)
         try:
-            await self._in_database(self._steps.bury, topic, body, reason)
+            await self._in_database(self._steps.bury, queue, body, reason)
         except SQLAlchemyError:
             return False
         return True
@@ -289,9 +289,9 @@ class Worker:
     async def _in_database(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._database_threads, function, *arguments)
 
-    def _subscriptions(self) -> list[Subscription]:
+    def _queues(self) -> list[str]:
         return [
-            Subscription(topic, spec.channel)
+            queue
             for spec in self._runner.stages
-            for topic in spec.topics(self._presence.volumes if spec.may_lie_on_volume else ())
+            for queue in spec.queues(self._presence.volumes if spec.may_lie_on_volume else ())
         ]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from dpn.broker import Broker, BrokerUnavailable, Subscription
+from dpn.broker import Broker, BrokerUnavailable
 from dpn.broker.embedded import EmbeddedBroker
 from dpn.broker.memory import MemoryBroker, MemoryQueues
 from dpn.broker.nsq import NsqBroker
@@ -81,7 +81,7 @@ class Worker:
         self.woken = 0
 
     async def start(self) -> Worker:
-        await self.broker.start([Subscription(self.brokers.topic, "shared_channel")], self._offer, self._look)
+        await self.broker.start([self.brokers.topic], self._offer, self._look)
         self.broker.set_free_slots(self.slots)
         return self
 
@@ -332,7 +332,7 @@ async def test_stopping_waits_for_the_message_that_is_being_judged_and_settles_i
         return True
 
     broker = brokers.open()
-    await broker.start([Subscription(brokers.topic, "shared_channel")], slow, lambda: None)
+    await broker.start([brokers.topic], slow, lambda: None)
     broker.set_free_slots(1)
     brokers.announce(7)
     await judging.wait()

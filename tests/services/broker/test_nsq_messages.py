@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from dpn.broker import Subscription
-from dpn.broker.nsq import NsqBroker
+from dpn.broker.nsq import NsqBroker, channel_of
 from dpn.broker.settings import NsqSettings
 from tests.fixtures.scripted.node import Nsqd, nsq_settings
 
@@ -50,7 +49,7 @@ def test_a_worker_that_stops_answers_what_it_has_taken(nsqd_entry: dict[str, Any
             return True
 
         broker = open_broker(nsqd_entry)
-        await broker.start([Subscription(topic, "shared_channel")], slow, lambda: None)
+        await broker.start([topic], slow, lambda: None)
         broker.set_free_slots(1)
         broker.publish(topic, 7)
         await judging.wait()
@@ -58,8 +57,8 @@ def test_a_worker_that_stops_answers_what_it_has_taken(nsqd_entry: dict[str, Any
         await asyncio.sleep(0)
         judged.set()
         await stopping
-        await until(lambda: nsqd.channel(topic, "shared_channel")["in_flight_count"] == 0)
-        assert nsqd.channel(topic, "shared_channel")["depth"] == 0
+        await until(lambda: nsqd.channel(topic, channel_of(topic))["in_flight_count"] == 0)
+        assert nsqd.channel(topic, channel_of(topic))["depth"] == 0
 
     asyncio.run(test())
 
@@ -71,9 +70,9 @@ def test_how_much_waits_is_known_from_the_first_message_on(
     assert broker.waiting(topic) == 0
     broker.publish(topic, *range(1, 8))
     assert broker.waiting(topic) == 7
-    nsqd.post("channel/create", topic=topic, channel="shared_channel")
+    nsqd.post("channel/create", topic=topic, channel=channel_of(topic))
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while nsqd.channel(topic, "shared_channel")["depth"] != 7 and time.monotonic() < deadline:
+    while nsqd.channel(topic, channel_of(topic))["depth"] != 7 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert broker.waiting(topic) == 7, "and it is the same once a channel has them"
     assert open_broker(nsqd_entry, nsqd_http_addresses=[NOBODY_LISTENS]).waiting(topic) == 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dpn.broker import BrokerUnavailable, Subscription
+from dpn.broker import BrokerUnavailable
 from dpn.broker.memory import HAND_OVER_AFTER_SECONDS, HOLD_SECONDS, MemoryBroker, MemoryQueues
 from dpn.clock import ManualClock
 
@@ -121,7 +121,7 @@ async def _run() -> list[tuple[str, str, int]]:
             await asyncio.sleep(0)
             return name != "b" or int(body) % 2 == 0
 
-        await broker.start([Subscription(topic, "channel") for topic in TOPICS], offer, lambda: None)
+        await broker.start(TOPICS, offer, lambda: None)
         broker.set_free_slots(2)
     for item_id in range(30):
         brokers["a"].publish(TOPICS[item_id % 2], item_id)

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from dpn.broker.nsq import NAME_MAX_CHARACTERS, channel_of
 from dpn.staging.settings import VOLUME_NAME
-from dpn.work.pipeline import NSQ_TOPIC_MAX_CHARACTERS
 from models.work import Task
 from workers.notice import TELL
 from workers.pipelines import PIPELINES
@@ -18,7 +18,7 @@ LONGEST_VOLUME = "v" * 32
 
 
 def test_topics_and_channels_have_the_names_that_operators_know() -> None:
-    assert [(spec.topic, spec.channel) for spec in (COPY, VALIDATE, STORE)] == [
+    assert [(spec.queue, channel_of(spec.queue)) for spec in (COPY, VALIDATE, STORE)] == [
         ("dpn_copy_topic", "dpn_copy_channel"),
         ("dpn_validation_topic", "dpn_validation_channel"),
         ("dpn_replication_store_topic", "dpn_replication_store_channel"),
@@ -28,19 +28,19 @@ def test_topics_and_channels_have_the_names_that_operators_know() -> None:
 @pytest.mark.parametrize("spec", PIPELINES.all_specs(), ids=lambda spec: spec.name)
 def test_nsqd_takes_every_name_on_any_volume(spec: object) -> None:
     assert VOLUME_NAME.match(LONGEST_VOLUME)
-    for name in (*spec.topics([LONGEST_VOLUME]), spec.channel):  # type: ignore[attr-defined]
+    for name in (*spec.queues([LONGEST_VOLUME]), channel_of(spec.queue)):  # type: ignore[attr-defined]
         assert NSQ_NAME.match(name)
-        assert len(name) <= NSQ_TOPIC_MAX_CHARACTERS
+        assert len(name) <= NAME_MAX_CHARACTERS
 
 
 def test_a_worker_hears_its_stage_and_the_volumes_that_it_mounts() -> None:
-    assert VALIDATE.topics(["b", "a"]) == [
+    assert VALIDATE.queues(["b", "a"]) == [
         "dpn_validation_topic",
         "dpn_validation_topic.a",
         "dpn_validation_topic.b",
     ]
-    assert VALIDATE.topic_on(None) == "dpn_validation_topic"
-    assert VALIDATE.topic_on("a") == "dpn_validation_topic.a"
+    assert VALIDATE.queue_on(None) == "dpn_validation_topic"
+    assert VALIDATE.queue_on("a") == "dpn_validation_topic.a"
 
 
 def test_stages_follow_each_other_and_the_last_is_followed_by_none() -> None:
