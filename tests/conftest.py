@@ -19,12 +19,29 @@ from urllib.parse import urlsplit
 import boto3
 import psycopg
 import pytest
+import structlog
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING_SERVICES = "TEST_SERVICES_DIR"
 """Names a DIR of `bin/services` to use instead of one that lives as long as the session: for quick reruns."""
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> None:
+    """What is logged is shown with a test that fails, in plain lines: structlog's own way draws every exception with
+    all its variables, which takes a second, and a command that was tested before may have set up another."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
 
 
 @dataclass(frozen=True)
