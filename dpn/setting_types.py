@@ -29,6 +29,7 @@ from dpn.text import NOT_A_LINE, is_line
 
 LARGEST_PORT = 65535
 MAX_SECRET_BYTES = 64 * 1024
+NAME_ANOTHER = "put it there for the user that runs this, or name another"
 
 T = TypeVar("T")
 
@@ -62,11 +63,6 @@ def _absolute(path: Path) -> Path:
     return path
 
 
-def _readable_file(path: Path) -> Path:
-    with _open(path):
-        return path
-
-
 def _open(path: Path) -> BinaryIO:
     """Raises ValueError. Never waits, whatever the path names."""
     try:
@@ -75,11 +71,6 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise ValueError(f"{path} cannot be read as a file ({error.strerror})") from error
-
-
-def _secret_file(path: Path) -> Path:
-    read_secret(path)
-    return path
 
 
 def read_secret(path: Path) -> str:
@@ -95,10 +86,11 @@ def read_secret(path: Path) -> str:
     return secret
 
 
-def secret_of(value: SecretStr | None, file: Path | None) -> str:
-    """The secret that is given in one of these two ways. Raises SettingsError.
+def secret_of(value: SecretStr | None, file: Path | None, key: str) -> str:
+    """The secret that is given in one of these two ways, the file under `key`. Raises SettingsError.
 
-    A file is read when its secret is used: one that was replaced (a rotated token) counts from then on.
+    A file is read when its secret is used: one that was replaced (a rotated token) counts from then on, and one
+    that is missing stops only what needs it.
     """
     if value is not None:
         return value.get_secret_value()
@@ -106,7 +98,16 @@ def secret_of(value: SecretStr | None, file: Path | None) -> str:
     try:
         return read_secret(file)
     except ValueError as error:
-        raise SettingsError(f"{error}: mend it") from error
+        raise SettingsError(f"{key}: {error}: {NAME_ANOTHER}") from error
+
+
+def require_file(path: Path, key: str) -> Path:
+    """The path that stands under `key`, if it can be read as a file at this moment. Raises SettingsError."""
+    try:
+        with _open(path):
+            return path
+    except ValueError as error:
+        raise SettingsError(f"{key}: {error}: {NAME_ANOTHER}") from error
 
 
 def _namespace(value: str) -> str:
@@ -165,8 +166,6 @@ def _port(text: str) -> None:
 
 
 AbsolutePath = Annotated[Path, BeforeValidator(_expanded), AfterValidator(_absolute)]
-ExistingFile = Annotated[AbsolutePath, AfterValidator(_readable_file)]
-SecretFile = Annotated[AbsolutePath, AfterValidator(_secret_file)]
 TagValue = Annotated[str, AfterValidator(_line)]
 NamespaceName = Annotated[str, AfterValidator(_namespace)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]

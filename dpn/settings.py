@@ -20,7 +20,7 @@ from dpn.outbound.settings import RestoreSettings
 from dpn.recovery.settings import RecoverySettings
 from dpn.registry.settings import NodeSettings, RegistryAccess
 from dpn.server.settings import ServerSettings
-from dpn.setting_types import NamespaceName, SecretFile, Section, needed, secret_of
+from dpn.setting_types import AbsolutePath, NamespaceName, Section, needed, secret_of
 from dpn.staging.settings import StagingSettings
 from dpn.storage.settings import StoreSettings
 from dpn.supervision.settings import ProcessesSettings
@@ -38,7 +38,7 @@ class DatabaseSettings(Section):
     """Where the registry and the work items live."""
 
     url: SecretStr | None = None
-    url_file: SecretFile | None = None
+    url_file: AbsolutePath | None = None
     pool_size: PositiveInt = 10
 
     @model_validator(mode="after")
@@ -49,7 +49,7 @@ class DatabaseSettings(Section):
 
     def address(self) -> str:
         """The SQLAlchemy URL, password included."""
-        return secret_of(self.url, self.url_file)
+        return secret_of(self.url, self.url_file, "database.url_file")
 
 
 class PeerSettings(RegistryAccess):

@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import PositiveFloat, SecretStr, ValidationInfo, field_validator, model_validator
 
 from dpn.setting_types import (
-    ExistingFile,
+    AbsolutePath,
     HttpUrl,
     NamespaceName,
-    SecretFile,
     Section,
     is_loopback,
     needed,
@@ -41,9 +40,9 @@ class RegistryAccess(Section):
     allow_plain_http: bool = False
     api_root: HttpUrl
     token: SecretStr | None = None
-    token_file: SecretFile | None = None
+    token_file: AbsolutePath | None = None
     authorization: Literal["token-parameter", "token"] = "token-parameter"
-    ca_file: ExistingFile | None = None
+    ca_file: AbsolutePath | None = None
     connect_timeout_seconds: PositiveFloat = 10.0
     read_timeout_seconds: PositiveFloat = 30.0
     total_timeout_seconds: PositiveFloat = 120.0
@@ -67,5 +66,5 @@ class RegistryAccess(Section):
         return api_root
 
     def secret(self) -> str:
-        """The token that we show to this peer."""
-        return secret_of(self.token, self.token_file)
+        """The token that we show to this peer. Raises SettingsError."""
+        return secret_of(self.token, self.token_file, "token_file")

@@ -17,6 +17,7 @@ from dpn.errors import Misconfigured
 from dpn.http_bounds import bounded_pools
 from dpn.s3.limits import AnswerLimits
 from dpn.s3.settings import S3Access
+from dpn.setting_types import SettingsError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,6 +41,8 @@ def open_client(access: S3Access, *, section: str, max_connections: int, limits:
             aws_secret_access_key=access.secret(),
             config=_config(access, max_connections),
         )
+    except SettingsError as error:
+        raise SettingsError(f"{section}.{error}") from error
     except (BotoCoreError, ValueError) as error:
         raise Misconfigured(f"{section}: {error}: correct these settings") from error
     # In the dictionary that botocore makes all its pools by, those of proxies too.

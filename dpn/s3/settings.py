@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import PositiveFloat, SecretStr, model_validator
 
-from dpn.setting_types import HttpUrl, SecretFile, Section, secret_of
+from dpn.setting_types import AbsolutePath, HttpUrl, Section, secret_of
 
 
 class S3Access(Section):
@@ -16,7 +16,7 @@ class S3Access(Section):
     region: str = "us-east-1"
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
-    secret_access_key_file: SecretFile | None = None
+    secret_access_key_file: AbsolutePath | None = None
     connect_timeout_seconds: PositiveFloat = 10.0
     read_timeout_seconds: PositiveFloat = 60.0
 
@@ -33,4 +33,4 @@ class S3Access(Section):
         """The secret access key, or none: then the usual AWS sources are asked (role, environment, profile)."""
         if self.secret_access_key is None and self.secret_access_key_file is None:
             return None
-        return secret_of(self.secret_access_key, self.secret_access_key_file)
+        return secret_of(self.secret_access_key, self.secret_access_key_file, "secret_access_key_file")

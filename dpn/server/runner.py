@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dpn.errors import Misconfigured
+from dpn.setting_types import require_file
 from dpn.telemetry.readiness import notify_systemd
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
@@ -89,6 +90,9 @@ def _listen(front: Front) -> socket.socket:
 def _tls(front: Front) -> ssl.SSLContext | None:
     if front.certificate_file is None:
         return None
+    require_file(front.certificate_file, f"{front.section}.certificate_file")
+    if front.key_file is not None:
+        require_file(front.key_file, f"{front.section}.key_file")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(

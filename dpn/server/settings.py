@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from dpn.setting_types import ExistingFile, Section
+from dpn.setting_types import AbsolutePath, Section
 
 
 class ServerSettings(Section):
@@ -15,8 +15,8 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     max_body_bytes: PositiveInt = 1_000_000
-    certificate_file: ExistingFile | None = None
-    key_file: ExistingFile | None = None
+    certificate_file: AbsolutePath | None = None
+    key_file: AbsolutePath | None = None
 
     @model_validator(mode="after")
     def _certificate_with_its_key(self) -> Self:

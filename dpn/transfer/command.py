@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dpn.errors import Misconfigured
 from dpn.process import Command
+from dpn.setting_types import require_file
 from dpn.transfer.link import RemoteFile
 from dpn.transfer.settings import RsyncSource, TransferSettings
 
@@ -100,7 +101,7 @@ def _daemon_options(settings: TransferSettings, source: RsyncSource) -> list[str
         "--no-motd",
     ]
     if source.password_file is not None:
-        options.append(f"--password-file={source.password_file}")
+        options.append(f"--password-file={require_file(source.password_file, 'rsync.password_file')}")
     return options
 
 
@@ -111,8 +112,10 @@ def _ssh(remote: RemoteFile, settings: TransferSettings, source: RsyncSource) ->
         raise Misconfigured(
             "no ssh key for this peer: set rsync.identity_file of the peer or transfer.identity_file"
         )
+    require_file(identity, "rsync.identity_file" if source.identity_file else "transfer.identity_file")
     if settings.known_hosts_file is None:
         raise Misconfigured("no ssh host keys are pinned: set transfer.known_hosts_file")
+    require_file(settings.known_hosts_file, "transfer.known_hosts_file")
     alive_seconds = max(1, settings.io_timeout_seconds // SSH_ALIVE_PROBES)
     options = [
         "BatchMode=yes",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from dpn.setting_types import ExistingFile, SecretFile, Section
+from dpn.setting_types import AbsolutePath, Section
 
 
 class TransferSettings(Section):
@@ -14,8 +14,8 @@ class TransferSettings(Section):
 
     rsync: str = "rsync"
     ssh: str = "ssh"
-    identity_file: ExistingFile | None = None
-    known_hosts_file: ExistingFile | None = None
+    identity_file: AbsolutePath | None = None
+    known_hosts_file: AbsolutePath | None = None
     connect_timeout_seconds: PositiveInt = 15
     io_timeout_seconds: PositiveInt = 300
     stall_timeout_seconds: PositiveFloat = 900.0
@@ -30,5 +30,5 @@ class RsyncSource(Section):
     mode: Literal["ssh", "daemon"] = "ssh"
     hosts: Annotated[tuple[str, ...], Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    identity_file: ExistingFile | None = None
-    password_file: SecretFile | None = None
+    identity_file: AbsolutePath | None = None
+    password_file: AbsolutePath | None = None

@@ -20,6 +20,7 @@ from dpn.errors import Misconfigured, PeerUnavailable
 from dpn.http_bounds import AnswerTooLarge, Bounds, CallTooLong, bounded
 from dpn.registry.client.answers import NoAnswer, Received, excerpt, http_date, nonsense, value_of
 from dpn.registry.settings import RegistryAccess
+from dpn.setting_types import SettingsError
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A page of 100 bags that each list a thousand nodes and rights would be smaller."""
@@ -178,7 +179,10 @@ class PeerCalls:
 
     def _token(self) -> str:
         """Read anew for each call, so that a token can be replaced while we run."""
-        token = self._settings.secret()
+        try:
+            token = self._settings.secret()
+        except SettingsError as error:
+            raise SettingsError(f"peers.{self.peer}.{error}") from error
         if not TOKEN.match(token):
             raise Misconfigured(f"peers.{self.peer}: the token is empty or has characters that no token has")
         return token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,24 @@ def test_an_item_that_is_not_there_is_an_answer(config: Path) -> None:
     ended = CliRunner().invoke(app, ["--config", str(config), "item", "show", str(2**63 - 1), "--json"])
     assert (ended.exit_code, ended.stdout) == (1, "")
     assert "no work item" in ended.stderr
+
+
+def test_a_peer_without_its_token_file_stops_only_what_speaks_with_that_peer(config: Path, tmp_path: Path) -> None:
+    peer = f"""
+        [peers.north]
+        api_root = "https://dpn.north.example.org"
+        token_file = "{tmp_path}/never-came"
+        rsync.hosts = ["dpn.north.example.org"]
+        """
+    config.write_text(config.read_text() + peer)
+    for words in (["db", "upgrade"], ["items", "--json"], ["queue"]):
+        ended = CliRunner().invoke(app, ["--config", str(config), *words])
+        assert ended.exit_code == 0, ended.output
+    ended = CliRunner().invoke(app, ["--config", str(config), "sync", "--json"])
+    assert ended.exit_code == 1
+    assert json.loads(ended.stdout)[0]["error"].startswith(
+        f"peers.north.token_file: {tmp_path}/never-came cannot be read as a file (No such file or directory): "
+    )
 
 
 @pytest.mark.parametrize("command", [["queue", "--json"], ["sync", "--json"], ["items", "--json"]])

@@ -118,9 +118,11 @@ def test_a_key_file_that_cannot_be_quoted_is_refused_with_a_remedy(tmp_path: Pat
 
 
 def test_missing_keys_host_keys_and_programs_are_named_with_their_setting(tmp_path: Path) -> None:
-    key, known = _touched(tmp_path / "key"), _touched(tmp_path / "known")
+    key, known, gone = _touched(tmp_path / "key"), _touched(tmp_path / "known"), tmp_path / "gone"
     source = RsyncSource(mode="ssh", hosts=("north.example.org",))
     for settings, named in (
+        (TransferSettings(identity_file=gone, known_hosts_file=known), "transfer.identity_file: .*gone"),
+        (TransferSettings(identity_file=key, known_hosts_file=gone), "transfer.known_hosts_file: .*gone"),
         (TransferSettings(known_hosts_file=known), "identity_file"),
         (TransferSettings(identity_file=key), "transfer.known_hosts_file"),
         (TransferSettings(identity_file=key, known_hosts_file=known, ssh="no-such-ssh"), "transfer.ssh"),
@@ -128,6 +130,12 @@ def test_missing_keys_host_keys_and_programs_are_named_with_their_setting(tmp_pa
     ):
         with pytest.raises(Misconfigured, match=named):
             _words(settings, source)
+    keys = TransferSettings(identity_file=key, known_hosts_file=known)
+    with pytest.raises(Misconfigured, match=r"^rsync.identity_file: .*gone"):
+        _words(keys, source.model_copy(update={"identity_file": gone}))
+    source = DAEMON_SOURCE.model_copy(update={"password_file": gone})
+    with pytest.raises(Misconfigured, match=r"^rsync.password_file: .*gone"):
+        rsync_command(DAEMON, DESTINATION, settings=keys, source=source, max_bytes=1)
 
 
 def _daemon_command() -> Command:
