@@ -10,9 +10,9 @@ import pytest
 
 from dpn.bags.errors import SourceRefused
 from dpn.bags.validation.validation import validate
-from dpn.packaging.s3.connection import Listed
 from dpn.packaging.s3.listing import open_listing
 from dpn.packaging.s3.manifests import open_manifests
+from dpn.s3.pages import ListedObject
 from tests.fixtures.made_bags import bag_files, checksums, tar_bag
 
 NAMES = ("a.txt", "100%.txt", "caf\u00e9", "sub/x y")
@@ -44,7 +44,7 @@ def by_objects_beside(tmp_path: Path, paths: bytes) -> bool:
     (tmp_path / "manifest-sha256.txt").write_bytes(lines)
     keys = {**dict.fromkeys(NAMES, DIGEST), "manifest-sha256.txt": hashlib.sha256(lines).hexdigest()}
     with open_listing(tmp_path / "listing.sqlite") as listing:
-        listing.fill([Listed(key, 1, '"e"') for key in keys], "s3://bucket/prefix/")
+        listing.fill([ListedObject(key, 1, '"e"') for key in keys], "s3://bucket/prefix/")
         listing.note_checksums([(key.encode(), {"sha256": digest}) for key, digest in keys.items()])
         try:
             with open_manifests(listing, tmp_path, "s3://bucket/prefix/") as manifests:
@@ -131,7 +131,7 @@ def _claims_of(folder: Path, name: str, lines: bytes) -> dict[str, dict[str, str
     keys = {**dict.fromkeys(NAMES, DIGEST), name: hashlib.sha256(lines).hexdigest()}
     (folder / "listing.sqlite").unlink(missing_ok=True)
     with open_listing(folder / "listing.sqlite") as listing:
-        listing.fill([Listed(key, 1, '"e"') for key in keys], "s3://bucket/prefix/")
+        listing.fill([ListedObject(key, 1, '"e"') for key in keys], "s3://bucket/prefix/")
         listing.note_checksums([(key.encode(), {"sha256": digest}) for key, digest in keys.items()])
         with open_manifests(listing, folder, "s3://bucket/prefix/") as manifests:
             assert manifests.names == (name.encode(),)
