@@ -2,18 +2,26 @@
 
 Python's parser takes `NaN`, keeps the last of two equal keys, and nests as deep as its stack allows. Here the
 first two are flaws that `flaw_of` names, so that one bad row of a list need not spoil the others; only what cannot
-be read at all raises.
+be read at all, or would fill our memory, raises. Time and memory grow as the text does.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from typing import Any
 
 MAX_DEPTH = 16
 """Containers within containers. The deepest that the protocol has (a node's storage in a page of a list) is 4."""
 
+MAX_VALUES = 500_000
+"""Of one text. A page of 100 bags that each list a thousand nodes, rights and interpretive bags has 300,000; 16 MB
+of brackets would become hundreds of MB of objects."""
+
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""One that nothing ends goes to the end of the text, so that none is looked at twice."""
 
 FLAWLESS = frozenset({str, int, bool, type(None)})
 FLAWLESS_OR_LIST = FLAWLESS | {list}
@@ -28,12 +36,14 @@ class AmbiguousObject(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.repeated = next(name for name in names if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        self.repeated = next(name for name, number in times.items() if number > 1)
 
 
 def parse(text: bytes) -> Any:
     """The value in `text`. Raises BrokenJson; call `flaw_of` on the part of it that is used."""
+    if _marks(text) > MAX_VALUES and _marks(STRING.sub(b"", text)) > MAX_VALUES:
+        raise BrokenJson(f"of more than {MAX_VALUES} values")
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
@@ -42,6 +52,11 @@ def parse(text: bytes) -> Any:
         raise BrokenJson("nested too deeply") from error
     except ValueError as error:  # JSONDecodeError, and integers of thousands of digits
         raise BrokenJson(f"not JSON: {error}") from error
+
+
+def _marks(text: bytes) -> int:
+    """How many values there are at most: commas and containers, and what looks like them in strings."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def flaw_of(value: Any) -> str | None:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from dpn.database import Sessions, reading
-from dpn.server.bodies import read_json_object
+from dpn.server.bodies import json_object_in, read_body
 from dpn.server.openapi import describe
 from dpn.server.replies import Refusal, hanging_up, json_reply, refusal_reply
 from dpn.server.request_log import OneLineARequest
@@ -91,14 +91,19 @@ def _endpoint(operation: Operation[Any], max_body_bytes: int) -> Any:
     async def endpoint(request: Request) -> Response:
         try:
             caller = await run_in_threadpool(operation.guard.admit, request)
-            body = {} if operation.body is None else await read_json_object(request, max_body_bytes)
+            sent = None if operation.body is None else await read_body(request, max_body_bytes)
         except Refusal as refusal:
             return hanging_up(refusal.reply())
         try:
             path = {name: operation.parts[name].read(part) for name, part in request.path_params.items()}
         except ValueError:
             return refusal_reply(404)
-        return await run_in_threadpool(operation.answer, Call(request, caller, path, body))
+
+        def answered() -> Response:
+            body = {} if sent is None else json_object_in(sent)
+            return operation.answer(Call(request, caller, path, body))
+
+        return await run_in_threadpool(answered)
 
     return endpoint
 

@@ -1,4 +1,4 @@
-"""Reads the body of a request: so many bytes, in so much time, strictly JSON, and one object."""
+"""Reads the body of a request: so many bytes, in so much time; and what it says: strictly JSON, and one object."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ BODY_SECONDS = 60.0
 """How long a client may take to send what is a few kilobytes."""
 
 
-async def read_json_object(request: Request, limit: int) -> dict[str, Any]:
-    """The object in a body of at most `limit` bytes. Raises Refusal."""
+async def read_body(request: Request, limit: int) -> bytes:
+    """A body of at most `limit` bytes. Raises Refusal."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            text = await _read(request, limit)
+            return await _read(request, limit)
     except TimeoutError as error:
         raise Refusal(408, f"The body did not arrive within {BODY_SECONDS:.0f} seconds.") from error
     except ClientDisconnect as error:
         raise Refusal(400, "The body was cut short.") from error
+
+
+def json_object_in(text: bytes) -> dict[str, Any]:
+    """The object in a body; takes time with its length, so not for the event loop. Raises Refusal."""
     try:
         value = strict_json.parse(text)
     except strict_json.BrokenJson as error:

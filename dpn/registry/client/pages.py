@@ -10,6 +10,9 @@ from dpn.registry import strict_json
 PAGE_SIZE = 100
 """The most that real servers give."""
 
+MAX_ROWS = 1000
+"""Of a page; some servers give more than was asked for."""
+
 
 @dataclass(frozen=True)
 class RowsOfAPage:
@@ -25,6 +28,8 @@ def read_page(value: Any) -> RowsOfAPage:
     if not isinstance(value, dict) or not isinstance(value.get("results"), list):
         raise ValueError("not a page of a list")
     rows = value["results"]
+    if len(rows) > MAX_ROWS:
+        raise ValueError(f"a page of {len(rows)} rows where {PAGE_SIZE} were asked for")
     envelope = {name: part for name, part in value.items() if name != "results"}
     if isinstance(value, strict_json.AmbiguousObject):
         raise ValueError(f"a page in which {value.repeated[:80]!r} stands twice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ from typing import Any
 import pytest
 import requests
 
+from dpn.registry import strict_json
+from dpn.server.app import create_app
 from dpn.server.openapi import describe
 from tests.services.server.toy import MAX_BODY_BYTES, SICK, toy_service
 
@@ -129,7 +132,7 @@ def test_what_is_refused_is_refused_in_one_form(
 ) -> None:
     refused = requests.post(f"{toy.url}{path}", timeout=10, **more)
     assert (refused.status_code, refused.text) == (status, said)
-    assert (refused.headers.get("Connection") == "close") == (status in (400, 401, 413)), "its body is not awaited"
+    assert (refused.headers.get("Connection") == "close") == (status in (401, 413)), "its body is not awaited"
 
 
 def test_the_document_says_what_guard_path_and_body_may_be_refused_for(toy: Toy) -> None:
@@ -172,6 +175,38 @@ def test_health_says_what_is_not_well(toy: Toy) -> None:
     assert health() == (503, {"status": "the toy is sick"})
     (toy.folder / SICK).unlink()
     assert health() == (200, {"status": "ok"})
+
+
+def test_others_are_answered_while_a_body_is_made_sense_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, others_were, parse = create_app(toy_service()), threading.Event(), strict_json.parse
+    headers = [(name.lower().encode(), value.encode()) for name, value in FRIEND.items()]
+
+    def slowly(text: bytes) -> Any:
+        assert others_were.wait(10), "nobody else was answered"
+        return parse(text)
+
+    async def status_of(method: str, path: str, body: bytes) -> int:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asked = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+        await app(asked, receive, send)
+        return int(sent[0]["status"])
+
+    async def both() -> tuple[int, int]:
+        slow = asyncio.create_task(status_of("POST", "/toy/red", b"{}"))
+        await asyncio.sleep(0)
+        quick = await status_of("GET", "/healthz", b"")
+        others_were.set()
+        return await slow, quick
+
+    monkeypatch.setattr(strict_json, "parse", slowly)
+    assert asyncio.run(both()) == (201, 200)
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /toy/red HTTP/1.1\r\nHost: x\r\n"])

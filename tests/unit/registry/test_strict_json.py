@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpn.registry.strict_json import MAX_DEPTH, BrokenJson, flaw_of, parse
+from dpn.registry.strict_json import MAX_DEPTH, MAX_VALUES, BrokenJson, flaw_of, parse
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -77,3 +78,29 @@ PARTS = st.recursive(
 @given(PARTS)
 def test_a_value_has_the_flaws_that_it_has_in_a_list(value: object) -> None:
     assert flaw_of(value) == flaw_of([value])
+
+
+def test_a_repeated_key_is_found_in_time_that_grows_with_the_text() -> None:
+    """Each key held against all others would take half a minute."""
+    names = [*map(str, range(40_000)), "39999"]
+    text = ("{" + ",".join(f'"{name}":0' for name in names) + "}").encode()
+    begun = time.process_time()
+    assert flaw_of(parse(text)) == "the key '39999' stands twice"
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("part", [b"[]", b"{}", b"0", b'""', b'{"":[]}'])
+def test_a_text_of_more_values_than_anybody_needs_is_not_read(part: bytes) -> None:
+    with pytest.raises(BrokenJson, match="more than 500000 values"):
+        parse(b"[" + b",".join([part] * (MAX_VALUES + 1)) + b"]")
+
+
+@pytest.mark.parametrize("end", [b'"', b"", b"\\"])
+def test_what_stands_in_a_string_is_no_value(end: bytes) -> None:
+    """Neither in one that ends nor, in time that grows with the text, in one that does not."""
+    text = b'"' + b'[{,\\"' * MAX_VALUES + end
+    if end == b'"':
+        assert len(parse(text)) == 4 * MAX_VALUES
+    else:
+        with pytest.raises(BrokenJson, match="not JSON"):
+            parse(text)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpn.registry import strict_json
-from dpn.registry.client.pages import PAGE_SIZE, RowsOfAPage, read_page
+from dpn.registry.client.pages import MAX_ROWS, PAGE_SIZE, RowsOfAPage, read_page
 from dpn.registry.client.walk import EndlessList, ListWalk, Reading, ShortList
 from dpn.registry.wire import format_instant, parse_instant
 
@@ -339,3 +339,9 @@ def test_what_is_no_page_is_refused(text: bytes) -> None:
 def test_a_flaw_in_a_row_does_not_spoil_the_page() -> None:
     page = read_page(strict_json.parse(b'{"count": 1, "next": null, "results": [{"a": 1, "a": NaN}]}'))
     assert (len(page.rows), page.count, page.has_next) == (1, 1, False)
+
+
+def test_a_page_of_more_rows_than_anybody_gives_is_refused_before_a_row_is_looked_at() -> None:
+    assert len(read_page({"count": 1, "results": [None] * MAX_ROWS}).rows) == MAX_ROWS
+    with pytest.raises(ValueError, match="a page of 1001 rows where 100 were asked for"):
+        read_page({"count": 1, "results": [None] * (MAX_ROWS + 1)})
