@@ -30,8 +30,11 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(autouse=True)
 def plain_logs() -> None:
-    """What is logged is shown with a test that fails, in plain lines: structlog's own way draws every exception with
-    all its variables, which takes a second, and a command that was tested before may have set up another."""
+    """What is logged is shown with a test that fails, in plain lines.
+
+    structlog by itself would draw every exception with all its variables, which takes a second; and a command that was
+    tested before may have set up another way.
+    """
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

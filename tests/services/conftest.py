@@ -13,9 +13,10 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from dpn.database import open_engine, open_sessions, upgrade
+from dpn.database import open_engine, open_sessions
 from models.base import Base
 from tests.conftest import Services
+from tests.fixtures.databases import migrate
 from tests.fixtures.scripted.bench import Bench
 from tests.fixtures.scripted.node import FAST, MakeNode, Nsqd, ScriptedNode, nsq_settings
 from tests.fixtures.scripted.spawner import Spawner
@@ -110,7 +111,7 @@ def nsqd(nsqd_entry: dict[str, Any]) -> Nsqd:
 
 def _migrate(url: str) -> None:
     engine = open_engine(url)
-    upgrade(engine)
+    migrate(engine)
     engine.dispose()
 
 

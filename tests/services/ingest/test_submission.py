@@ -16,7 +16,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from dpn.clock import ManualClock
-from dpn.database import Sessions, open_engine, open_sessions, upgrade
+from dpn.database import Sessions, open_engine, open_sessions
 from dpn.ingest.submission import DepositRefused, DepositRequest, Submitted, submit, submitted
 from dpn.registry.catalogue import BAGS, MEMBERS
 from dpn.registry.catalogue.rows import save
@@ -25,6 +25,7 @@ from dpn.work.items import NotAllowed, cancel_item, retry_item
 from dpn.work.pipeline import Pipelines
 from models.manifests import IngestManifest, Receipt
 from models.work import AuditEvent, Deposit, DispatchIntent, Status, Task, WorkItem
+from tests.fixtures.databases import migrate
 from tests.fixtures.made_bags import bag_files, dpn_info, tar_bag
 from tests.fixtures.records import LONG_AGO, a_bag, uuid
 from tests.services.workers.ingest.depositing import make_depositor
@@ -51,7 +52,7 @@ PIPELINES = Pipelines([NODES_PIPELINES.of(Task.INGEST)])
 def sessions(database_url: str) -> Iterator[Sessions]:
     """A registry with one member and one bag of it, on SQLite and PostgreSQL."""
     engine = open_engine(database_url)
-    upgrade(engine)
+    migrate(engine)
     opened = open_sessions(engine)
     with opened.begin() as session:
         times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from dpn.clock import ManualClock
-from dpn.database import Sessions, open_engine, open_sessions, upgrade
+from dpn.database import Sessions, open_engine, open_sessions
 from dpn.staging.settings import StagingSettings
 from dpn.staging.staging import Staging
 from dpn.staging.volumes import Volume
 from models.work import Status, WorkItem
+from tests.fixtures.databases import migrate
 
 MEBIBYTE = 1024**2
 
@@ -38,7 +39,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def sessions(database_url: str) -> Iterator[Sessions]:
     engine = open_engine(database_url, pool_size=20)
-    upgrade(engine)
+    migrate(engine)
     yield open_sessions(engine)
     engine.dispose()
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from dpn.database import Sessions, open_engine, open_sessions, upgrade
+from dpn.database import Sessions, open_engine, open_sessions
+from tests.fixtures.databases import migrate
 
 
 @pytest.fixture
 def sessions(tmp_path: Path) -> Iterator[Sessions]:
     engine = open_engine(f"sqlite:///{tmp_path / 'node.db'}")
-    upgrade(engine)
+    migrate(engine)
     yield open_sessions(engine)
     engine.dispose()
 

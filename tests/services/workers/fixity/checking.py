@@ -16,7 +16,7 @@ from dpn.audit.trail import EventType
 from dpn.bags.identity import tag_manifest_sha256
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.database import insert_missing, open_engine, open_sessions, reading, upgrade
+from dpn.database import insert_missing, open_engine, open_sessions, reading
 from dpn.fixity.begin import repair_under_way
 from dpn.fixity.copies import remember
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, batches, ensure_nodes
@@ -31,6 +31,7 @@ from models.manifests import CheckManifest, CopyFacts, Receipt
 from models.preservation import StoredCopy
 from models.work import AuditEvent, Task, WorkItem
 from tests.fixtures.bench import NodeBench
+from tests.fixtures.databases import migrate
 from tests.fixtures.made_bags import UUID, bag_files, tar_bag
 from tests.fixtures.records import LONG_AGO, a_bag
 from workers.pipelines import PIPELINES
@@ -145,7 +146,7 @@ def make_checker(
         }
     )
     engine = open_engine(chosen.database.address())
-    upgrade(engine)
+    migrate(engine)
     sessions = open_sessions(engine)
     # A store's own clock tells when what was restored goes cold: this one begins with it.
     clock = ManualClock(datetime.now(UTC).replace(microsecond=0))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpn.clock import ManualClock
-from dpn.database import open_engine, open_sessions, reading, upgrade
+from dpn.database import open_engine, open_sessions, reading
 from dpn.ingest.submission import DepositRequest, submit
 from dpn.outbound.folder import Outbound
 from dpn.registry.catalogue import BAGS, DIGESTS, MEMBERS, NODES, TRANSFERS, batches, ensure_nodes, find
@@ -21,6 +21,7 @@ from dpn.storage.stores import open_store
 from models.manifests import IngestManifest
 from models.work import WorkItem
 from tests.fixtures.bench import NodeBench
+from tests.fixtures.databases import migrate
 from tests.fixtures.records import LONG_AGO, uuid
 from workers.pipelines import PIPELINES
 
@@ -118,7 +119,7 @@ def make_depositor(
         }
     )
     engine = open_engine(settings.database.address())
-    upgrade(engine)
+    migrate(engine)
     sessions = open_sessions(engine)
     clock = ManualClock()
     with sessions.begin() as session:

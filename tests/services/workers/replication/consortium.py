@@ -19,7 +19,7 @@ import uvicorn
 
 from dpn.bags.identity import read_identity, tag_manifest_sha256
 from dpn.clock import Clock, ManualClock, SystemClock
-from dpn.database import Sessions, open_engine, open_sessions, reading, upgrade
+from dpn.database import Sessions, open_engine, open_sessions, reading
 from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, TRANSFERS, add_bag, add_digest, add_transfer, ensure_nodes, find
 from dpn.registry.client import RegistryClient
@@ -33,6 +33,7 @@ from dpn.work.items import new_item
 from models.manifests import ReplicationManifest
 from models.work import Task, WorkItem
 from tests.fixtures.bench import NodeBench
+from tests.fixtures.databases import migrate
 from tests.fixtures.registry import registry_of
 from workers.peers import PeerClient
 from workers.pipelines import PIPELINES
@@ -207,7 +208,7 @@ def _peer(api_root: str, token: str, daemon: dict[str, Any]) -> dict[str, Any]:
 
 def _database(settings: Settings) -> Sessions:
     engine = open_engine(settings.database.address())
-    upgrade(engine)
+    migrate(engine)
     sessions = open_sessions(engine)
     with sessions.begin() as session:
         ensure_nodes(session, settings.node, settings.peers, now=SystemClock().now())

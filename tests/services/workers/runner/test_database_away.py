@@ -15,9 +15,10 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from dpn.database import open_engine, upgrade
+from dpn.database import open_engine
 from models.work import Status
 from tests.conftest import Services
+from tests.fixtures.databases import migrate
 from tests.fixtures.scripted.node import (
     FAST,
     LEASE_SECONDS,
@@ -48,7 +49,7 @@ def node(server: Services, make_node: MakeNode, request: pytest.FixtureRequest) 
         connection.execute(f"CREATE DATABASE {name}")
     own = url.rpartition("/")[0] + f"/{name}"
     engine = open_engine(own)
-    upgrade(engine)
+    migrate(engine)
     engine.dispose()
     return make_node(own, {"kind": "embedded", "poll_seconds": 1.0})
 
