@@ -25,6 +25,7 @@ from models.preservation import StoredCopy
 from models.work import AuditEvent, Status, WorkItem
 from workers.pipelines import PIPELINES
 
+EXIT_FAILED = 1
 MOST_EVENTS = 1000
 BagArgument = Annotated[str, typer.Argument(metavar="UUID", help="The bag's uuid.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
@@ -81,14 +82,15 @@ def repair(
 def history(
     context: typer.Context, bag: BagArgument, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show what has happened to a bag here, oldest first: what the audit trail tells of it."""
+    """Show what the audit trail tells of a bag here, oldest first. Exit 1 if it tells nothing."""
     with open_node(context, config, "dpn-fixity") as node, reading(node.sessions) as session:
         events = events_of_object(session, bag.lower(), limit=MOST_EVENTS)
     if as_json:
         print(json.dumps([_event_json(event) for event in events]))
-        return
     if not events:
-        print(f"The audit trail tells nothing of bag {printable(bag)}.")
+        typer.echo(f"dpn: the audit trail tells nothing of bag {printable(bag)}: check its uuid", err=True)
+        raise typer.Exit(EXIT_FAILED)
+    if as_json:
         return
     rows = [
         (

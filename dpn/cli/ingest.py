@@ -12,6 +12,7 @@ from dpn.broker import BrokerUnavailable
 from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.errors import Misconfigured
 from dpn.node import open_broker
+from models.work import Status
 
 if TYPE_CHECKING:
     from dpn.ingest.submission import Submitted
@@ -22,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
+EXIT_FAILED = 1
+ENDED_BADLY = (Status.FAILED, Status.CANCELLED)
 BAG_TYPES = ("data", "interpretive", "rights")
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
 
@@ -89,14 +92,14 @@ def submit(
             with node.sessions() as session:  # never committed
                 submit(session, request, by=operator(), pipelines=PIPELINES, clock=node.clock)
             unfit = unfit_entries(absolute(source), as_is=as_is, s3=node.settings.ingest.s3)
-            raise typer.Exit(1 if say_unfit(source, unfit, as_json=as_json) else 0)
+            raise typer.Exit(EXIT_FAILED if say_unfit(source, unfit, as_json=as_json) else 0)
         with node.sessions.begin() as session:
             done = submit(session, request, by=operator(), pipelines=PIPELINES, clock=node.clock)
         try:
             publish_intents(node.sessions, open_broker(node), item_id=done.item)
         except BrokerUnavailable as error:  # it is accepted: a worker's sweep finds it
             node.log.warning("messages wait for the broker", error=str(error))
-    _say(done, as_json)
+    _say(done, as_json, before="submitted before: " if done.repeated else "")
 
 
 @app.command()
@@ -106,23 +109,27 @@ def status(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say where the deposit of BAG stands; `dpn item show` tells all of its item."""
+    """Say where the deposit of BAG stands; `dpn item show` tells all of its item. Exit 1 if it ended badly."""
     from dpn.database import reading
     from dpn.ingest.submission import submitted
 
     with open_node(context, config, "dpn-ingest") as node, reading(node.sessions) as session:
         found = submitted(session, bag.lower())
     if found is None:
-        raise Misconfigured(f"no deposit makes bag {bag}: `dpn items --task ingest` lists those that there are")
+        typer.echo(
+            f"dpn: no deposit makes bag {bag}: `dpn items --task ingest` lists those that there are", err=True
+        )
+        raise typer.Exit(EXIT_FAILED)
     _say(found, as_json)
+    if found.status in ENDED_BADLY:
+        raise typer.Exit(EXIT_FAILED)
 
 
-def _say(deposit: Submitted, as_json: bool) -> None:
+def _say(deposit: Submitted, as_json: bool, *, before: str = "") -> None:
     if as_json:
         print(json.dumps(asdict(deposit)))
         return
-    before = "submitted before: " if deposit.repeated else ""
     print(f"{before}item {deposit.item}, bag {deposit.bag}, version {deposit.version}: {deposit.status}")
     print(f"  {deposit.note}")
-    if deposit.repeated and deposit.status in ("failed", "cancelled"):
+    if deposit.repeated and deposit.status in ENDED_BADLY:
         print(f"  `dpn item retry {deposit.item}` begins it again; to correct it, submit it as it should be")

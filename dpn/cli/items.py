@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,9 @@ def list_all(
     stage: Annotated[str | None, typer.Option(help="Only this stage, e.g. copy.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Only what needs an operator.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit 1 if there is such an item: --attention for monitoring.")
+    ] = False,
 ) -> None:
     """List work items: where each is, since when, and why. With --json one JSON object a line."""
     if task is not None or stage is not None:
@@ -37,12 +41,23 @@ def list_all(
     with open_node(context, config, "dpn-items") as node, reading(node.sessions) as session:
         found = list_items(session, wanted)
         if as_json:
-            for item in found:
-                print(json.dumps(_as_json(item)))
-            return
-        shown = [(_as_row(item), item.needs_attention) for item in found]
-    headings = ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note")
-    print_table(headings, [row for row, _ in shown], alarming=[alarm for _, alarm in shown])
+            count = _print_json(found)
+        else:
+            shown = [(_as_row(item), item.needs_attention) for item in found]
+            count = len(shown)
+    if not as_json:
+        headings = ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note")
+        print_table(headings, [row for row, _ in shown], alarming=[alarm for _, alarm in shown])
+    if exit_code and count:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_json(items: Iterable[WorkItem]) -> int:
+    """A line each, as they are read; returns how many there were."""
+    count = 0
+    for count, item in enumerate(items, 1):  # noqa: B007  (read after the loop)
+        print(json.dumps(_as_json(item)))
+    return count
 
 
 def _require_known(task: str | None, stage: str | None) -> None:

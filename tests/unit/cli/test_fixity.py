@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import update
 from typer.testing import CliRunner
 
+from dpn.audit.trail import Event, EventType, record
 from dpn.cli.main import app
 from dpn.database import Sessions
 from dpn.fixity.begin import copy_facts
@@ -53,6 +54,17 @@ def test_what_is_proven_ends_with_0_and_what_is_overdue_or_failed_with_1(session
     (ours,) = json.loads(printed)["ours"]
     assert (code, ours["failed"], ours["overdue"], ours["checked"]) == (1, 0, 1, 0)
     assert json.loads(fixity(config, "plan", "--json")[1])["overdue"]["checks"] == 1
+
+
+def test_the_history_of_a_bag_that_nothing_is_known_of_is_exit_1(sessions: Sessions, config: Path) -> None:
+    with sessions.begin() as session:
+        record(session, [Event(EventType.INGESTION, BAG, "success")], agent="a test", at=datetime.now(UTC))
+    assert fixity(config, "history", BAG)[0] == 0
+    code, printed = fixity(config, "history", BAG, "--json")
+    assert (code, len(json.loads(printed))) == (0, 1)
+    unknown = BAG.replace("0001", "0002")
+    assert fixity(config, "history", unknown) == (1, "")
+    assert fixity(config, "history", unknown, "--json") == (1, "[]\n")
 
 
 def test_a_copy_beyond_a_limit_breaks_the_promise_in_words(sessions: Sessions, config: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from typer.testing import CliRunner, Result
 
 from dpn.cli.main import app
@@ -45,6 +45,23 @@ def made(sessions: Sessions) -> int:
             session.scalar(select(func.count()).select_from(table)) or 0
             for table in (WorkItem, Deposit, AuditEvent)
         )
+
+
+def test_where_a_deposit_stands_is_told_and_one_that_came_to_nothing_is_exit_1(
+    submit: Submit, config: Path, sessions: Sessions, tmp_path: Path
+) -> None:
+    bag = json.loads(submit(write_folder(tmp_path / "source", {"a": b"1"}), "--json").stdout)["bag"]
+
+    def status(which: str) -> Result:
+        return CliRunner().invoke(app, ["--config", str(config), "ingest", "status", which])
+
+    assert status(bag).exit_code == 0
+    assert status(bag).stdout.startswith("item ")
+    for ended in ("failed", "cancelled"):
+        with sessions.begin() as session:
+            session.execute(update(WorkItem).values(status=ended))
+        assert status(bag).exit_code == 1
+    assert (status(uuid(7)).exit_code, status(uuid(7)).stdout) == (1, "")
 
 
 def test_a_dry_run_tells_every_unfit_name_and_deposits_nothing(

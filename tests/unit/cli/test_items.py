@@ -6,9 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from dpn.cli.main import app
+from dpn.clock import SystemClock
+from dpn.database import Sessions, insert_missing
+from dpn.work.items import new_item
+from models.work import WorkItem
+from workers.pipelines import PIPELINES
 
 
 @pytest.mark.parametrize(
@@ -38,6 +44,23 @@ def test_an_item_that_is_not_there_is_an_answer(config: Path) -> None:
     ended = CliRunner().invoke(app, ["--config", str(config), "item", "show", str(2**63 - 1), "--json"])
     assert (ended.exit_code, ended.stdout) == (1, "")
     assert "no work item" in ended.stderr
+
+
+def test_monitoring_is_told_by_the_exit_status_that_items_need_a_person(config: Path, sessions: Sessions) -> None:
+    def attention(*more: str) -> int:
+        words = ["items", "--attention", "--exit-code", *more]
+        return CliRunner().invoke(app, ["--config", str(config), *words]).exit_code
+
+    with sessions.begin() as session:
+        row = new_item(
+            task="replication", identifier="1", remote_node="north", note="", manifest={}, pipelines=PIPELINES,
+            clock=SystemClock(),
+        )  # fmt: skip
+        insert_missing(session, WorkItem, [row])
+    assert (attention(), attention("--json")) == (0, 0)
+    with sessions.begin() as session:
+        session.execute(update(WorkItem).values(needs_attention=True))
+    assert (attention(), attention("--json"), attention("--task", "ingest")) == (1, 1, 0)
 
 
 def test_a_peer_without_its_token_file_stops_only_what_speaks_with_that_peer(config: Path, tmp_path: Path) -> None:
