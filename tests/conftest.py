@@ -32,8 +32,8 @@ _numbers = itertools.count(1)
 def plain_logs() -> None:
     """What is logged is shown with a test that fails, in plain lines.
 
-    structlog by itself would draw every exception with all its variables, which takes a second; and a command that was
-    tested before may have set up another way.
+    structlog by itself would draw every exception with all its variables, which takes a second; and a command that
+    was tested before may have set up another way.
     """
     structlog.configure(
         processors=[
