@@ -46,6 +46,18 @@ class StoredCopy(Base):
     """The item of that check; of a copy that was found bad, that of its repair."""
 
 
+class KnownStore(Base):
+    """A store of ours, and the marker that it bears (dpn.storage.ownership)."""
+
+    __tablename__ = "known_stores"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    marker: Mapped[str] = mapped_column(String(64))
+    """The marker's id."""
+    marked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the store was first seen to bear it; None while it is being marked."""
+
+
 class FixityPace(Base):
     """How much may begin now, one row: whoever makes checks holds its lock, so that two never begin the same."""
 

@@ -39,18 +39,6 @@ class OwnCopies:
         with self.breakers.guard(f"store:{self.store.name}"):
             yield self.store
 
-    def require_mounted(self) -> None:
-        """Raises Misconfigured for a folder with nothing in it: the mount point of a disk that is not mounted."""
-        parts = urlsplit(self.settings.url)
-        if parts.scheme != "file":
-            return
-        folder = Path(unquote(parts.path))
-        if not any(folder.iterdir()):
-            raise Misconfigured(
-                f"{folder} is empty: mount the store's disk there. If all copies are really lost, put any file "
-                "into it, and they will be recorded as lost"
-            )
-
 
 def _url(settings: StoreSettings, key: str) -> str:
     """Where a receipt of this store says that the object is."""

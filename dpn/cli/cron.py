@@ -135,7 +135,7 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
     offers. Count anew what lists hold."""
     from dpn.outbound.folder import Outbound
     from dpn.outbound.withdrawal import OutboundCleanup
-    from dpn.storage.stores import open_store
+    from dpn.storage.ownership.own_store import open_own_store
     from dpn.work.breakers import Breakers
     from workers.runner.chores import Chore
     from workers.runner.process import housekeeping
@@ -147,7 +147,9 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
         breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=random.random)
         services = Services(node, pipelines=PIPELINES, breakers=breakers)
         staging = services.staging if settings.staging.volumes else None
-        store = None if settings.store is None else open_store(settings.store, clock=node.clock)
+        store = None
+        if settings.store is not None:
+            store = open_own_store(settings.store, node=node.namespace, sessions=node.sessions, clock=node.clock)
         keeping = housekeeping(services, "dpn_cleanup", staging, store)
         outbound = OutboundCleanup(
             node.namespace,

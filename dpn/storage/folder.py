@@ -122,6 +122,12 @@ class FolderStore:
     def head(self, key: str) -> StoredObject | None:
         return self._disk.head(key)
 
+    def marker(self) -> str | None:
+        return self._disk.marker()
+
+    def mark(self, text: str) -> None:
+        self._disk.mark(text)
+
     def confirm(
         self, receipt: Receipt, *, read_back: bool = False, cancellation: Cancellation | None = None
     ) -> Receipt:

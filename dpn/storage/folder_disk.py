@@ -12,15 +12,16 @@ from pathlib import Path
 from stat import S_ISREG
 
 from dpn.errors import Misconfigured, StoreUnavailable
-from dpn.files import DISK_FULL, is_temporary
+from dpn.files import DISK_FULL, is_temporary, replace_file
 from dpn.storage.errors import SourceUnreadable
 from dpn.storage.folder_files import is_bad_left_over
 from dpn.storage.sidecar import SIDECAR_SUFFIX, read_sidecar
-from dpn.storage.store import check_key
+from dpn.storage.store import MARKER, check_key
 from dpn.storage.stored_object import StoredObject
 
 PROBE_PREFIX = ".dpn-probe-"
 WRONG_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOSYS}
+MAX_MARKER_BYTES = 4096
 _log = logging.getLogger(__name__)
 
 
@@ -53,6 +54,21 @@ class Disk:
             modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
             metadata=read_sidecar(path),
         )
+
+    def marker(self) -> str | None:
+        """See dpn.storage.store.Store.marker."""
+        with self.troubles():
+            self.folder.stat()
+            try:
+                with (self.folder / MARKER).open("rb") as file:
+                    return file.read(MAX_MARKER_BYTES).decode("ascii", "replace").strip()
+            except FileNotFoundError:
+                return None
+
+    def mark(self, text: str) -> None:
+        """See dpn.storage.store.Store.mark."""
+        with self.troubles(), replace_file(self.folder / MARKER) as file:
+            file.write(f"{text}\n".encode("ascii"))
 
     def refuse_without_room(self, size: int) -> None:
         """Raises StoreUnavailable if a file of so many bytes cannot be held."""

@@ -19,6 +19,9 @@ from models.manifests import Receipt, UploadState
 Checkpoint = Callable[[UploadState | None], None]
 Fence = Callable[[], None]
 
+MARKER = ".dpn-store"
+"""The file or object that is a store's marker. No key of a bag begins with a dot."""
+
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
 
@@ -173,6 +176,17 @@ class Store(Protocol):
 
         Returns how many. Raises StoreUnavailable, Misconfigured.
         """
+        ...
+
+    def marker(self) -> str | None:
+        """What the store's marker says, or None if it has none; see dpn.storage.ownership.
+
+        Raises StoreUnavailable, Misconfigured.
+        """
+        ...
+
+    def mark(self, text: str) -> None:
+        """Gives the store this marker, in the place of any it has. Raises as `marker` does."""
         ...
 
 

@@ -81,7 +81,6 @@ class CheckStage:
         try:
             judged = manifest.validation = self._read(job)
         except StoreMissing as error:
-            self.copies.require_mounted()
             judged, manifest.found = None, f"it is not there: {error}"
         if judged is not None:
             # The right bytes came in the end: then it was the way that spoilt them before, not the store.

@@ -48,7 +48,6 @@ class RetrieveStage:
                 return Done("our copy is read in place")
             return self._retrieve(job)
         except StoreMissing as error:
-            self.copies.require_mounted()
             manifest.found = f"it is not there: {error}"
             return Done(f"our copy is not there: {error}")
         except StoreCold as error:

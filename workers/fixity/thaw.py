@@ -160,7 +160,6 @@ class RestoreInitStage:
         return Wait(self.settings.look_again_seconds, reason, patience_seconds=PATIENCE.total_seconds())
 
     def _missing(self, job: Job[CheckManifest], why: str) -> Outcome:
-        self.copies.require_mounted()
         job.manifest.began_at = self.clock.now()
         job.manifest.found = f"it is not there: {why}"
         return Done(f"our copy is not there: {why}")

@@ -79,8 +79,6 @@ class SettleStage:
         job.save(f"looking again at our copy, {ours.receipt.url}")
         with self.copies.reach(ours) as store:
             before = store.head(ours.key)
-            if before is None:
-                self.copies.require_mounted()
             receipt, bad = self._look_again(job, store, ours, before)
             if receipt is None:
                 begun_before, manifest.replacing = manifest.replacing, True

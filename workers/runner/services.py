@@ -115,9 +115,11 @@ class Services:
         """The long-term store, probed: wrong settings raise Misconfigured, a store that is down does not."""
         if self._store is not None:
             return self._store
-        from dpn.storage.stores import open_store
+        from dpn.storage.ownership.own_store import open_own_store
 
-        store = open_store(self.settings.needed_store(), clock=self.clock)
+        store = open_own_store(
+            self.settings.needed_store(), node=self.namespace, sessions=self.sessions, clock=self.clock
+        )
         try:
             self.log.info("store probed", store=store.name, capabilities=str(store.probe()))
         except StoreUnavailable as error:

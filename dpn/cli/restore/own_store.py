@@ -15,8 +15,8 @@ from dpn.fixity.begin import copy_facts
 from dpn.fixity.thaw_budget import ColdBudget
 from dpn.storage.availability import RestoreRequested
 from dpn.storage.errors import ObjectReplaced
+from dpn.storage.ownership.own_store import open_own_store
 from dpn.storage.store import Store
-from dpn.storage.stores import open_store
 from dpn.work.breakers import Breakers
 from models.manifests import CopyFacts
 from models.preservation import StoredCopy
@@ -36,7 +36,10 @@ def from_store(bag_fetch: BagFetch, *, wait_seconds: float) -> FetchedBag:
     node, settings, copied = bag_fetch.node, bag_fetch.node.settings, _copy_of(bag_fetch)
     jitter = random.SystemRandom().random
     breakers = Breakers(node.sessions, breaker_policy(settings.work), clock=node.clock, jitter=jitter)
-    copies = OwnCopies(open_store(settings.needed_store(), clock=node.clock), settings.needed_store(), breakers)
+    own_store = open_own_store(
+        settings.needed_store(), node=node.namespace, sessions=node.sessions, clock=node.clock
+    )
+    copies = OwnCopies(own_store, settings.needed_store(), breakers)
 
     def get(tar: Path, _lock: int, progress: Callable[[int], None]) -> dict[str, Any]:
         with copies.reach(copied) as store:
@@ -54,7 +57,6 @@ def from_store(bag_fetch: BagFetch, *, wait_seconds: float) -> FetchedBag:
             _until_readable(bag_fetch, copied, store, wait_seconds)
         return bag_fetch.run(f"our store {copied.store}", get)
     except StoreMissing as error:
-        copies.require_mounted()
         raise NotFetched("missing", f"our copy is not there: {error}. {_elsewhere(copied.bag)}") from error
     except (StoreMismatch, ObjectReplaced) as error:
         raise NotFetched("bad", f"our copy is bad: {error}. {_elsewhere(copied.bag)}") from error

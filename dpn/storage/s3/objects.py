@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Misconfigured, StoreMissing
 from dpn.s3.connection import Connection
+from dpn.storage.digests import base64_of
 from dpn.storage.evidence import Differs, Proven
-from dpn.storage.metadata import decode_metadata
+from dpn.storage.metadata import decode_metadata, encode_metadata
 from dpn.storage.s3.ranges import read_range
+from dpn.storage.store import MARKER
 from dpn.storage.stored_object import READ_BYTES, StoredObject
 from models.manifests import StoreChecksum
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 Algorithm = Literal["SHA256", "CRC64NVME"]
+MARKER_METADATA = "marker"
 ALGORITHMS: tuple[Algorithm, ...] = ("SHA256", "CRC64NVME")
 
 
@@ -86,6 +90,29 @@ def remove(connection: Connection, key: str, version_id: str | None) -> None:
         f"removing {key}",
         lambda: connection.client.delete_object(Bucket=connection.bucket, Key=key, **version),
     )
+
+
+def marker(connection: Connection) -> str | None:
+    """What the store's marker says: it is in the metadata, which can be read in every storage class."""
+    found = find(connection, connection.prefix + MARKER)
+    if found is None:
+        check_bucket(connection)
+        return None
+    return found.metadata.get(MARKER_METADATA, "")
+
+
+def mark(connection: Connection, text: str) -> None:
+    """Gives the store this marker."""
+    body = f"{text}\n".encode("ascii")
+    request = partial(
+        connection.client.put_object,
+        Bucket=connection.bucket,
+        Key=connection.prefix + MARKER,
+        Body=body,
+        ContentMD5=base64_of(hashlib.md5(body, usedforsecurity=False).hexdigest()),
+        Metadata=encode_metadata({MARKER_METADATA: text}),
+    )
+    connection.call("marking the store", request, sent_bytes=len(body))
 
 
 def _stored_object(connection: Connection, key: str, answer: HeadObjectOutputTypeDef) -> StoredObject:

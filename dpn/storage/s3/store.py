@@ -145,6 +145,12 @@ class S3Store:
         check_key(key)
         return None
 
+    def marker(self) -> str | None:
+        return objects.marker(self._connection)
+
+    def mark(self, text: str) -> None:
+        objects.mark(self._connection, text)
+
     def abort_abandoned_uploads(self, *, older_than: timedelta, keep: Collection[str]) -> int:
         return abort_abandoned_uploads(self._connection, begun_before=self._clock.now() - older_than, keep=keep)
 

@@ -138,7 +138,8 @@ def test_an_empty_database_is_told_from_an_older_and_a_newer_one(empty: Engine) 
 
 def test_an_older_schema_asks_for_the_upgrade(empty: Engine) -> None:
     upgrade_to(empty, "0001")
-    with pytest.raises(Misconfigured, match="has schema 0001, this software needs 0006: run `dpn db upgrade`"):
+    needed = models.migrations.REVISIONS[-1]
+    with pytest.raises(Misconfigured, match=f"has schema 0001, .* needs {needed}: run `dpn db upgrade`"):
         check_schema(empty)
 
 

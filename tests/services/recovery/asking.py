@@ -29,7 +29,7 @@ from dpn.registry.catalogue import BAGS, DIGESTS
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import DigestRecord, RestoreRecord
 from dpn.settings_file import load_settings
-from dpn.storage.stores import open_store
+from dpn.storage.ownership.own_store import open_own_store
 from models.manifests import Receipt
 from models.work import AuditEvent
 from tests.fixtures.made_bags import END, PAYLOAD, bag_files, members
@@ -158,7 +158,10 @@ class Asking:
     def keep(self, bag: str) -> Receipt:
         """Stores the bag in north's own store, and remembers the copy."""
         settings, tar = load_settings(self.config), self.tars[bag]
-        receipt = open_store(settings.store, clock=SystemClock()).put(
+        store = open_own_store(
+            settings.needed_store(), node="north", sessions=self.registry.sessions, clock=SystemClock()
+        )
+        receipt = store.put(
             tar,
             f"{bag}.tar",
             sha256=hashlib.sha256(tar.read_bytes()).hexdigest(),

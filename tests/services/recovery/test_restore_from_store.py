@@ -44,7 +44,6 @@ def test_a_bag_that_we_do_not_keep_is_told(asking: Asking) -> None:
 def test_a_bad_copy_never_gets_the_bags_name(asking: Asking, how: str) -> None:
     bag = asking.a_bag()
     stored = Path(asking.keep(bag).url.removeprefix("file://"))
-    asking.keep(asking.a_bag())  # else the store would look like a disk that is not mounted
     content = stored.read_bytes()
     stored.unlink()
     if how == "flipped":
@@ -65,7 +64,10 @@ def test_a_store_that_is_not_mounted_is_not_taken_for_a_lost_copy(asking: Asking
         path.unlink()
     done = fetch(asking, bag)
     assert done.code == 2
-    assert "mount the store's disk" in done.err
+    assert "it has no marker, and we have copies there: mount the right disk" in done.err
+    marked = asking.dpn("store", "mark")
+    assert (marked.code, "is store main of node north now" in marked.out) == (0, True)
+    assert fetch(asking, bag).said["state"] == "missing"
 
 
 # -- cold storage -------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from dpn.registry.catalogue.rows import save
 from dpn.registry.records import DigestRecord, FixityCheckRecord
 from dpn.settings import Settings
 from dpn.staging.staging import Staging
+from dpn.storage.ownership.own_store import open_own_store
 from dpn.storage.store import Store
-from dpn.storage.stores import open_store
 from dpn.work.items import new_item
 from models.manifests import CheckManifest, CopyFacts, Receipt
 from models.preservation import StoredCopy
@@ -153,7 +153,7 @@ def make_checker(
     staging = Staging(sessions, chosen.staging, clock=clock)
     staging.mount()
     tar = tar_bag(folder / "made", bag_files(payload) if payload else files)
-    opened = open_store(chosen.store, clock=clock)
+    opened = open_own_store(chosen.needed_store(), node="north", sessions=sessions, clock=clock)
     checker = kind(chosen, sessions, clock, staging, opened, tar, put(opened, tar))
     with sessions.begin() as session:
         ensure_nodes(session, chosen.node, chosen.peers, now=clock.now())

@@ -376,7 +376,6 @@ class TestWhatIsReplaced:
 
     def test_a_store_that_is_not_mounted_gets_nothing(self, north: Mender) -> None:
         north.spoil("deleted")
-        (north.path.parent / "another bag").write_text("keeps the folder from looking unmounted")
         north.find_bad()
         north.holders["south"].offer()
         folder = north.path.parent

@@ -91,8 +91,6 @@ def test_a_copy_that_is_not_good_is_not_handed_out_and_the_requester_hears_why(n
     stored.unlink()
     if content is not None:
         stored.write_bytes(content)
-    else:
-        (stored.parent / "another").touch()  # an empty store is not mounted
     restore = north.requester.ask()
     item = north.hand_out(restore)
     assert (item.status, item.needs_attention) == (Status.FAILED, True)
