@@ -19,7 +19,7 @@ from dpn.setting_types import SettingsError
 from dpn.settings import MOVED, Settings
 
 ENVIRONMENT_PREFIX = "DPN_"
-NOT_SETTINGS = {"DPN_CONFIG"}
+NOT_SETTINGS = {"DPN_CONFIG", "DPN_AS_ROOT_ANYWAY"}
 """Variables with our prefix that other things read."""
 
 SECRETS = ("url", "token", "secret_access_key")

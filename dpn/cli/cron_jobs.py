@@ -8,6 +8,7 @@ import typer
 
 from dpn.cli.node import ConfigOption, settings_of
 from dpn.cli.node_processes import JOBS
+from dpn.cli.owner import AS_ROOT_ANYWAY, runs_anyway
 from dpn.errors import Misconfigured
 
 
@@ -24,11 +25,12 @@ def cron(
         raise Misconfigured(f"no job {unknown[0]!r}: choose of {', '.join(JOBS)}")
     _, path = settings_of(context, config)
     dpn = context.find_root().command
+    options = ["--config", str(path), *([AS_ROOT_ANYWAY] if runs_anyway(context) else [])]
     worst = 0
     problem: Exception | None = None
     for job in jobs:
         try:
-            code = dpn.main(["--config", str(path), *JOBS[job].command], prog_name="dpn", standalone_mode=False)
+            code = dpn.main([*options, *JOBS[job].command], prog_name="dpn", standalone_mode=False)
             worst = max(worst, code or 0)
         except Exception as error:  # noqa: BLE001  (the others are still to run; the first one's end is ours)
             problem = problem or error

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dpn.cli.owner import AS_ROOT_ANYWAY, AS_ROOT_ANYWAY_VARIABLE
 from dpn.errors import DpnError
 
 EXIT_UNUSABLE = 2
@@ -80,6 +81,11 @@ COMMANDS = {
 class LazyCommands(TyperGroup):
     """Imports a command's module only when that command is asked for: validating a bag needs no database."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Takes `--as-root-anyway` wherever on the command line it stands."""
+        rest = [word for word in args if word != AS_ROOT_ANYWAY]
+        return super().parse_args(ctx, [*[AS_ROOT_ANYWAY] * (len(rest) < len(args)), *rest])
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -135,6 +141,14 @@ def _main(
     config: Annotated[
         Path | None, typer.Option(help="The node's settings file; DPN_CONFIG may name it.", envvar="DPN_CONFIG")
     ] = None,
+    as_root_anyway: Annotated[
+        bool,
+        typer.Option(
+            AS_ROOT_ANYWAY,
+            help="Work on a node's data although they are another user's, who could not use what is made.",
+            envvar=AS_ROOT_ANYWAY_VARIABLE,
+        ),
+    ] = False,
 ) -> None:
     context.obj = config
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from dpn.cli.owner import require_owner, runs_anyway
 from dpn.clock import SystemClock
 from dpn.database import check_schema, open_engine, open_sessions
 from dpn.node import Node
@@ -42,11 +43,15 @@ def open_node(context: typer.Context, config: Path | None, process: str) -> Iter
 
 
 def settings_of(context: typer.Context, config: Path | None) -> tuple[Settings, Path]:
-    """The settings and the file they come from. Raises SettingsError."""
+    """The settings and the file they come from. Raises SettingsError, and Misconfigured for another user than the
+    data's owner."""
     path = config or context.obj
     if path is None:
         raise SettingsError("no settings: give --config FILE or set DPN_CONFIG")
-    return load_settings(path), path
+    settings = load_settings(path)
+    if not runs_anyway(context):
+        require_owner(settings)
+    return settings, path
 
 
 def operator() -> str:

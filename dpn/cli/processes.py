@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import typer
 
 from dpn.cli.node import ConfigOption, settings_of
 from dpn.cli.node_processes import WorkerSplit, plan
+from dpn.cli.owner import AS_ROOT_ANYWAY, AS_ROOT_ANYWAY_VARIABLE, runs_anyway
 from dpn.clock import SystemClock
 from dpn.errors import Misconfigured
 from dpn.settings import Settings
@@ -58,11 +60,13 @@ def up(
     Ctrl-C or SIGTERM: what runs is finished. Once more: it is put back for later. Once more: all is killed.
     """
     settings, path = settings_of(context, config)
-    what = plan(settings, path, workers=workers, without=without or ())
+    anyway = {AS_ROOT_ANYWAY_VARIABLE: "1"} if runs_anyway(context) else {}
+    what = plan(settings, path, workers=workers, without=without or (), environment={**os.environ, **anyway})
     folder = _folder(settings)
     try:
         if detach:
             options = ["--workers", workers.value, *(f"--without={name}" for name in without or ())]
+            options += [AS_ROOT_ANYWAY] if anyway else []
             raise typer.Exit(_detach(folder, settings, path, options))
         Upkeep(what, folder, say=_say, clock=SystemClock()).run()
     except AlreadyUp as error:

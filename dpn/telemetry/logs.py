@@ -1,7 +1,8 @@
 """One JSON object a line, on stderr and, where a folder is given, in a file of the process's name.
 
-The file may be moved away at any time (logrotate): it is opened anew. A log that cannot be written stops nothing,
-and is told of on stderr. What libraries, threads and Python's warnings have to say takes the same form.
+The file may be moved away at any time (logrotate): it is opened anew. A log that cannot be written stops nothing:
+its lines go to stderr, which is told why. What libraries, threads and Python's warnings have to say takes the same
+form.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from dpn.errors import Misconfigured
 from dpn.telemetry.settings import LogSettings
 
 
@@ -93,14 +94,13 @@ def _sign(node: str, process: str) -> Callable[[Any, str, Any], Any]:
 
 
 def _handlers(settings: LogSettings, process: str) -> list[logging.Handler]:
-    handlers: list[logging.Handler] = [_Stderr(sys.stderr)] if settings.stderr else []
-    if settings.directory is not None:
-        try:
-            settings.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Misconfigured(f"log.directory {settings.directory} cannot be made ({error.strerror})") from error
-        handlers.append(_File(settings.directory / f"{process}.json", encoding="utf-8", delay=True))
-    return handlers
+    stderr = _Stderr(sys.stderr)
+    if settings.directory is None:
+        return [stderr]
+    with suppress(OSError):  # told of with the first line
+        settings.directory.mkdir(parents=True, exist_ok=True)
+    file = _File(settings.directory / f"{process}.json", None if settings.stderr else stderr)
+    return [stderr, file] if settings.stderr else [file]
 
 
 class _TellsOnStderr(logging.Handler):
@@ -128,15 +128,18 @@ class _Stderr(_TellsOnStderr, logging.StreamHandler[Any]):
 
 
 class _File(_TellsOnStderr, logging.handlers.WatchedFileHandler):
-    """Opened anew after every failure: what could not be written is given up, not kept in memory."""
+    """Opened anew after every failure. What could not be written goes to `instead`, where it does not go anyway."""
+
+    def __init__(self, path: Path, instead: logging.Handler | None) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self._instead = instead
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.reopenIfNeeded()
-        except OSError:  # outside what logging itself guards
-            self.handleError(record)
-        else:
             logging.FileHandler.emit(self, record)
+        except OSError:  # to open it is outside what logging itself guards
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         super().handleError(record)
@@ -144,6 +147,9 @@ class _File(_TellsOnStderr, logging.handlers.WatchedFileHandler):
         with suppress(OSError, ValueError):
             if stream is not None:
                 stream.close()
+        if self._instead is not None:
+            self._instead.setFormatter(self.formatter)
+            self._instead.handle(record)
 
 
 def _to_json(event: dict[str, Any], default: Callable[[Any], Any] | None = None, **_: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dpn.errors import Misconfigured
-from dpn.telemetry.metrics import WorkerMetrics
+from dpn.telemetry.prometheus import PrometheusMetrics
 from dpn.telemetry.readiness import notify_systemd
 from models.work import Status
 from tests.fixtures.scripted.node import ScriptedNode, eventually
@@ -115,6 +115,19 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_is_told_once(tmp_path: P
     assert "No space left" in told["error"]
 
 
+@pytest.mark.parametrize("stderr", [True, False])
+def test_lines_that_cannot_be_written_to_their_file_are_on_stderr_once(tmp_path: Path, stderr: bool) -> None:
+    """Somebody ran a command as root once, or the folder cannot be made."""
+    (tmp_path / "proc.json").mkdir()  # root, who may run these tests, cannot write to it either
+    for folder in (tmp_path, tmp_path / "proc.json" / "deeper"):
+        if folder != tmp_path:
+            (tmp_path / "proc.json").rmdir()
+            (tmp_path / "proc.json").touch()
+        lines = lines_of('log.info("one"); log.info("two")', folder, stderr=stderr)
+        assert [line["event"] for line in lines if "could not" not in line["event"]] == ["one", "two"]
+        assert sum("could not" in line["event"] for line in lines) == 1
+
+
 def test_a_log_folder_that_is_gone_stops_nothing_and_is_used_again_when_it_is_back(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     lines = lines_of(
@@ -173,9 +186,9 @@ def test_a_worker_logs_one_line_a_run_into_its_file_also_after_rotation(
 
 
 def test_a_metrics_port_that_is_taken_says_what_to_do() -> None:
-    port = WorkerMetrics().serve("127.0.0.1", 0)
+    port = PrometheusMetrics().serve("127.0.0.1", 0)
     with pytest.raises(Misconfigured, match="DPN_LOG__METRICS_PORT"):
-        WorkerMetrics().serve("127.0.0.1", port)
+        PrometheusMetrics().serve("127.0.0.1", port)
 
 
 def test_systemd_is_told_and_a_socket_of_it_that_is_gone_stops_nothing(
