@@ -128,7 +128,7 @@ class _Stderr(_TellsOnStderr, logging.StreamHandler[Any]):
 
 
 class _File(_TellsOnStderr, logging.handlers.WatchedFileHandler):
-    """Opened anew after every failure. What could not be written goes to `instead`, unless it goes there anyway."""
+    """Opened anew after every failure. What could not be written goes to `instead`, if it does not anyway."""
 
     def __init__(self, path: Path, instead: logging.Handler | None) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
