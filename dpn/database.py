@@ -40,6 +40,9 @@ DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 SQLITE_BUSY_SECONDS = 60
 """How long a SQLite writer waits for its turn: longer than any transaction of ours lasts."""
 
+ADDRESS = "database.url, or what the file in database.url_file says,"
+"""What an operator is told to look at: which of the two is set, only the settings know."""
+
 CONNECT_TIMEOUT_SECONDS = 10
 SILENCE_SECONDS = 30
 """After how long without an answer on the network a PostgreSQL server counts as gone."""
@@ -53,7 +56,7 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
     try:
         address = make_url(url)
     except ArgumentError as error:
-        raise Misconfigured("database.url is not a database address: see config/node.example.toml") from error
+        raise Misconfigured(f"{ADDRESS} is not a database address: see config/node.example.toml") from error
     match address.get_backend_name():
         case "sqlite":
             return _open_sqlite(url)
@@ -72,7 +75,9 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
                 },
             )
         case other:
-            raise Misconfigured(f"database.url: {other} is not supported: use sqlite or postgresql+psycopg")
+            raise Misconfigured(
+                f"{ADDRESS} names {other}, which is not supported: use sqlite or postgresql+psycopg"
+            )
 
 
 def open_sessions(engine: Engine) -> Sessions:
@@ -148,9 +153,11 @@ def check_schema(engine: Engine) -> None:
     """Raises Misconfigured unless the database has exactly the schema that this software was written for."""
     needed = REVISIONS[-1]
     try:
-        current = _schema_of(engine)
+        current = schema_of(engine)
     except DBAPIError as error:
-        raise Misconfigured(f"the database cannot be read ({error.orig}): check database.url") from error
+        raise Misconfigured(
+            f"the database cannot be read ({error.orig}): check {ADDRESS} and that it runs"
+        ) from error
     if current is None:
         raise Misconfigured("the database is empty: run `dpn db upgrade`")
     if current in REVISIONS[:-1]:
@@ -161,7 +168,7 @@ def check_schema(engine: Engine) -> None:
         raise Misconfigured(f"the database has schema {current}, which is newer than this software: upgrade it")
 
 
-def _schema_of(engine: Engine) -> str | None:
+def schema_of(engine: Engine) -> str | None:
     """The revision that Alembic noted in the database; None before it ever did."""
     with engine.connect().execution_options(read_only=True) as connection:
         if not engine.dialect.has_table(connection, "alembic_version"):

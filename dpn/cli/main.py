@@ -164,10 +164,12 @@ def run() -> None:
             raise
         from sqlalchemy.exc import DatabaseError, OperationalError
 
+        from dpn.database import ADDRESS
+
         # DatabaseError itself, no kind of it, is what SQLite says of a file that is no database.
         if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
             raise
-        _end(f"the database cannot be used ({str(error.orig).strip()}): check database.url and that it runs")
+        _end(f"the database cannot be used ({str(error.orig).strip()}): check {ADDRESS} and that it runs")
 
 
 def _end(message: str) -> NoReturn:

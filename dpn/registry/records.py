@@ -73,7 +73,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            raise InvalidRecord(tuple(_explain(problem) for problem in error.errors(include_url=False))) from None
+            raise InvalidRecord(tuple(explained(problem) for problem in error.errors(include_url=False))) from None
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object that is sent: every field of the specification, no other."""
@@ -283,7 +283,8 @@ def why_cancelled(record: ReplicationRecord | RestoreRecord) -> str:
     return ": ".join(part for part in given if part) or "no reason given"
 
 
-def _explain(problem: Any) -> str:
+def explained(problem: Any) -> str:
+    """One of pydantic's problems, in words for whoever sent the value."""
     field = ".".join(str(part) for part in problem["loc"]) or "record"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{field}: {message}"

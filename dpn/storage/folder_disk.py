@@ -109,9 +109,11 @@ class Disk:
             raise self._trouble(error) from error
 
     def _trouble(self, error: OSError) -> Misconfigured | StoreUnavailable:
+        if not self.folder.is_dir():
+            return Misconfigured(f"{self.service}: {self.folder} is no folder: create it, or mount its disk")
         if error.errno in WRONG_FOLDER:
             return Misconfigured(
-                f"{self.service}: {error}: {self.folder} must be there (mounted?), writable for this user, "
+                f"{self.service}: {error}: {self.folder} must be writable for this user, "
                 "and on a file system with hard links"
             )
         remedy = f": free or add space in {self.folder}" if error.errno in DISK_FULL else ": look at its disk"

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from dpn.errors import DpnError, Misconfigured, NoSpace, ServiceUnavailable, TransientError
 from dpn.process import Ended
 from dpn.text import replaced
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
+from dpn.transfer.ssh_refusals import why_refused
 
 MAX_REASON_CHARACTERS = 300
 
@@ -23,10 +25,6 @@ _NO_SUCH_FILE = re.compile(r"(link_stat|change_dir\S*) .*failed: (No such file o
 _NOT_A_FILE = re.compile(r"skipping (non-regular file|directory)")
 _NO_ROOM = re.compile(r"\[receiver\] .*(No space left on device|Disk quota exceeded)")
 _TOO_LARGE = re.compile(r"\[receiver\] .*File too large")
-_SSH_REFUSED = re.compile(
-    r"Host key verification failed|Permission denied \(|UNPROTECTED PRIVATE KEY FILE|Load key |"
-    r"Too many authentication failures|no such identity|Bad configuration option"
-)
 
 _PEER_DOWN = frozenset({2, 5, 6, 10, 12, 13, 14, 30, 35})
 """Where the connection or the peer's own rsync failed, as opposed to this one file."""
@@ -53,13 +51,13 @@ def is_link(ended: Ended) -> bool:
     return ended.exit_code == 0 and bool(_IS_LINK.search(ended.output))
 
 
-def judge(ended: Ended, *, service: str, max_bytes: int) -> Figures:
-    """The figures of a run that fetched the file; else raises what a caller can act on.
+def judge(ended: Ended, *, service: str, max_bytes: int, known_hosts: Path | None = None) -> Figures:
+    """The figures of a run that fetched the file; else raises what a caller can act on. `known_hosts` pins keys.
 
     ServiceUnavailable(service), SourceMissing, SourceTooLarge, NoSpace, Misconfigured, TransientError.
     """
     if ended.exit_code != 0:
-        raise _failure(ended, service, max_bytes)
+        raise _failure(ended, service, max_bytes, known_hosts)
     if _figure("Number of regular files transferred", ended.output) != 1:
         raise _nothing_sent(ended, max_bytes)
     return Figures(literal_bytes=_figure("Literal data", ended.output))
@@ -72,7 +70,7 @@ def last_words(output: str) -> str:
     return replaced(said[:MAX_REASON_CHARACTERS], "?")
 
 
-def _failure(ended: Ended, service: str, max_bytes: int) -> DpnError:
+def _failure(ended: Ended, service: str, max_bytes: int, known_hosts: Path | None) -> DpnError:
     code, output = ended.exit_code, ended.output
     reason = f"rsync exit {code}: {last_words(output)}"
     if code in (11, 23) and _NO_ROOM.search(output):
@@ -83,6 +81,8 @@ def _failure(ended: Ended, service: str, max_bytes: int) -> DpnError:
         return SourceMissing(f"the peer's server does not let us ask for this file: {reason}")
     if _RESTRICTED_SHELL.search(output) or (code == 23 and _NO_SUCH_FILE.search(output)):
         return SourceMissing(f"the peer does not have the file: {reason}")
+    if code in _SSH_FAILED and (refused := why_refused(output, known_hosts)):
+        return Misconfigured(f"{service}: {refused}")
     if remedy := _remedy(code, output):
         return Misconfigured(f"{service}: {remedy} ({reason})")
     if code == 5 and "Unknown module" in output:
@@ -94,11 +94,6 @@ def _failure(ended: Ended, service: str, max_bytes: int) -> DpnError:
 
 def _remedy(code: int, output: str) -> str | None:
     """What an operator has to do, where no retry will help."""
-    if code in _SSH_FAILED and _SSH_REFUSED.search(output):
-        return (
-            "ssh is refused: check transfer.known_hosts_file against the peer's host key, and that the peer "
-            "has the public half of identity_file"
-        )
     if code == 5 and "auth failed" in output:
         return "the rsync daemon refuses the password: check rsync.password_file and the user in the link"
     if code == 5 and "access denied" in output:

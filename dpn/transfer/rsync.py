@@ -105,7 +105,7 @@ def fetch(
     if is_link(ended):
         # Asked for only where needed: a peer that serves its bags through rrsync refuses --copy-links.
         ended = attempt(follow_link=True)
-    figures = judge(ended, service=service, max_bytes=max_bytes)
+    figures = judge(ended, service=service, max_bytes=max_bytes, known_hosts=settings.known_hosts_file)
     size = _make_durable(destination, max_bytes)
     return FetchResult(
         bytes=size,

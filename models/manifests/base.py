@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MANIFEST_VERSION = 1
 
@@ -135,6 +135,12 @@ class ItemManifest(Manifest):
                 version += 1
             if version == MANIFEST_VERSION:
                 return cls.model_validate(stored)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
+                for one in error.errors(include_url=False, include_input=False)
+            )
+            raise ManifestUnreadable(f"the manifest is damaged: {wrong}: repair it or cancel the item") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ManifestUnreadable(f"the manifest is damaged: {error}: repair it or cancel the item") from error
         raise ManifestTooNew(f"manifest version {version}, this worker knows up to {MANIFEST_VERSION}: upgrade it")

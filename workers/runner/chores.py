@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from dpn.database import DATABASE_AWAY
+from dpn.errors import DpnError
 from dpn.runtime import THREADS, Runtime, Work
 from dpn.telemetry.logs import Log
 
@@ -38,6 +40,7 @@ class ChoreThreads:
         self._runtime = runtime
         self._stopping = runtime.event()
         self._work: list[Work] = []
+        self._put_off: set[str] = set()
 
     def start(self) -> None:
         self._work = [self._runtime.start(one.name, partial(self._keep_doing, one)) for one in self._chores]
@@ -50,11 +53,20 @@ class ChoreThreads:
             work.join(max(0.0, give_up_at - time.monotonic()))
 
     def do(self, chore: Chore) -> None:
-        """Once; a failure is told, and made up for by the next time."""
+        """Once; a failure is told, and made up for by the next time.
+
+        That the database or another service is away is told once, until the chore has been done again.
+        """
         try:
             chore.run()
+        except (DpnError, *DATABASE_AWAY) as error:
+            tell = self._log.debug if chore.name in self._put_off else self._log.warning
+            tell("a chore has to wait", chore=chore.name, error=str(error))
+            self._put_off.add(chore.name)
         except Exception as error:  # noqa: BLE001  (it is done again; the log tells)
             self._log.error("a chore failed", chore=chore.name, error=repr(error), exc_info=error)
+        else:
+            self._put_off.discard(chore.name)
 
     def _keep_doing(self, chore: Chore) -> None:
         while not self._stopping.is_set():

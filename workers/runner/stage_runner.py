@@ -22,7 +22,15 @@ from dpn.broker import Broker, BrokerUnavailable
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import DATABASE_AWAY, Sessions, reading
-from dpn.errors import Interrupted, LeaseLost, Misconfigured, NoSpace, PermanentError, ServiceUnavailable
+from dpn.errors import (
+    Interrupted,
+    LeaseLost,
+    Misconfigured,
+    NoSpace,
+    PermanentError,
+    ServiceUnavailable,
+    TransientError,
+)
 from dpn.files import DISK_FULL
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
@@ -164,6 +172,8 @@ class StageRunner:
                 return Wait(ASK_AGAIN_SECONDS, str(error))
             case PermanentError():
                 return Fail(str(error), given_up=True)
+            case TransientError():
+                return Retry(str(error))
         if isinstance(error, DATABASE_AWAY):  # our own database: no fault of the item
             return Wait(self.policy.backoff_first_seconds, f"the database failed: {error}")
         if isinstance(error, OSError) and error.errno in DISK_FULL:  # nobody's fault, wherever it was

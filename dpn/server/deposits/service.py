@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import Response
@@ -27,6 +27,7 @@ from dpn.ingest.submission import (
     submit,
     submitted,
 )
+from dpn.registry.records import explained
 from dpn.registry.rules import Caller
 from dpn.registry.wire import UUID_FORM, parse_uuid
 from dpn.server.access import SECURITY, NodeTokens
@@ -125,7 +126,7 @@ class _Deposits:
         try:
             request = DepositBody.model_validate(call.body).request()
         except ValidationError as error:
-            raise Refusal(400, *(_explain(problem) for problem in error.errors(include_url=False))) from error
+            raise Refusal(400, *(explained(problem) for problem in error.errors(include_url=False))) from error
         try:
             if not request.source.startswith("s3://"):
                 require_named_over_http(request.source, self.source_folders)
@@ -144,8 +145,3 @@ class _Deposits:
         if found is None:
             raise Refusal(404)
         return json_reply(asdict(found))
-
-
-def _explain(problem: Any) -> str:
-    field = ".".join(str(part) for part in problem["loc"])
-    return f"{field}: {problem['msg']}"

@@ -178,19 +178,28 @@ def test_an_unpinned_host_key_is_refused(ssh: Peer, tmp_path: Path) -> None:
     ssh.offer(b"content")
     known = tmp_path / "known hosts"
     known.touch()
+    right = ssh.settings.known_hosts_file
     ssh.set(known_hosts_file=known)
-    with pytest.raises(Misconfigured, match="known_hosts_file"):
+    with pytest.raises(Misconfigured, match="no key of this host is pinned"):
         ssh.fetch()
-    other = _new_key(tmp_path / "other").with_suffix(".pub").read_text()
-    known.write_text(f"[{ssh.source.hosts[0]}]:{ssh.source.port} {other}")
-    with pytest.raises(Misconfigured, match="known_hosts_file"):
+    other = _new_key(tmp_path / "other").with_suffix(".pub")
+    known.write_text(f"# a comment\n[{ssh.source.hosts[0]}]:{ssh.source.port} {other.read_text()}")
+    with pytest.raises(Misconfigured, match="the host's key is not the one that is pinned") as refused:
         ssh.fetch()
+    assert f"pinned is ssh-ed25519 {_fingerprint(other)} in {known}, line 2" in str(refused.value)
+    assert right is not None
+    assert f"it offers ED25519 {_fingerprint(right)}" in str(refused.value)
     assert not ssh.destination.exists()
+
+
+def _fingerprint(file: Path) -> str:
+    told = subprocess.run(["ssh-keygen", "-l", "-f", str(file)], capture_output=True, text=True, check=True).stdout
+    return told.split()[1]
 
 
 def test_a_key_that_the_peer_does_not_know_is_the_operators_matter(ssh: Peer, tmp_path: Path) -> None:
     ssh.set(identity_file=_new_key(tmp_path / "key"))
-    with pytest.raises(Misconfigured, match="identity_file"):
+    with pytest.raises(Misconfigured, match=r"does not accept our key: .*identity_file"):
         ssh.fetch()
 
 

@@ -189,9 +189,9 @@ def test_a_folder_that_is_not_there_is_not_taken_for_an_empty_store(
     receipt = put(store, bag)
     root.rename(root.with_name("unmounted"))
 
-    with pytest.raises(Misconfigured, match="mounted"):
+    with pytest.raises(Misconfigured, match="is no folder: create it, or mount its disk"):
         ask(store)
-    with pytest.raises(Misconfigured, match="mounted"):
+    with pytest.raises(Misconfigured, match="mount its disk"):
         store.confirm(receipt)
 
 

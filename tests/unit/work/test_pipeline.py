@@ -8,6 +8,8 @@ import pytest
 
 from dpn.broker.nsq import NAME_MAX_CHARACTERS, channel_of
 from dpn.staging.settings import VOLUME_NAME
+from models.manifests import ManifestUnreadable
+from models.manifests.base import MANIFEST_VERSION
 from models.work import Task
 from workers.notice import TELL
 from workers.pipelines import PIPELINES
@@ -41,6 +43,15 @@ def test_a_worker_hears_its_stage_and_the_volumes_that_it_mounts() -> None:
     ]
     assert VALIDATE.queue_on(None) == "dpn_validation_topic"
     assert VALIDATE.queue_on("a") == "dpn_validation_topic.a"
+
+
+def test_what_is_wrong_with_a_damaged_manifest_is_said_without_the_librarys_words() -> None:
+    damaged = {"manifest_version": MANIFEST_VERSION, "staged": {"volume": "main"}, "restarts": "x"}
+    with pytest.raises(
+        ManifestUnreadable, match=r"^the manifest is damaged: restarts: .*; staged.path: "
+    ) as refused:
+        PIPELINES.read_manifest("replication", damaged)
+    assert not any(word in str(refused.value) for word in ("pydantic", "Value error", "validation error"))
 
 
 def test_stages_follow_each_other_and_the_last_is_followed_by_none() -> None:

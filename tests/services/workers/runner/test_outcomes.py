@@ -12,6 +12,7 @@ from dpn import errors
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, LeaseLost, ServiceUnavailable
 from dpn.registry.rules.flags import CancelReason
+from dpn.transfer.errors import SourceMissing
 from dpn.work.outcomes import Done, Fail, Outcome, Retry, StartOver, Stopped, Wait
 from models.work import Status
 from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
@@ -46,6 +47,7 @@ def answers(outcome: Outcome) -> Behaviour:
         (OSError(errno.EDQUOT, "Disk quota exceeded"), 0, ASK_AGAIN_SECONDS, False),
         (OperationalError("SELECT 1", None, Exception("server closed the connection")), 0, 30, False),
         (errors.TransientError("rsync broke off"), 1, 30 * 0.75, False),
+        (SourceMissing("the peer has no such module"), 1, 30 * 0.75, False),
         (errors.StoreMismatch("other bytes"), 1, 30 * 0.75, False),
         (OSError(5, "Input/output error"), 1, 30 * 0.75, False),
         (ProgrammingError("SELECT nonsense", None, Exception("no such column")), 1, 30 * 0.75, False),
@@ -63,6 +65,7 @@ def test_what_a_stage_raises_becomes_a_wait_or_a_retry(
     assert bench.due_in(item) == pytest.approx(delay, abs=0.01)
     assert after.needs_attention is attention
     assert str(error).split("\n")[0] in after.note
+    assert not (isinstance(error, errors.TransientError) and type(error).__name__ in after.note)
     assert after.lease_owner is None
     assert bench.intents() == bench.queues.waiting() == []
     assert after.manifest["summaries"]["copy"]["errors"] == [after.note]
