@@ -21,6 +21,9 @@ RECEIVE_BYTES = 256 * 1024
 MAX_BYTES = 2**63 - 1
 """Of an object, for whoever believes what its server says: what a database or a file system can count."""
 
+FIRST_LOOK_SECONDS = 0.05
+"""After this an object that was not shown is looked for again; then after twice as long, and so on."""
+
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -128,6 +131,21 @@ class Connection:
             what = f"without {name}" if value is None else f"with {name} {str(value)[:50]}"
             raise self.nonsense(f"it answers {what}: is {self._endpoint} an S3 server?")
         return value
+
+    def wait_visible(self, looked: Callable[[], T | None], cancellation: Cancellation | None = None) -> T:
+        """What `looked` returns, once it is more than None: something that was just written.
+
+        Raises StoreUnavailable for what is not there after `limits.visible_seconds`; what `looked` raises.
+        """
+        cancellation = cancellation or Cancellation()
+        waited, delay = 0.0, FIRST_LOOK_SECONDS
+        while (found := looked()) is None:
+            if waited >= self.limits.visible_seconds:
+                raise StoreUnavailable(self.service, f"it does not show what was stored {waited:.0f} s ago")
+            cancellation.wait(delay)
+            cancellation.check()
+            waited, delay = waited + delay, 2 * delay
+        return found
 
     def nonsense(self, reason: str) -> StoreUnavailable:
         """What to raise for an answer that no S3 server would give."""

@@ -66,6 +66,9 @@ class AnswerLimits:
     """Pages of a listing in a row that may be empty, or go no further than those before. Some stores answer with
     a few such where much was deleted."""
 
+    visible_seconds: float = 30.0
+    """How long a new object may take to be shown. Some stores show it only once their index has it."""
+
     def seconds(self, body_bytes: int) -> float:
         """How long a request may take whose body, one way or the other, has so many bytes."""
         return self.answer_seconds + body_bytes / self.slowest_bytes_a_second

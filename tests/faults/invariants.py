@@ -15,6 +15,7 @@ from sqlalchemy import select
 from dpn.clock import SystemClock
 from dpn.errors import DpnError
 from dpn.staging.staging import Staging
+from dpn.storage.store import MARKER
 from dpn.storage.stores import open_store
 from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
@@ -115,9 +116,10 @@ def _objects(world: World) -> list[str]:
     """The name of every object; in a folder of every file but those that describe one beside them."""
     if world.kinds.store is not StoreKind.S3:
         names = {str(path.relative_to(world.south.place.store)) for path in _files(world.south.place.store)}
-        return sorted(name for name in names if name.removesuffix(".json") not in names - {name})
+        return sorted(name for name in names - {MARKER} if name.removesuffix(".json") not in names - {name})
     bucket, client = _s3(world)
-    return [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    return [key for key in keys if not key.endswith(MARKER)]
 
 
 def _receipts(world: World) -> Iterator[str]:

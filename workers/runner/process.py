@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from dpn.errors import DpnError
 from dpn.node import Node, open_broker
 from dpn.staging.staging import Staging
+from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
@@ -38,6 +40,8 @@ def open_worker(
     node, settings = services.node, services.settings
     staging = services.staging if any(spec.may_lie_on_volume for spec in stages) else None
     store = services.store if any(spec.uploads for spec in stages) else None
+    if store is not None:
+        _probe(store, node.log)
     worker_id, broker, metrics = worker_name(host, name), open_broker(node), _metrics(node)
     runner = StageRunner(
         stages=stages,
@@ -70,6 +74,14 @@ def open_worker(
         log=node.log,
         metrics=metrics,
     )
+
+
+def _probe(store: Store, log: Log) -> None:
+    """Tells at the start how the store is. One that cannot be used now is a cause outside: what needs it waits."""
+    try:
+        log.info("store probed", store=store.name, capabilities=str(store.probe()))
+    except DpnError as error:
+        log.error("the store cannot be used now", store=store.name, error=str(error))
 
 
 def _metrics(node: Node) -> WorkerMetrics:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dpn.clock import Clock
 from dpn.database import Sessions
-from dpn.errors import Misconfigured, StoreUnavailable
+from dpn.errors import Misconfigured
 from dpn.node import Node
 from dpn.runtime import THREADS, Runtime
 from dpn.settings import Settings
@@ -112,19 +112,14 @@ class Services:
 
     @cached_property
     def store(self) -> Store:
-        """The long-term store, probed: wrong settings raise Misconfigured, a store that is down does not."""
+        """The long-term store; nothing is asked of it yet."""
         if self._store is not None:
             return self._store
         from dpn.storage.ownership.own_store import open_own_store
 
-        store = open_own_store(
+        return open_own_store(
             self.settings.needed_store(), node=self.namespace, sessions=self.sessions, clock=self.clock
         )
-        try:
-            self.log.info("store probed", store=store.name, capabilities=str(store.probe()))
-        except StoreUnavailable as error:
-            self.log.warning("the store cannot be probed now: it will be before it is used", error=str(error))
-        return store
 
     @cached_property
     def own_copies(self) -> OwnCopies:

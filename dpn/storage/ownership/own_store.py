@@ -11,7 +11,7 @@ from typing import Unpack
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import Sessions
-from dpn.errors import StoreMismatch, StoreMissing
+from dpn.errors import StoreMismatch, StoreMissing, StoreUnavailable, TransientError
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.ownership.marker import Ownership
 from dpn.storage.retrieval import Retrieved
@@ -115,7 +115,11 @@ class OwnStore:
         self._store.mark(text)
 
     def _require(self) -> None:
-        self._ownership.require(self._store)
+        try:
+            self._ownership.require(self._store)
+        except TransientError as error:
+            # Of no bag: that the store does not tell whose it is is no failure of whatever is to be stored.
+            raise StoreUnavailable(f"store:{self.name}", f"whose it is cannot be seen: {error}") from error
 
     @contextmanager
     def _ours(self) -> Iterator[Store]:

@@ -12,13 +12,14 @@ import secrets
 from functools import partial
 from typing import Any
 
-from dpn.errors import Misconfigured, StoreMissing, TransientError
+from dpn.errors import Misconfigured, StoreUnavailable, TransientError
 from dpn.s3.connection import Connection
 from dpn.s3.errors import PreconditionFailed
 from dpn.storage.digests import Digester, base64_of, composite_sha256
 from dpn.storage.plan import PartPlan
 from dpn.storage.s3 import objects
 from dpn.storage.s3.crc import crc64nvme
+from dpn.storage.s3.upload import Written
 from dpn.storage.stored_object import Capabilities, StoredObject
 
 PROBE_PREFIX = ".dpn-probe/"
@@ -32,7 +33,11 @@ REFUSALS = (TransientError, Misconfigured)
 
 def probe(connection: Connection) -> Capabilities:
     """Raises StoreUnavailable; Misconfigured if the store cannot be used at all."""
-    return _Probe(connection).run()
+    try:
+        return _Probe(connection).run()
+    except TransientError as error:
+        # Of no bag: that the store does not do what it should is no failure of whatever is to be stored.
+        raise StoreUnavailable(connection.service, f"it cannot be tried out: {error}") from error
 
 
 class _Probe:
@@ -44,6 +49,9 @@ class _Probe:
         digester = Digester(PartPlan(len(CONTENT), len(CONTENT)), md5=True, crc64nvme=crc64nvme)
         digester.digest(next(PartPlan(len(CONTENT), len(CONTENT)).parts()), [memoryview(CONTENT)])
         self._digests = digester.digests()
+        # As real puts do: a bucket with a default retention takes no object without a checksum. An MD5 is no
+        # hindrance to a store that reckons a CRC64NVME where it was sent none.
+        self._whole: Any = {**self._where, "Body": CONTENT, "ContentMD5": base64_of(self._digests.etag or "")}
 
     def run(self) -> Capabilities:
         # The plainest write comes first: if it fails, the settings are wrong, not the store's checksums.
@@ -58,16 +66,15 @@ class _Probe:
             etag_is_md5=in_one_piece.etag == self._digests.etag and in_parts.etag == self._etag_in_parts(),
             refuses_overwriting=refuses_overwriting,
             replaces_on_condition=replaces_on_condition,
-            may_delete=self._remove(),
+            may_delete=self._remove({in_one_piece.version_id, in_parts.version_id}),
         )
 
     def _put_plainly(self) -> StoredObject:
-        self._call(self._client.put_object, **self._where, Body=CONTENT)
-        return self._look()
+        return self._look(self._call(self._client.put_object, **self._whole))
 
     def _refuses_to_put(self, condition: Any) -> bool:
         try:
-            self._probe(self._client.put_object, **self._where, Body=CONTENT, **condition)
+            self._probe(self._client.put_object, **self._whole, **condition)
         except PreconditionFailed:
             return True
         except REFUSALS:
@@ -84,17 +91,18 @@ class _Probe:
     def _upload(self, *, checksums: bool) -> tuple[bool, list[bool], StoredObject]:
         algorithm: Any = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
         right: Any = {"ChecksumSHA256": base64_of(self._digests.sha256)} if checksums else {}
+        sent: Any = right or {"ContentMD5": self._whole["ContentMD5"]}
         upload = self._call(self._client.create_multipart_upload, **self._where, **algorithm)
         where = {**self._where, "UploadId": self._connection.given(upload, "UploadId")}
         try:
             checks_parts = checksums and self._refuses_part(where)
-            part = self._call(self._client.upload_part, **where, PartNumber=1, Body=CONTENT, **right)
+            part = self._call(self._client.upload_part, **where, PartNumber=1, Body=CONTENT, **sent)
             parts = {"Parts": [{"PartNumber": 1, "ETag": self._connection.given(part, "ETag"), **right}]}
-            completes_refused = self._refuses_to_complete(where, parts)
+            completes_refused, complete = self._refuses_to_complete(where, parts)
         except REFUSALS:
             self._call(self._client.abort_multipart_upload, **where)
             raise
-        return checks_parts, completes_refused, self._look()
+        return checks_parts, completes_refused, self._look(complete)
 
     def _refuses_part(self, where: Any) -> bool:
         try:
@@ -103,26 +111,29 @@ class _Probe:
             return True
         return False
 
-    def _refuses_to_complete(self, where: Any, parts: Any) -> list[bool]:
-        """Completes the upload over the object that is there: first so that the store should refuse."""
+    def _refuses_to_complete(self, where: Any, parts: Any) -> tuple[list[bool], Any]:
+        """Completes the upload over the object that is there: first so that the store should refuse.
+
+        Returns which conditions it heeded, and its answer.
+        """
         complete = {**where, "MultipartUpload": parts}
         refused: list[bool] = []
         for condition in CONDITIONS:
             try:
-                self._probe(self._client.complete_multipart_upload, **complete, **condition)
+                answer = self._probe(self._client.complete_multipart_upload, **complete, **condition)
             except PreconditionFailed:
                 refused.append(True)
             except REFUSALS:
                 refused.append(False)
             else:
                 # It is complete now, and can be tried no more.
-                return [*refused, *[False] * (len(CONDITIONS) - len(refused))]
-        self._call(self._client.complete_multipart_upload, **complete)
-        return refused
+                return [*refused, *[False] * (len(CONDITIONS) - len(refused))], answer
+        return refused, self._call(self._client.complete_multipart_upload, **complete)
 
-    def _remove(self) -> bool:
+    def _remove(self, versions: set[str | None]) -> bool:
         try:
-            objects.remove(self._connection, self._key, self._look().version_id)
+            for version_id in versions:
+                objects.remove(self._connection, self._key, version_id)
         except Misconfigured:
             return False
         return True
@@ -130,15 +141,19 @@ class _Probe:
     def _call(self, request: Any, *, attempts: int | None = None, **parameters: Any) -> Any:
         return self._connection.call("probing", partial(request, **parameters), attempts=attempts)
 
-    def _probe(self, request: Any, **parameters: Any) -> None:
+    def _probe(self, request: Any, **parameters: Any) -> Any:
         """Tried once: a refusal is what we want to know."""
-        self._call(request, attempts=1, **parameters)
+        return self._call(request, attempts=1, **parameters)
 
-    def _look(self) -> StoredObject:
-        stored = objects.find(self._connection, self._key)
-        if stored is None:
-            raise StoreMissing(f"{self._connection.service}: the probe {self._key} was stored, but is not there")
-        return stored
+    def _look(self, answer: Any) -> StoredObject:
+        """What the store shows of what it was just given, and not of what was there before."""
+        written = Written.from_answer(answer)
+
+        def looked() -> StoredObject | None:
+            found = objects.find(self._connection, self._key)
+            return found if found and (written.etag is None or found.etag in (None, written.etag)) else None
+
+        return self._connection.wait_visible(looked)
 
     def _etag_in_parts(self) -> str:
         md5 = bytes.fromhex(self._digests.etag or "")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpn.cancellation import Cancellation
-from dpn.errors import DpnError, Misconfigured, StoreMismatch, StoreMissing
+from dpn.errors import DpnError, Misconfigured, StoreMismatch
 from dpn.s3.errors import ObjectTooLarge, PreconditionFailed, UploadLost
 from dpn.storage.availability import COLD_CLASSES
 from dpn.storage.digests import Digests
@@ -232,9 +232,7 @@ class Put:
             )
 
     def _prove(self, digests: Digests, written: Written) -> Receipt:
-        stored = self._find(written.version_id)
-        if stored is None:
-            raise StoreMissing(f"{self._bucket.url(self._key)} was stored, but the store does not show it")
+        stored = self._connection.wait_visible(lambda: self._find(written.version_id), self._cancellation)
         judgement = judge(stored, digests, self._capabilities)
         if isinstance(judgement, Unproven) and stored.storage_class not in COLD_CLASSES:
             judgement = self._judge_by_reading(stored)

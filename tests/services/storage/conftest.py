@@ -15,7 +15,7 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.s3.limits import Retries
+from dpn.s3.limits import AnswerLimits, Retries
 from dpn.storage.s3.store import S3Store
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Store
@@ -105,9 +105,16 @@ def s3_settings(bucket: Any, **changes: Any) -> StoreSettings:
     return StoreSettings.model_validate({**values, **changes})
 
 
-def s3_store(settings: StoreSettings, clock: ManualClock, *, attempts: int = 3) -> S3Store:
+def s3_store(
+    settings: StoreSettings, clock: ManualClock, *, attempts: int = 3, visible_seconds: float = 30.0
+) -> S3Store:
     """A store that does not wait long between its tries."""
-    return S3Store(settings, clock=clock, retries=Retries(attempts=attempts, first_seconds=0.01, max_seconds=0.05))
+    return S3Store(
+        settings,
+        clock=clock,
+        retries=Retries(attempts=attempts, first_seconds=0.01, max_seconds=0.05),
+        limits=AnswerLimits(visible_seconds=visible_seconds),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
+from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreUnavailable
 from dpn.s3.limits import Retries
 from dpn.storage.errors import ObjectReplaced, SourceChanged
 from dpn.storage.s3.store import S3Store
@@ -364,12 +364,13 @@ class TestAStoreThatKeepsOtherBytes:
         assert bag.put(unchecked).sha256 == bag.sha256
 
     def test_a_stored_object_that_the_store_does_not_show_does_not_count(
-        self, unchecked: S3Store, moto_proxy: Proxy, stage: Stage
+        self, glacier_bucket: Any, clock: ManualClock, moto_proxy: Proxy, stage: Stage
     ) -> None:
-        bag = stage(1000)
+        settings = s3_settings(glacier_bucket, endpoint_url=moto_proxy.endpoint)
+        unchecked, bag = s3_store(settings, clock, visible_seconds=0.1), stage(1000)
         moto_proxy.faults.append(
             Fault(lambda request: request.method == "HEAD" and bag.key in request.key, answer=(404, "", {}))
         )
 
-        with pytest.raises(StoreMissing, match="does not show it"):
+        with pytest.raises(StoreUnavailable, match="does not show what was stored"):
             bag.put(unchecked)

@@ -10,12 +10,13 @@ from uuid import uuid4
 import pytest
 
 from dpn.clock import ManualClock
-from dpn.errors import LeaseLost, Misconfigured, StoreCold
+from dpn.errors import LeaseLost, Misconfigured, StoreCold, StoreUnavailable
 from dpn.storage.errors import StoreConflict
 from dpn.storage.s3.store import S3Store
 from dpn.storage.stored_object import Capabilities
 from models.manifests import UploadState
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag, s3_settings, s3_store
+from tests.services.storage.s3_proxy import Fault, Proxy
 
 Stage = Callable[[int], StagedBag]
 
@@ -250,6 +251,46 @@ class TestProbe:
         assert capabilities.etag_is_md5
         assert capabilities.refuses_overwriting
         assert capabilities.proof == "etag"
+
+
+class TestAStoreThatIsPeculiar:
+    def test_a_bucket_that_takes_nothing_without_a_checksum_is_probed_and_used(
+        self, glacier_bucket: Any, clock: ManualClock, stage: Stage
+    ) -> None:
+        """As every bucket does that keeps objects for a time by default (Object Lock)."""
+        s3, name = glacier_bucket.client(), f"locked-{uuid4()}"
+        s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+        retention = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+        s3.put_object_lock_configuration(
+            Bucket=name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention}
+        )
+        store = s3_store(s3_settings(glacier_bucket, url=f"s3://{name}/bags"), clock)
+
+        store.mark("whose it is")
+
+        assert store.marker() == "whose it is"
+        assert not store.probe().may_delete
+        assert stage(1000).put(store).confirmed_by == "etag"
+
+    @pytest.mark.parametrize("size", [1000, 2 * PART_BYTES])
+    def test_what_is_shown_only_after_a_while_is_waited_for(
+        self, s3_bucket: Any, proxy: Proxy, clock: ManualClock, stage: Stage, size: int
+    ) -> None:
+        store, unseen = s3_store(s3_settings(s3_bucket, endpoint_url=proxy.endpoint), clock), (404, "", {})
+        proxy.faults.append(Fault(lambda request: request.method == "HEAD", times=3, answer=unseen))
+
+        assert store.probe().proof == "store-checksums"
+        proxy.faults.append(Fault(lambda request: request.method == "HEAD", times=4, answer=unseen))
+        assert stage(size).put(store).confirmed_by == "store-checksums"
+
+    def test_one_that_refuses_for_no_reason_that_we_know_is_waited_for(
+        self, s3_bucket: Any, proxy: Proxy, clock: ManualClock, stage: Stage
+    ) -> None:
+        store = s3_store(s3_settings(s3_bucket, endpoint_url=proxy.endpoint), clock)
+        proxy.faults.append(Fault(lambda request: request.puts_whole, answer=(418, "Teapot", {})))
+
+        with pytest.raises(StoreUnavailable, match="cannot be tried out"):
+            stage(10).put(store)
 
 
 class TestVersions:

@@ -81,3 +81,32 @@ def test_a_worker_that_stages_nothing_mounts_nothing(sqlite_url: str, tmp_path: 
     stages = {spec: build(spec, used) for spec in specs}
     worker = open_worker(used, stages, name="tell", host="here", concurrency=1, jitter=lambda: 0.5)
     assert worker.free_slots == 1
+
+
+@pytest.mark.parametrize("name", ["replication-store", "ingest-store", "recovery", "s3-retriever"])
+def test_a_store_that_cannot_be_used_now_keeps_no_worker_from_its_start(
+    sqlite_url: str, tmp_path: Path, name: str
+) -> None:
+    """What needs the store waits, with the reason in its note, and goes on by itself."""
+    (tmp_path / "staging").mkdir()
+    gone = {"url": (tmp_path / "store").as_uri()}
+    used = services(sqlite_url, staging={"volumes": {"main": str(tmp_path / "staging")}}, store=gone)
+    stages = {spec: build(spec, used) for spec in PIPELINES.all_specs() if spec.worker == name}
+    with structlog.testing.capture_logs() as logs:
+        worker = open_worker(used, stages, name=name, host="here", concurrency=1, jitter=lambda: 0.5)
+    assert worker.free_slots == 1
+    told = [log["error"] for log in logs if log["event"] == "the store cannot be used now"]
+    assert [gone["url"].removeprefix("file://") in why for why in told] == [True] * (name != "s3-retriever")
+
+
+def test_a_worker_that_only_reads_writes_nothing_into_the_store(sqlite_url: str, tmp_path: Path) -> None:
+    for folder in ("staging", "store"):
+        (tmp_path / folder).mkdir()
+    used = services(
+        sqlite_url,
+        staging={"volumes": {"main": str(tmp_path / "staging")}},
+        store={"url": (tmp_path / "store").as_uri()},
+    )
+    stages = {spec: build(spec, used) for spec in PIPELINES.all_specs() if spec.worker == "s3-retriever"}
+    open_worker(used, stages, name="s3-retriever", host="here", concurrency=1, jitter=lambda: 0.5)
+    assert list((tmp_path / "store").iterdir()) == []
