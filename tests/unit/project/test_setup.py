@@ -18,7 +18,8 @@ PYTHON = """\
 # Makes an environment with itself as its Python; records each pip call; fails as FAIL says.
 case "$*" in
     "-m venv --clear "*) mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; echo "VIRTUAL_ENV=$4" > "$4/bin/activate" ;;
-    "-m pip install "*) echo "$*" >> "$(dirname "$0")/../../calls"
+    "-m pip install "*) n=0; while [ $n -lt 12 ]; do echo "Collecting package$n"; n=$((n + 1)); done
+        echo "$*" >> "$(dirname "$0")/../../calls"
         [ -z "${FAIL:-}" ] || { echo "Looking in indexes: https://user:pw@packages.example/simple"
             echo "HTTPSConnectionPool(host='packages.example', port=443): refused"; exit 1; } ;;
     "-c import sys"*) [ -z "${OLD:-}" ] ;;
@@ -107,6 +108,62 @@ def test_a_python_that_is_too_old_is_refused_with_the_remedy(checkout):
         refused.stderr
         == "setup: Python 3.11 or newer is needed: install python3 (3.11+) and run bin/setup again\n"
     )
+
+
+def test_help_is_help_and_nothing_of_the_script(checkout):
+    told = setup(checkout, "--help")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.startswith("usage: bin/setup [--services]\n")
+    assert "#" not in told.stdout
+    assert len(told.stdout.splitlines()) < 12
+
+
+def test_it_says_what_it_does_while_it_does_it(checkout):
+    lines = setup(checkout).stdout.splitlines()
+    assert any("packages of tools/requirements.lock" in line for line in lines)
+    assert "setup:   10 of 43 are here" in [line.replace(str(locked(checkout)), "43") for line in lines]
+
+
+def locked(checkout: Path) -> int:
+    return (checkout / "tools/requirements.lock").read_text().count("==")
+
+
+SETPRIV = """\
+#!/bin/sh
+# As another user: whatever lies in the folder `roots` is closed to it.
+shift 5
+case "$1" in */roots/*) exit 126 ;; esac
+exec "$@"
+"""
+
+
+@pytest.fixture
+def as_root(checkout):
+    """Root, whose own Python comes first in PATH, on a machine with another one."""
+    programs = checkout.parent / "programs"
+    for name, text in (("setpriv", SETPRIV), ("id", "#!/bin/sh\n[ $1 = -un ] && echo root || echo 0\n")):
+        (programs / name).unlink(missing_ok=True)
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    (programs / "true").symlink_to(shutil.which("true") or "")
+    roots = checkout.parent / "roots"
+    roots.mkdir()
+    shutil.copy(programs / "python3", roots / "python3")
+    return lambda: setup(checkout, PATH=f"{roots}:{programs}")
+
+
+def test_root_takes_a_python_that_the_nodes_user_can_run(checkout, as_root):
+    made = as_root()
+    assert f"making .venv with Python 3.11.2, {checkout.parent}/programs/python3\n" in made.stdout
+    assert "only root" not in made.stdout
+
+
+def test_where_only_root_can_run_any_python_that_is_said_with_the_remedy(checkout, as_root):
+    (checkout.parent / "programs/python3").unlink()
+    made = as_root()
+    assert made.returncode == 0
+    assert "setup: only root can run that Python: a node that runs as another user needs one" in made.stdout
+    assert "remove .venv, and run bin/setup again" in made.stdout
 
 
 def test_without_apt_missing_programs_are_named_in_one_line(checkout):
