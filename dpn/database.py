@@ -7,6 +7,8 @@ SQLite runs in WAL mode with foreign keys on. Its transactions take the write lo
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -15,6 +17,7 @@ from sqlalchemy import (
     ClauseElement,
     Connection,
     Engine,
+    ExceptionContext,
     Row,
     Table,
     create_engine,
@@ -35,7 +38,14 @@ from models.migrations import FOLDER, REVISIONS
 Sessions = sessionmaker[Session]
 
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
-"""What says that the database cannot be reached or is too busy now: the same statement may well work later."""
+"""What says that the database cannot be reached, is too busy or refuses to work now, whatever it is asked: the
+same statement may well work later."""
+
+REFUSALS = frozenset({"25006", "25P03", "25P04", "42501", "XX001", "XX002"})
+"""What PostgreSQL says where it takes no writes (a standby, after a failover), broke a transaction off because of
+its time limits, denies us a table, or has a damaged one. psycopg takes these for faults of the statement."""
+
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 SQLITE_BUSY_SECONDS = 60
 """How long a SQLite writer waits for its turn: longer than any transaction of ours lasts."""
@@ -59,9 +69,9 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
         raise Misconfigured(f"{ADDRESS} is not a database address: see config/node.example.toml") from error
     match address.get_backend_name():
         case "sqlite":
-            return _open_sqlite(url)
+            engine = _open_sqlite(url)
         case "postgresql":
-            return create_engine(
+            engine = create_engine(
                 address,
                 pool_size=pool_size,
                 max_overflow=pool_size,
@@ -78,6 +88,35 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
             raise Misconfigured(
                 f"{ADDRESS} names {other}, which is not supported: use sqlite or postgresql+psycopg"
             )
+    event.listen(engine, "handle_error", _tell_away)
+    return engine
+
+
+def _tell_away(context: ExceptionContext) -> OperationalError | None:
+    """A database that refuses to work is away, and so is every connection to it: the next one may find another."""
+    refused = context.original_exception
+    if getattr(refused, "sqlstate", None) not in REFUSALS and _sqlite_code(refused) not in DAMAGED:
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, context.parameters, refused, connection_invalidated=True)
+
+
+def _sqlite_code(error: BaseException) -> int | None:
+    """Without what tells one kind of damage from another, which stands in the higher bits."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def writes(session: Session) -> bool:
+    """Whether the database takes writes at this moment; a connection that takes none is used no more. Raises as
+    any statement does if the database is away."""
+    if session.get_bind().dialect.name == "sqlite":
+        file = session.scalar(text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
+        return not file or os.access(file, os.W_OK)
+    if session.scalar(text("SELECT current_setting('transaction_read_only')")) == "off":
+        return True
+    session.invalidate()
+    return False
 
 
 def open_sessions(engine: Engine) -> Sessions:

@@ -4,8 +4,9 @@ DpnError
 ├── ServiceUnavailable      wait: a peer or store is down or refuses everyone; never the item's fault
 │   ├── PeerUnavailable
 │   └── StoreUnavailable
-├── Misconfigured           wait and call for an operator: no number of retries will help
-├── NoSpace                 wait: the staging volume has no room now
+├── LocalTrouble            wait and call for an operator: this machine or its settings failed, never the item
+│   ├── Misconfigured       no number of retries will help
+│   └── NoSpace             wait: the staging volume has no room now
 ├── Interrupted             stop at once: the worker is being stopped or has lost its lease
 │   └── LeaseLost
 ├── TransientError          retry: counts as an attempt
@@ -43,11 +44,15 @@ class StoreUnavailable(ServiceUnavailable):
     """A store of objects cannot be reached, is overloaded or answers nonsense. It is asked again."""
 
 
-class Misconfigured(DpnError):
+class LocalTrouble(DpnError):
+    """This machine cannot do its part: see to it; the work goes on by itself afterwards."""
+
+
+class Misconfigured(LocalTrouble):
     """Settings, credentials or permissions are wrong: repair them; the work goes on by itself afterwards."""
 
 
-class NoSpace(DpnError):
+class NoSpace(LocalTrouble):
     """The staging volume has no room: free space or raise the limit; the work goes on by itself afterwards."""
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from dpn.errors import LocalTrouble
+
 TICK_SECONDS = 0.2
 """How often `watch` is asked: well under the second in which a cancelled fetch must be over."""
 
@@ -44,19 +46,25 @@ def run(command: Command, *, keep_open: tuple[int, ...], watch: Callable[[int], 
     anything else does, the whole group is killed and waited for before the error goes on.
 
     The program starts in the calling thread, whose end the program may watch for. `keep_open` are descriptors that
-    it inherits: a lock on one of them is held until the last process of the group is gone. Raises OSError if it
-    cannot be started.
+    it inherits: a lock on one of them is held until the last process of the group is gone. Raises LocalTrouble if
+    it cannot be started.
     """
-    process = subprocess.Popen(  # the group is killed in any case, below: no `with` that would wait for it
-        command.arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=command.environment,
-        cwd="/",
-        pass_fds=keep_open,
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(  # the group is killed in any case, below: no `with` that would wait for it
+            command.arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=command.environment,
+            cwd="/",
+            pass_fds=keep_open,
+            start_new_session=True,
+        )
+    except OSError as error:
+        program = command.arguments[0]
+        raise LocalTrouble(
+            f"{program} cannot be started ({error.strerror}): install it, or look at limits"
+        ) from error
     assert process.stdout is not None  # noqa: S101  (asked for above)
     with process.stdout as stdout:
         try:

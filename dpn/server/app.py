@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from dpn.database import Sessions, reading
+from dpn.database import Sessions, reading, writes
 from dpn.server.bodies import json_object_in, read_body
 from dpn.server.openapi import describe
 from dpn.server.replies import Refusal, hanging_up, json_reply, refusal_reply
@@ -56,15 +55,14 @@ def create_app(*services: HttpService) -> FastAPI:
 
 
 def database_check(sessions: Sessions) -> Check:
-    """Whether the database answers."""
+    """Whether the database answers, and takes writes."""
 
     def check() -> str | None:
         try:
             with reading(sessions) as session:
-                session.execute(text("SELECT 1"))
+                return None if writes(session) else "the database takes no writes"
         except (DBAPIError, PoolTimeout):
             return "the database does not answer"
-        return None
 
     return check
 

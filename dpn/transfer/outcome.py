@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpn.errors import DpnError, Misconfigured, NoSpace, ServiceUnavailable, TransientError
+from dpn.errors import DpnError, LocalTrouble, Misconfigured, NoSpace, ServiceUnavailable, TransientError
+from dpn.local_causes import is_machine_error
 from dpn.process import Ended
 from dpn.text import replaced
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
@@ -24,6 +25,8 @@ _RESTRICTED_SHELL = re.compile(r"rrsync error: ")
 _NO_SUCH_FILE = re.compile(r"(link_stat|change_dir\S*) .*failed: (No such file or directory|Not a directory)")
 _NOT_A_FILE = re.compile(r"skipping (non-regular file|directory)")
 _NO_ROOM = re.compile(r"\[receiver\] .*(No space left on device|Disk quota exceeded)")
+_HERE = re.compile(r"\[(?:receiver|generator)\] .*\(([0-9]{1,4})\)")
+"""What our end of rsync could not do, with the system's error number."""
 _TOO_LARGE = re.compile(r"\[receiver\] .*File too large")
 
 _PEER_DOWN = frozenset({2, 5, 6, 10, 12, 13, 14, 30, 35})
@@ -54,7 +57,7 @@ def is_link(ended: Ended) -> bool:
 def judge(ended: Ended, *, service: str, max_bytes: int, known_hosts: Path | None = None) -> Figures:
     """The figures of a run that fetched the file; else raises what a caller can act on. `known_hosts` pins keys.
 
-    ServiceUnavailable(service), SourceMissing, SourceTooLarge, NoSpace, Misconfigured, TransientError.
+    ServiceUnavailable(service), SourceMissing, SourceTooLarge, LocalTrouble and its kinds, TransientError.
     """
     if ended.exit_code != 0:
         raise _failure(ended, service, max_bytes, known_hosts)
@@ -77,6 +80,8 @@ def _failure(ended: Ended, service: str, max_bytes: int, known_hosts: Path | Non
         return NoSpace(f"the staging volume is full: free space on it or enlarge it ({reason})")
     if code in (11, 23) and _TOO_LARGE.search(output):
         return SourceTooLarge(max_bytes + 1, max_bytes)
+    if code in (11, 23) and any(is_machine_error(int(number)) for number in _HERE.findall(output)):
+        return LocalTrouble(f"the staging volume cannot be written: look at its disk and permissions ({reason})")
     if _OPTION_REFUSED.search(output):
         return SourceMissing(f"the peer's server does not let us ask for this file: {reason}")
     if _RESTRICTED_SHELL.search(output) or (code == 23 and _NO_SUCH_FILE.search(output)):

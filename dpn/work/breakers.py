@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
-from dpn.errors import Interrupted, NoSpace, ServiceUnavailable
+from dpn.errors import Interrupted, LocalTrouble, ServiceUnavailable
 from dpn.work.notes import printable
 from models.work import ServiceHealth
 
@@ -58,8 +58,9 @@ class Breakers:
         """Wraps a call to `service`. Raises ServiceUnavailable at once while its breaker is open.
 
         A ServiceUnavailable that the call raises for this service counts as a failure, unless others opened the
-        breaker meanwhile: what they found out need not be found again. Being stopped says nothing of the service;
-        any other end shows that it answers. The error that leaves carries how long to wait.
+        breaker meanwhile: what they found out need not be found again. Being stopped, and this machine's own
+        trouble, say nothing of the service; any other end shows that it answers. The error that leaves carries how
+        long to wait.
         """
         health = self._read(service)
         open_seconds = self._seconds_left(health)
@@ -72,7 +73,7 @@ class Breakers:
             if error.service == service:
                 error.retry_after_seconds = self._count_failure(error)
             raise
-        except (Interrupted, NoSpace):
+        except (Interrupted, LocalTrouble):
             raise
         except Exception:
             self._forget_failures(service, health)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import Sessions
-from dpn.errors import LeaseLost
+from dpn.errors import Interrupted, LeaseLost
 from dpn.runtime import THREADS, Runtime, Work
 from dpn.telemetry.logs import Log
 from dpn.work.leases import Claim, extend
@@ -92,13 +92,14 @@ class LeaseKeeper:
                 )
 
     def give_up_expired(self) -> None:
-        """One look at the clock: cancels what has not been extended for a whole lease."""
+        """One look at the clock: cancels what has not been extended for a whole lease. Nobody may have taken it
+        since: then it is put back as if it had not been tried, for the database is no fault of the item's."""
         now = self._clock.monotonic()
         with self._lock:
             expired = [entry for entry in self._held.values() if now - entry.extended_at >= self._lease_seconds]
         for entry in expired:
             item_id = entry.claim.item_id
-            entry.cancellation.cancel(LeaseLost(f"item {item_id}: the database was away for a whole lease"))
+            entry.cancellation.cancel(Interrupted(f"item {item_id}: the database was away for a whole lease"))
 
     def _keep(self) -> None:
         while not self._stopping.wait(self._lease_seconds / EXTENSIONS_PER_LEASE):

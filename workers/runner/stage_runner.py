@@ -22,16 +22,8 @@ from dpn.broker import Broker, BrokerUnavailable
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import DATABASE_AWAY, Sessions, reading
-from dpn.errors import (
-    Interrupted,
-    LeaseLost,
-    Misconfigured,
-    NoSpace,
-    PermanentError,
-    ServiceUnavailable,
-    TransientError,
-)
-from dpn.files import DISK_FULL
+from dpn.errors import Interrupted, LeaseLost, PermanentError, ServiceUnavailable, TransientError
+from dpn.local_causes import local_cause
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work import lifecycle
@@ -166,18 +158,14 @@ class StageRunner:
                 raise error
             case ServiceUnavailable(retry_after_seconds=seconds):
                 return Wait(self._patience(seconds), str(error))
-            case Misconfigured():
-                return Wait(ASK_AGAIN_SECONDS, str(error), needs_attention=True)
-            case NoSpace():
-                return Wait(ASK_AGAIN_SECONDS, str(error))
+        if cause := local_cause(error):
+            seconds = self.policy.backoff_first_seconds if cause.is_database else ASK_AGAIN_SECONDS
+            return Wait(seconds, cause.reason, needs_attention=cause.needs_operator)
+        match error:
             case PermanentError():
                 return Fail(str(error), given_up=True)
             case TransientError():
                 return Retry(str(error))
-        if isinstance(error, DATABASE_AWAY):  # our own database: no fault of the item
-            return Wait(self.policy.backoff_first_seconds, f"the database failed: {error}")
-        if isinstance(error, OSError) and error.errno in DISK_FULL:  # nobody's fault, wherever it was
-            return Wait(ASK_AGAIN_SECONDS, f"a disk is full: {error}: free space on it")
         job.log.warning("stage raised", error=repr(error), exc_info=error)
         return Retry(f"{type(error).__name__}: {error}")
 

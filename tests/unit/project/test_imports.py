@@ -21,7 +21,7 @@ HOUSE = ("models", "dpn", "workers")
 
 FOR_ALL = {
     "dpn.cancellation", "dpn.clock", "dpn.database", "dpn.errors", "dpn.files", "dpn.http_bounds",
-    "dpn.identifiers", "dpn.process", "dpn.runtime", "dpn.setting_types", "dpn.text",
+    "dpn.identifiers", "dpn.local_causes", "dpn.process", "dpn.runtime", "dpn.setting_types", "dpn.text",
 }  # fmt: skip
 """Single modules that every capability may use."""
 
@@ -58,7 +58,8 @@ FOUNDATIONS: dict[str, set[str]] = {
     "dpn.http_bounds": set(),
     "dpn.identifiers": set(),
     "dpn.node": {"dpn.broker", "dpn.clock", "dpn.database", "dpn.settings", "dpn.telemetry"},
-    "dpn.process": set(),
+    "dpn.local_causes": {"dpn.database", "dpn.errors", "dpn.files"},
+    "dpn.process": {"dpn.errors"},
     "dpn.runtime": set(),
     "dpn.setting_types": {"dpn.errors", "dpn.identifiers", "dpn.text"},
     "dpn.settings": {"dpn.setting_types"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dpn.errors import DpnError, Misconfigured, NoSpace, ServiceUnavailable, TransientError
+from dpn.errors import DpnError, LocalTrouble, Misconfigured, NoSpace, ServiceUnavailable, TransientError
 from dpn.process import Ended
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
 from dpn.transfer.outcome import MAX_REASON_CHARACTERS, is_link, judge, last_words
@@ -72,6 +72,24 @@ def test_a_peers_outage_is_the_peers(exit_code: int, output: str) -> None:
 )
 def test_what_only_this_file_lacks_is_not_an_outage_of_its_peer(exit_code: int, output: str) -> None:
     assert isinstance(_failure(exit_code, output), SourceMissing)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        'rsync: [receiver] open "/srv/staging/items/1/1/x.tar" failed: Read-only file system (30)',
+        'rsync: [receiver] open "/srv/staging/items/1/1/x.tar" failed: Permission denied (13)',
+        'rsync: [generator] recv_generator: failed to stat "/srv/x.tar": Stale file handle (116)',
+        'rsync: [receiver] write failed on "/srv/x.tar": Input/output error (5)',
+    ],
+)
+def test_a_disk_of_ours_that_fails_is_no_fault_of_the_file(output: str) -> None:
+    for code in (11, 23):
+        error = _failure(code, output)
+        assert isinstance(error, LocalTrouble)
+        assert "look at its disk" in str(error)
+    theirs = output.replace("[receiver]", "[sender]").replace("[generator]", "[sender]")
+    assert not isinstance(_failure(23, theirs), LocalTrouble), "the peer's disk is the peer's"
 
 
 @pytest.mark.parametrize(

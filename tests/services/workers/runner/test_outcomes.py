@@ -29,6 +29,11 @@ def raises(error: Exception) -> Behaviour:
     return run
 
 
+def from_a_disk(error: errors.DpnError) -> errors.DpnError:
+    error.__cause__ = OSError(errno.ESTALE, str(error))
+    return error
+
+
 def answers(outcome: Outcome) -> Behaviour:
     return lambda _: outcome
 
@@ -49,7 +54,11 @@ def answers(outcome: Outcome) -> Behaviour:
         (errors.TransientError("rsync broke off"), 1, 30 * 0.75, False),
         (SourceMissing("the peer has no such module"), 1, 30 * 0.75, False),
         (errors.StoreMismatch("other bytes"), 1, 30 * 0.75, False),
-        (OSError(5, "Input/output error"), 1, 30 * 0.75, False),
+        (OSError(errno.EIO, "Input/output error"), 0, ASK_AGAIN_SECONDS, True),
+        (OSError(errno.EROFS, "Read-only file system", "/srv/staging/items"), 0, ASK_AGAIN_SECONDS, True),
+        (from_a_disk(errors.TransientError("the file did not come whole")), 0, ASK_AGAIN_SECONDS, True),
+        (from_a_disk(errors.NotABag("it cannot be read")), 0, ASK_AGAIN_SECONDS, True),
+        (FileExistsError(errno.EEXIST, "File exists"), 1, 30 * 0.75, False),
         (ProgrammingError("SELECT nonsense", None, Exception("no such column")), 1, 30 * 0.75, False),
         (ZeroDivisionError("a bug"), 1, 30 * 0.75, False),
         (Interrupted("nobody asked us to stop"), 1, 30 * 0.75, False),
