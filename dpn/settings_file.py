@@ -52,7 +52,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: no such file: copy config/node.example.toml there and edit it") from error
     except OSError as error:
         raise SettingsError(
-            f"{path}: cannot be read as a file ({error.strerror}): mend it or name another"
+            f"{path}: cannot be read as a file ({error.strerror}): fix it or name another"
         ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not text in UTF-8 (byte {error.start}): save it as UTF-8") from error

@@ -27,7 +27,7 @@ from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
-from dpn.work.reconciling import close, lock_free
+from dpn.work.reconciliation import close, lock_free
 from dpn.work.sweep import announce_due_items
 from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer

@@ -61,7 +61,7 @@ class ClaimRefuted(SourceRefused):
     def __init__(self, where: str, claim: str, claimed: str, found: str) -> None:
         super().__init__(
             f"{where} is not what its source claims: {claim} is {found}, claimed is {claimed}. Find out which one "
-            "is right, and mend the file or the claim."
+            "is right, and fix the file or the claim."
         )
         self.where = where
         self.claim = claim

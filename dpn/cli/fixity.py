@@ -101,7 +101,7 @@ def _facts(node: Node, ours: list[Coverage]) -> Facts:
         never=sum(one.never for one in ours),
         have_peers=bool(node.settings.peers),
         checks_run=Task.FIXITY in PIPELINES.tasks,
-        mended_at_once=node.settings.recovery.repair,
+        repaired_at_once=node.settings.recovery.repair,
     )
 
 

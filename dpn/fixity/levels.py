@@ -38,7 +38,7 @@ class Facts:
     have_peers: bool
     checks_run: bool
     """Whether this software has the stages that check a copy."""
-    mended_at_once: bool = False
+    repaired_at_once: bool = False
     """Whether a copy that is found bad is replaced without a person asking for it."""
 
 
@@ -108,7 +108,7 @@ def _why_mended(facts: Facts) -> str:
         return f"{facts.failed} bad copies are not replaced yet"
     if not facts.have_peers:
         return "there is no peer to get a good one from"
-    return "by themselves (recovery.repair)" if facts.mended_at_once else "by hand: `dpn fixity repair`"
+    return "by themselves (recovery.repair)" if facts.repaired_at_once else "by hand: `dpn fixity repair`"
 
 
 def _yes(is_so: bool) -> Answer:

@@ -44,7 +44,7 @@ class SourceBagInvalid(SourceRefused):
         )
         more = f"; and {report.errors - FINDINGS_TOLD:,} more" if report.errors > FINDINGS_TOLD else ""
         super().__init__(
-            f"{where} is not a valid bag: {told}{more}. Mend the bag; `dpn bag validate --profile none` shows all."
+            f"{where} is not a valid bag: {told}{more}. Fix the bag; `dpn bag validate --profile none` shows all."
         )
         self.report = report
 

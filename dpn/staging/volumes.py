@@ -127,7 +127,7 @@ class Volume:
             if error.errno in DISK_FULL and not mark:
                 return  # what is staged there can still be validated and stored, which is what makes room
             raise Misconfigured(
-                f"staging.volumes.{self.name}: cannot write to {self.path} ({error.strerror}): mend its "
+                f"staging.volumes.{self.name}: cannot write to {self.path} ({error.strerror}): fix its "
                 f"permissions or its disk"
             ) from error
 

@@ -23,7 +23,7 @@ from dpn.files import make_durable, new_file, publish_new
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.digests import Digests
 from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreConflict
-from dpn.storage.fetching import Wanted
+from dpn.storage.fetch import Wanted
 from dpn.storage.folder_disk import PROBE_PREFIX, Disk
 from dpn.storage.folder_files import compare, copy_with_digests, digests_on_disk, take_place
 from dpn.storage.plan import Part, PartPlan, plan_parts

@@ -131,7 +131,7 @@ def acknowledge_item(session: Session, item_id: int, *, reason: str, operator: s
     item, operator = find_item(session, item_id, lock=True), printable(operator, MAX_AGENT_CHARACTERS)
     if not Status(item.status).is_final:
         raise NotAllowed(
-            f"item {item_id} has not ended ({item.status}): mend what its note says, retry or cancel it"
+            f"item {item_id} has not ended ({item.status}): fix what its note says, retry or cancel it"
         )
     if not item.needs_attention:
         raise NotAllowed(f"item {item_id} does not call for attention")

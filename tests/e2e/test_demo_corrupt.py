@@ -20,7 +20,7 @@ from tools.network.environment import clean_environment
 pytestmark = pytest.mark.slow
 
 
-def expect_mended(demo: Demo, *nodes: str) -> None:
+def expect_repaired(demo: Demo, *nodes: str) -> None:
     repairs = demo.document()["repairs"]
     assert [(repair["node"], repair["repaired"]) for repair in repairs] == [(node, True) for node in nodes]
     for repair in repairs:
@@ -36,8 +36,8 @@ def test_a_flipped_bit_and_a_deleted_copy_are_found_and_mended_and_the_trail_tel
     demos: Demos, small_folder: Path
 ) -> None:
     demo = demos.run(small_folder, "--corrupt", "--keep")
-    expect_mended(demo, "south", "west")
-    assert demo.output.count("mended    ") == 2
+    expect_repaired(demo, "south", "west")
+    assert demo.output.count("repaired  ") == 2
     for copy in demo.copies():
         path = Path(unquote(urlsplit(copy["url"]).path))
         assert hashlib.sha256(path.read_bytes()).hexdigest() == copy["sha256"]
@@ -62,4 +62,4 @@ def test_a_flipped_bit_and_a_deleted_copy_are_found_and_mended_and_the_trail_tel
 @pytest.mark.parametrize("store", some_of(["glacier", "s3"]))
 def test_copies_on_an_s3_server_are_mended_too(demos: Demos, small_folder: Path, store: str) -> None:
     demo = demos.run(small_folder, "--corrupt", "--nodes", "2", "--broker", "nsq", "--store", store)
-    expect_mended(demo, "south")
+    expect_repaired(demo, "south")

@@ -142,9 +142,9 @@ def _line(copy: Copy) -> str:
 
 def _repair_line(repair: Repair) -> str:
     if not repair.repaired:
-        return one_line(f"NOT MENDED  {repair.node:<7} {repair.bag}  {repair.damage}: {repair.note}")
+        return one_line(f"NOT REPAIRED  {repair.node:<7} {repair.bag}  {repair.damage}: {repair.note}")
     return one_line(
-        f"mended    {repair.node:<7} {repair.bag}  {repair.damage}; found by fixity check {repair.check_id}, "
+        f"repaired  {repair.node:<7} {repair.bag}  {repair.damage}; found by fixity check {repair.check_id}, "
         f"replaced by a copy from {repair.source}, good in fixity check {repair.check_after_id}"
     )
 

@@ -174,7 +174,7 @@ class _Judging:
         report = validate(path, profile=None, cancellation=self.cancellation)
         if not report.valid:
             raise Unusable(
-                f"{source}: not a valid bag: {_errors(report)}: mend it, or give its content as a folder "
+                f"{source}: not a valid bag: {_errors(report)}: fix it, or give its content as a folder "
                 f"(`dpn bag validate --profile none {source}` says more)"
             )
         return DemoSource(source, _request(str(path), name.removesuffix(".tar")), size or report.bytes)

@@ -161,7 +161,7 @@ class CheckStage:
         found = "good" if manifest.found is None else f"bad: {manifest.found}"
         return Fail(
             f"our registry refuses the record of this check: {why}. Our copy of bag {manifest.copied.bag} is "
-            f"{found}. Mend the registry, then `dpn item retry`: the verdict is kept"
+            f"{found}. Fix the registry, then `dpn item retry`: the verdict is kept"
         )
 
     def _add_event(self, job: Job[CheckManifest], began_at: datetime) -> None:

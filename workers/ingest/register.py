@@ -59,7 +59,7 @@ class Registering:
             return
         reason = f"waits for {', '.join(missing)}, which it refers to"
         if ended:
-            reason += f": {', '.join(ended)}; mend what its note says, then `dpn item retry` it"
+            reason += f": {', '.join(ended)}; fix what its note says, then `dpn item retry` it"
         raise Unwanted(Wait(self.poll_seconds, reason, needs_attention=bool(ended)))
 
     def _enter(self, job: Job[IngestManifest], staged: StagedFile, receipt: Receipt) -> None:

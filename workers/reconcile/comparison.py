@@ -24,7 +24,7 @@ from dpn.registry.client.batches import Rows, records_of
 from dpn.registry.records import ReplicationRecord, RestoreRecord
 from dpn.registry.rules.flags import Course
 from dpn.work.outcomes import Outcome
-from dpn.work.reconciling import close, lock_free
+from dpn.work.reconciliation import close, lock_free
 from models.work import Status, Task, WorkItem
 from workers.cancellations import TransferCancellation, notice_identifier, owe_notice
 from workers.reconcile.peer_walk import PeerWalk

@@ -16,7 +16,7 @@ from dpn.registry.rules.decisions import read_only_changes
 from dpn.registry.rules.flags import CancelReason
 from dpn.registry.rules.transfers import COURSE
 from dpn.work.outcomes import Outcome
-from dpn.work.reconciling import reopen
+from dpn.work.reconciliation import reopen
 from models.work import Task, WorkItem
 from workers.cancellations import TransferCancellation
 from workers.reconcile.comparison import Comparison, Found, here

@@ -213,7 +213,7 @@ class SettleStage:
                 session, manifest.bag, job.claim.identifier, job.claim.item_id, now
             )
         manifest.replaced = True
-        job.save(f"our copy is mended; item {manifest.check_item} checks it again")
+        job.save(f"our copy is repaired; item {manifest.check_item} checks it again")
 
     def _finish(self, job: Job[RecoveryManifest]) -> None:
         manifest, asked = job.manifest, job.manifest.asking

@@ -22,7 +22,7 @@ from dpn.registry.catalogue import NODES, RESTORES, find, find_many
 from dpn.registry.rules.flags import CancelReason
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
-from dpn.work.reconciling import close, lock_free
+from dpn.work.reconciliation import close, lock_free
 from models.manifests import CopyFacts, RestoreFacts, RestoreManifest
 from models.preservation import StoredCopy
 from models.registry import RestoreTransfer

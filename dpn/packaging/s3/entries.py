@@ -20,7 +20,7 @@ from dpn.packaging.disk_source import local_entries
 from dpn.packaging.errors import FetchDamaged, SourceChanged
 from dpn.packaging.location import BagLocation, FolderLocation, S3Location
 from dpn.packaging.s3.connection import S3Source
-from dpn.packaging.s3.fetching import Fetch
+from dpn.packaging.s3.fetch import Fetch
 from dpn.packaging.s3.keys import check_key, is_folder_marker
 from dpn.packaging.s3.listing import Listing, Object, open_listing
 from dpn.packaging.s3.manifests import Manifests, open_manifests

@@ -134,7 +134,7 @@ def _refuse_what_differs(
         if names:
             told = ", ".join(map(_shown, names[:NAMES_TOLD]))
             raise SourceRefused(
-                f"{len(names):,} objects under {where} are {what}: {told}. Mend the manifest or the objects."
+                f"{len(names):,} objects under {where} are {what}: {told}. Fix the manifest or the objects."
             )
 
 

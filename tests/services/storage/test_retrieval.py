@@ -26,7 +26,8 @@ from dpn.errors import (
     StoreMissing,
     StoreUnavailable,
 )
-from dpn.storage import fetching, retrieval
+from dpn.storage import fetch as fetch_module
+from dpn.storage import retrieval
 from dpn.storage.errors import ObjectReplaced, TargetBusy
 from dpn.storage.retrieval import Retrieved, discard_partial
 from dpn.storage.s3.store import S3Store
@@ -352,10 +353,10 @@ class TestTheStagingDisk:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return pwrite(descriptor, data, offset)
 
-        monkeypatch.setattr(fetching.os, "pwrite", full)
+        monkeypatch.setattr(fetch_module.os, "pwrite", full)
         with pytest.raises(NoSpace, match="what came is kept"):
             fetch(store, bag, target, receipt)
-        monkeypatch.setattr(fetching.os, "pwrite", pwrite)
+        monkeypatch.setattr(fetch_module.os, "pwrite", pwrite)
 
         assert fetch(store, bag, target, receipt).resumed_bytes > 0
         assert target.read_bytes() == bag.content

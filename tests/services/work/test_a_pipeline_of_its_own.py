@@ -18,7 +18,7 @@ from dpn.settings import Settings
 from dpn.storage.folder import FolderStore
 from dpn.work.items import NotAllowed, cancel_item, new_item, retry_item
 from dpn.work.outcomes import Done, Fail, Retry, StartOver, Stopped
-from dpn.work.reconciling import close
+from dpn.work.reconciliation import close
 from models.manifests import UploadState
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench

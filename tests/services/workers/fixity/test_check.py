@@ -174,7 +174,7 @@ class TestOnce:
         assert (again.status, again.note) == ("failed", item.note)
         assert [check.success for check in north.records()] == [False]
         assert len(north.events(item.id)) == 1
-        assert north.check().status == "success", "a new check finds the mended copy good"
+        assert north.check().status == "success", "a new check finds the repaired copy good"
 
     def test_a_check_that_our_registry_does_not_take_keeps_its_verdict(self, north: Checker) -> None:
         item_id = north.begin(bag="11111111-1111-4111-8111-111111111111")

@@ -132,7 +132,7 @@ def test_an_object_of_several_parts_is_fetched_like_any_other(prefix: Prefix) ->
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import dpn.packaging.s3.fetching as fetching
+import dpn.packaging.s3.fetch as fetching
 from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
 from dpn.s3.limits import Retries

@@ -188,7 +188,7 @@ def test_a_bag_that_refers_to_a_deposit_that_has_ended_says_so_at_once_and_goes_
             cancel_item(session, first, reason="no", operator="op", pipelines=PIPELINES, clock=north.clock)
     waiting = north.run_until_it_waits(thing)
     assert (waiting.stage, waiting.status, waiting.needs_attention) == ("record", "pending", True)
-    assert f"waits for {bag}, which it refers to: item {first} (bag {bag}) {how}; mend what" in waiting.note
+    assert f"waits for {bag}, which it refers to: item {first} (bag {bag}) {how}; fix what" in waiting.note
     assert "`dpn item retry`" in waiting.note
     assert north.next_poll(thing).needs_attention, "for as long as that is so"
     (other / "link").unlink(missing_ok=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Services
-from tests.services.workers.recovery.repairing import Mender, mending
+from tests.services.workers.recovery.repair_bench import RepairBench, repair_bench
 
 
 @pytest.fixture
-def north(tmp_path: Path, sqlite_url: str, services: Services) -> Iterator[Mender]:
-    with mending(tmp_path, services.up("rsyncd"), database_url=sqlite_url) as north:
+def north(tmp_path: Path, sqlite_url: str, services: Services) -> Iterator[RepairBench]:
+    with repair_bench(tmp_path, services.up("rsyncd"), database_url=sqlite_url) as north:
         yield north

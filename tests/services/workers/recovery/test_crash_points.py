@@ -16,7 +16,7 @@ import workers.recovery.fetch
 import workers.recovery.judge
 from tests.conftest import Services
 from tests.fixtures.mortality import Life, chosen, dies_once
-from tests.services.workers.recovery.repairing import POLL_SECONDS, Mender, damage, mending
+from tests.services.workers.recovery.repair_bench import POLL_SECONDS, RepairBench, damage, repair_bench
 
 STEPS = (
     (workers.recovery.fetch, "receive", "receive"),
@@ -24,7 +24,7 @@ STEPS = (
 )
 
 
-def repair(north: Mender, life: Life, first_gives: str) -> dict[str, Any]:
+def repair(north: RepairBench, life: Life, first_gives: str) -> dict[str, Any]:
     """The story of one repair whose worker dies once on the way; returns all that is left in the end.
 
     South is asked first; what it gives has had that misfortune (none: it is good). West gives a good copy.
@@ -38,7 +38,7 @@ def repair(north: Mender, life: Life, first_gives: str) -> dict[str, Any]:
     return _what_is_left(north)
 
 
-def _to_the_end(north: Mender, bad: bytes | None) -> None:
+def _to_the_end(north: RepairBench, bad: bytes | None) -> None:
     for _ in range(40):
         if north.repair().completed_at is not None and north.last_check().completed_at is not None:
             return
@@ -48,7 +48,7 @@ def _to_the_end(north: Mender, bad: bytes | None) -> None:
     raise AssertionError(f"it does not end: {north.repair().note}")
 
 
-def _answer(north: Mender, bad: bytes | None) -> None:
+def _answer(north: RepairBench, bad: bytes | None) -> None:
     """What the other nodes do: their own processes, which do not die with north's."""
     for name, content in (("south", bad), ("west", None)):
         record = north.holders[name].asked()
@@ -56,7 +56,7 @@ def _answer(north: Mender, bad: bytes | None) -> None:
             north.holders[name].offer(content)
 
 
-def _what_is_left(north: Mender) -> dict[str, Any]:
+def _what_is_left(north: RepairBench) -> dict[str, Any]:
     item, check = north.repair(), north.last_check()
     requests = north.requests()
     return {
@@ -89,7 +89,7 @@ def test_a_repair_that_dies_anywhere_ends_the_same(
         life, folder = Life(ends_at), tmp_path / f"{ends_at}"
         folder.mkdir()
         shutil.copy(migrated_sqlite, folder / "node.db")
-        with mending(folder, daemon, served=False, database_url=f"sqlite:///{folder / 'node.db'}") as north:
+        with repair_bench(folder, daemon, served=False, database_url=f"sqlite:///{folder / 'node.db'}") as north:
             left = repair(north, life, first_gives)
         shutil.rmtree(folder)
         return life, left

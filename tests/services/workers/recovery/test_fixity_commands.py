@@ -13,19 +13,19 @@ from dpn.cli.main import app
 from dpn.work.items import cancel_item, retry_item
 from models.work import WorkItem
 from tests.conftest import Services
-from tests.services.workers.recovery.repairing import BAG, POLL_SECONDS, Mender, mending
+from tests.services.workers.recovery.repair_bench import BAG, POLL_SECONDS, RepairBench, repair_bench
 from tools.network.toml_text import to_toml
 from workers.pipelines import PIPELINES
 
 
 @pytest.fixture
 def north(tmp_path: Path, sqlite_url: str, services: Services) -> Any:
-    with mending(tmp_path, services.up("rsyncd"), database_url=sqlite_url, repair=False) as north:
+    with repair_bench(tmp_path, services.up("rsyncd"), database_url=sqlite_url, repair=False) as north:
         yield north
 
 
 @pytest.fixture
-def config(north: Mender, tmp_path: Path) -> Path:
+def config(north: RepairBench, tmp_path: Path) -> Path:
     file = tmp_path / "node.toml"
     settings = north.settings
     file.write_text(
@@ -41,7 +41,7 @@ def config(north: Mender, tmp_path: Path) -> Path:
     return file
 
 
-def work_off(north: Mender, item_id: int) -> WorkItem:
+def work_off(north: RepairBench, item_id: int) -> WorkItem:
     """The commands go by the system's clock, north's workers by one that stands still."""
     north.clock.advance(3600)
     return north.settle(item_id)
@@ -53,7 +53,7 @@ def fixity(config: Path, *words: str) -> tuple[int, str, str]:
 
 
 def test_a_repair_that_is_asked_for_takes_over_from_the_check_and_is_one_however_often_asked(
-    north: Mender, config: Path
+    north: RepairBench, config: Path
 ) -> None:
     north.spoil("bit flip in the payload")
     found = north.find_bad()
@@ -68,7 +68,7 @@ def test_a_repair_that_is_asked_for_takes_over_from_the_check_and_is_one_however
     work_off(north, told["item"])
     north.holders["south"].offer()
     north.go_on()
-    north.expect_mended()
+    north.expect_repaired()
     code, out, _error = fixity(config, "history", BAG, "--json")
     events = [(event["event"], event["outcome"]) for event in json.loads(out)]
     assert events[0] == ("fixity check", "failure")
@@ -78,7 +78,7 @@ def test_a_repair_that_is_asked_for_takes_over_from_the_check_and_is_one_however
 
 
 def test_a_repair_of_what_was_repaired_in_vain_takes_over_from_the_check_after_it(
-    north: Mender, config: Path
+    north: RepairBench, config: Path
 ) -> None:
     north.spoil("truncated")
     north.find_bad()
@@ -98,7 +98,7 @@ def test_a_repair_of_what_was_repaired_in_vain_takes_over_from_the_check_after_i
     assert not north.item(again.id).needs_attention
 
 
-def test_a_copy_that_nothing_is_known_against_is_only_repaired_by_force(north: Mender, config: Path) -> None:
+def test_a_copy_that_nothing_is_known_against_is_only_repaired_by_force(north: RepairBench, config: Path) -> None:
     code, _out, error = fixity(config, "repair", BAG)
     assert (code, north.repairs()) == (1, 0)
     assert "was never checked" in error
@@ -110,7 +110,7 @@ def test_a_copy_that_nothing_is_known_against_is_only_repaired_by_force(north: M
     assert "was good when it was to be replaced" in north.go_on().note
 
 
-def test_a_repair_that_has_ended_badly_is_named_and_not_made_anew(north: Mender, config: Path) -> None:
+def test_a_repair_that_has_ended_badly_is_named_and_not_made_anew(north: RepairBench, config: Path) -> None:
     north.spoil("truncated")
     north.find_bad()
     fixity(config, "repair", BAG)
@@ -125,7 +125,7 @@ def test_a_repair_that_has_ended_badly_is_named_and_not_made_anew(north: Mender,
     assert fixity(config, "repair", BAG)[0] == 0
 
 
-def test_a_check_that_is_asked_for_begins_at_once_and_one_at_a_time(north: Mender, config: Path) -> None:
+def test_a_check_that_is_asked_for_begins_at_once_and_one_at_a_time(north: RepairBench, config: Path) -> None:
     code, out, _error = fixity(config, "check", BAG, "--json")
     assert code == 0
     first = json.loads(out)["item"]
@@ -137,7 +137,7 @@ def test_a_check_that_is_asked_for_begins_at_once_and_one_at_a_time(north: Mende
 
 @pytest.mark.parametrize("is_bad", [True, False])
 def test_only_what_a_check_has_found_bad_is_said_to_have_been_read(
-    north: Mender, config: Path, is_bad: bool
+    north: RepairBench, config: Path, is_bad: bool
 ) -> None:
     if is_bad:
         north.spoil("truncated")

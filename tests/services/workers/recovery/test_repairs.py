@@ -24,7 +24,7 @@ from models.work import WorkItem
 from tests.conftest import Services
 from tests.fixtures.made_bags import END, bag_files, checksums, members, tar_bag
 from tests.services.workers.fixity.checking import BAG, KEY, MISFORTUNES, damage
-from tests.services.workers.recovery.repairing import ANSWER_DAYS, DAY, POLL_SECONDS, Mender, mending
+from tests.services.workers.recovery.repair_bench import ANSWER_DAYS, DAY, POLL_SECONDS, RepairBench, repair_bench
 from workers.pipelines import PIPELINES
 from workers.recovery.requests import MOST_ASKED_AT_ONCE
 from workers.recovery.withdraw import withdraw_leftover_requests
@@ -32,7 +32,7 @@ from workers.recovery.withdraw import withdraw_leftover_requests
 
 @pytest.mark.parametrize("how", MISFORTUNES)
 def test_whatever_happened_to_our_copy_another_nodes_takes_its_place_and_is_checked(
-    north: Mender, how: str
+    north: RepairBench, how: str
 ) -> None:
     north.spoil(how)
     found = north.find_bad()
@@ -43,7 +43,7 @@ def test_whatever_happened_to_our_copy_another_nodes_takes_its_place_and_is_chec
     assert "asked south" in asking.note
     north.holders["south"].offer()
     north.go_on()
-    north.expect_mended()
+    north.expect_repaired()
     assert north.requests()["south"].finished
     assert "west" not in north.requests()
     assert [check.success for check in sorted(north.records(), key=lambda c: c.created_at)] == [False, True]
@@ -54,14 +54,14 @@ def test_whatever_happened_to_our_copy_another_nodes_takes_its_place_and_is_chec
     assert check.identifier not in recorded, "who knows the first check could have taken that id for its own"
 
 
-def test_a_curator_can_read_the_whole_story(north: Mender) -> None:
+def test_a_curator_can_read_the_whole_story(north: RepairBench) -> None:
     north.spoil("bit flip in the payload")
     north.find_bad()
     north.holders["south"].decline()
     north.go_on()
     north.holders["west"].offer()
     north.go_on()
-    north.expect_mended()
+    north.expect_repaired()
     assert north.story() == [
         ("item created", "pending"),
         ("fixity check", "failure"),
@@ -82,18 +82,18 @@ def test_a_curator_can_read_the_whole_story(north: Mender) -> None:
 
 
 def test_repairs_are_made_on_postgresql_too(tmp_path: Path, migrated_url: str, services: Services) -> None:
-    with mending(tmp_path, services.up("rsyncd"), database_url=migrated_url) as north:
+    with repair_bench(tmp_path, services.up("rsyncd"), database_url=migrated_url) as north:
         north.spoil("bit flip in the tag manifest")
         north.find_bad()
         north.holders["south"].decline()
         north.go_on()
         north.holders["west"].offer()
         north.go_on()
-        north.expect_mended()
+        north.expect_repaired()
 
 
 class TestWhoIsAsked:
-    def test_a_node_that_declines_is_followed_by_the_next(self, north: Mender) -> None:
+    def test_a_node_that_declines_is_followed_by_the_next(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
         north.holders["south"].decline("no agreement")
@@ -101,10 +101,10 @@ class TestWhoIsAsked:
         assert "asked west" in item.note
         north.holders["west"].offer()
         north.go_on()
-        north.expect_mended()
+        north.expect_repaired()
         assert "no agreement" in (north.recovery().asked[0].ended or "")
 
-    def test_a_node_that_never_answers_is_told_that_it_need_not_any_more(self, north: Mender) -> None:
+    def test_a_node_that_never_answers_is_told_that_it_need_not_any_more(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
         north.clock.advance(ANSWER_DAYS * DAY - 2 * POLL_SECONDS)
@@ -117,7 +117,9 @@ class TestWhoIsAsked:
         assert (south.cancelled, south.cancel_reason) == (True, "other")
         assert "no answer in 7 days" in (south.cancel_reason_detail or "")
 
-    def test_a_node_that_accepts_and_then_does_nothing_is_not_waited_for_for_ever(self, north: Mender) -> None:
+    def test_a_node_that_accepts_and_then_does_nothing_is_not_waited_for_for_ever(
+        self, north: RepairBench
+    ) -> None:
         north.spoil("truncated")
         north.find_bad()
         north.holders["south"].accept()
@@ -127,7 +129,7 @@ class TestWhoIsAsked:
         assert "it accepted on" in (north.requests()["south"].cancel_reason_detail or "")
 
     def test_a_node_that_has_many_requests_of_ours_to_answer_is_not_asked_before_it_has(
-        self, north: Mender
+        self, north: RepairBench
     ) -> None:
         others = north.ask_for_others("west", MOST_ASKED_AT_ONCE)
         north.begin_drill("west")
@@ -143,7 +145,7 @@ class TestWhoIsAsked:
         item = north.go_on()
         assert "west has not answered yet" in item.note, "its time begins when it is asked"
 
-    def test_a_node_that_has_no_room_is_left_out_while_another_has(self, north: Mender) -> None:
+    def test_a_node_that_has_no_room_is_left_out_while_another_has(self, north: RepairBench) -> None:
         north.ask_for_others("south", MOST_ASKED_AT_ONCE)
         north.spoil("truncated")
         north.find_bad()
@@ -151,7 +153,7 @@ class TestWhoIsAsked:
         north.holders["west"].decline()
         assert north.go_on().note == "waits until south has answered other requests of ours"
 
-    def test_where_nobody_has_a_good_copy_every_answer_is_told_and_ours_stays(self, north: Mender) -> None:
+    def test_where_nobody_has_a_good_copy_every_answer_is_told_and_ours_stays(self, north: RepairBench) -> None:
         north.spoil("truncated")
         spoilt = north.path.read_bytes()
         north.find_bad()
@@ -167,7 +169,7 @@ class TestWhoIsAsked:
         assert north.copy().outcome == "bad"
         assert all(record.cancelled for record in north.requests().values())
 
-    def test_after_a_retry_by_an_operator_all_are_asked_again(self, north: Mender) -> None:
+    def test_after_a_retry_by_an_operator_all_are_asked_again(self, north: RepairBench) -> None:
         north.spoil("deleted")
         north.find_bad()
         for name in ("south", "west"):
@@ -179,9 +181,9 @@ class TestWhoIsAsked:
         assert "asked south" in north.go_on().note
         north.holders["south"].offer()
         north.go_on()
-        north.expect_mended()
+        north.expect_repaired()
 
-    def test_preferred_nodes_are_asked_first(self, north: Mender) -> None:
+    def test_preferred_nodes_are_asked_first(self, north: RepairBench) -> None:
         recovery = north.settings.recovery.model_copy(update={"prefer": ("west",)})
         north.settings = north.settings.model_copy(update={"recovery": recovery})
         north.spoil("truncated")
@@ -191,7 +193,7 @@ class TestWhoIsAsked:
     def test_a_bag_that_no_peer_keeps_calls_for_a_person_at_once(
         self, tmp_path: Path, sqlite_url: str, services: Services
     ) -> None:
-        with mending(tmp_path, services.up("rsyncd"), database_url=sqlite_url, holders=()) as north:
+        with repair_bench(tmp_path, services.up("rsyncd"), database_url=sqlite_url, holders=()) as north:
             north.spoil("truncated")
             north.find_bad()
             item = north.repair()
@@ -200,7 +202,7 @@ class TestWhoIsAsked:
 
 
 class TestWhenARepairIsCancelled:
-    def test_its_request_is_withdrawn_by_the_next_queue_run(self, north: Mender) -> None:
+    def test_its_request_is_withdrawn_by_the_next_queue_run(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
         with north.sessions.begin() as session:
@@ -213,7 +215,7 @@ class TestWhenARepairIsCancelled:
         assert south.cancelled
         assert "no longer wanted: cancelled by me: enough" in (south.cancel_reason_detail or "")
 
-    def test_what_is_under_way_is_not_withdrawn(self, north: Mender) -> None:
+    def test_what_is_under_way_is_not_withdrawn(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
         assert withdraw_leftover_requests(north.sessions, node="north", clock=north.clock) == 0
@@ -222,7 +224,9 @@ class TestWhenARepairIsCancelled:
 
 class TestWhoseFaultItIs:
     @pytest.mark.parametrize("how", [how for how in MISFORTUNES if how != "deleted"])
-    def test_what_is_not_the_bag_is_put_aside_and_the_next_node_is_asked(self, north: Mender, how: str) -> None:
+    def test_what_is_not_the_bag_is_put_aside_and_the_next_node_is_asked(
+        self, north: RepairBench, how: str
+    ) -> None:
         good = north.tar.read_bytes()
         north.spoil("deleted")
         north.find_bad()
@@ -236,9 +240,9 @@ class TestWhoseFaultItIs:
         assert "is not the bag" in (north.requests()["south"].cancel_reason_detail or "")
         north.holders["west"].offer()
         north.try_until_it_waits()
-        north.expect_mended()
+        north.expect_repaired()
 
-    def test_another_bag_is_not_taken_for_this_one(self, north: Mender, tmp_path: Path) -> None:
+    def test_another_bag_is_not_taken_for_this_one(self, north: RepairBench, tmp_path: Path) -> None:
         other = tar_bag(tmp_path, bag_files(uuid=str(uuid4())))
         north.spoil("deleted")
         north.find_bad()
@@ -257,7 +261,9 @@ class TestWhoseFaultItIs:
             return {**files, "tagmanifest-sha256.txt": checksums(tags, "sha256")}
 
         daemon = services.up("rsyncd")
-        with mending(tmp_path, daemon, database_url=sqlite_url, files=loose({"data/a.txt": b"first\n"})) as north:
+        with repair_bench(
+            tmp_path, daemon, database_url=sqlite_url, files=loose({"data/a.txt": b"first\n"})
+        ) as north:
             (tmp_path / "evil").mkdir()
             evil = tar_bag(tmp_path / "evil", loose({"data/a.txt": b"worst\n"}))
             assert tag_manifest_sha256(evil, BAG) == north.digest
@@ -269,7 +275,7 @@ class TestWhoseFaultItIs:
             assert "what we had stored has" in (north.recovery().asked[0].ended or "")
             assert not north.path.exists()
 
-    def test_a_file_without_end_is_not_fetched(self, north: Mender) -> None:
+    def test_a_file_without_end_is_not_fetched(self, north: RepairBench) -> None:
         north.spoil("deleted")
         north.find_bad()
         north.holders["south"].offer(north.tar.read_bytes() + bytes(50_000_000))
@@ -277,14 +283,14 @@ class TestWhoseFaultItIs:
         assert "asked west" in item.note
         assert "bytes, at most" in (north.recovery().asked[0].ended or "")
 
-    def test_a_link_that_leads_elsewhere_is_not_followed(self, north: Mender) -> None:
+    def test_a_link_that_leads_elsewhere_is_not_followed(self, north: RepairBench) -> None:
         north.spoil("deleted")
         north.find_bad()
         north.holders["south"].offer(link=f"rsync://elsewhere.example.org/outbound/{KEY}")
         assert "asked west" in north.try_until_it_waits().note
         assert "link-host-not-allowed" in (north.recovery().asked[0].ended or "")
 
-    def test_a_file_that_is_not_where_the_link_says_is_tried_some_times(self, north: Mender) -> None:
+    def test_a_file_that_is_not_where_the_link_says_is_tried_some_times(self, north: RepairBench) -> None:
         north.spoil("deleted")
         north.find_bad()
         south = north.holders["south"]
@@ -293,7 +299,7 @@ class TestWhoseFaultItIs:
         assert "asked west" in item.note
         assert "(3 times)" in (north.recovery().asked[0].ended or "")
 
-    def test_an_offer_that_is_taken_back_is_followed_by_the_next_node(self, north: Mender) -> None:
+    def test_an_offer_that_is_taken_back_is_followed_by_the_next_node(self, north: RepairBench) -> None:
         north.spoil("deleted")
         north.find_bad()
         north.holders["south"].offer()
@@ -303,7 +309,7 @@ class TestWhoseFaultItIs:
         north.holders["south"].decline("not any more")
         assert "asked west" in north.try_until_it_waits().note
 
-    def test_an_offer_that_is_taken_back_once_we_have_the_bag_does_no_harm(self, north: Mender) -> None:
+    def test_an_offer_that_is_taken_back_once_we_have_the_bag_does_no_harm(self, north: RepairBench) -> None:
         north.spoil("deleted")
         north.find_bad()
         north.holders["south"].offer()
@@ -312,10 +318,10 @@ class TestWhoseFaultItIs:
             assert north.run_due()
         north.holders["south"].decline("too late")
         north.go_on()
-        north.expect_mended()
+        north.expect_repaired()
         assert "cannot be finished" in north.event(EventType.COPY_REQUESTED).detail["why"]
 
-    def test_a_node_that_is_away_is_waited_for_but_not_for_ever(self, north: Mender) -> None:
+    def test_a_node_that_is_away_is_waited_for_but_not_for_ever(self, north: RepairBench) -> None:
         peers = dict(north.settings.peers)
         away = peers["south"].rsync.model_copy(update={"port": 9})
         peers["south"] = peers["south"].model_copy(update={"rsync": away})
@@ -333,12 +339,12 @@ class TestWhoseFaultItIs:
         assert "could not be fetched in 7 days" in (north.recovery().asked[0].ended or "")
 
 
-def _port(north: Mender) -> str:
+def _port(north: RepairBench) -> str:
     return north.holders["south"].link.split("/")[2].rpartition(":")[2]
 
 
 class TestWhatIsReplaced:
-    def test_a_copy_that_is_good_again_stays_as_it_is(self, north: Mender) -> None:
+    def test_a_copy_that_is_good_again_stays_as_it_is(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
         north.path.unlink()
@@ -354,7 +360,7 @@ class TestWhatIsReplaced:
         assert north.last_check().status == "success"
 
     def test_what_somebody_put_there_while_we_replaced_is_not_overwritten(
-        self, north: Mender, monkeypatch: pytest.MonkeyPatch
+        self, north: RepairBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         north.spoil("truncated")
         north.find_bad()
@@ -374,7 +380,7 @@ class TestWhatIsReplaced:
         assert "is not the object that was found bad" in item.note
         assert north.path.read_bytes() == b"another's"
 
-    def test_a_store_that_is_not_mounted_gets_nothing(self, north: Mender) -> None:
+    def test_a_store_that_is_not_mounted_gets_nothing(self, north: RepairBench) -> None:
         north.spoil("deleted")
         north.find_bad()
         north.holders["south"].offer()
@@ -387,14 +393,14 @@ class TestWhatIsReplaced:
         folder.rmdir()
         folder.with_name("unmounted").rename(folder)
         north.go_on()
-        north.expect_mended()
+        north.expect_repaired()
 
 
 class TestWhenNoRepairIsOpened:
     def test_not_unless_the_settings_say_so_and_then_the_words_say_how(
         self, tmp_path: Path, sqlite_url: str, services: Services
     ) -> None:
-        with mending(tmp_path, services.up("rsyncd"), database_url=sqlite_url, repair=False) as north:
+        with repair_bench(tmp_path, services.up("rsyncd"), database_url=sqlite_url, repair=False) as north:
             north.spoil("truncated")
             item = north.find_bad()
             assert north.repairs() == 0
@@ -405,14 +411,14 @@ class TestWhenNoRepairIsOpened:
         self, tmp_path: Path, sqlite_url: str, services: Services
     ) -> None:
         daemon = services.up("rsyncd")
-        with mending(tmp_path, daemon, database_url=sqlite_url, registered="ab" * 32) as north:
+        with repair_bench(tmp_path, daemon, database_url=sqlite_url, registered="ab" * 32) as north:
             item = north.find_bad()
             assert north.repairs() == 0
             assert item.needs_attention
             assert "No other copy would be better" in item.note
 
     def test_not_twice_for_a_copy_that_goes_bad_as_soon_as_it_is_mended(
-        self, north: Mender, monkeypatch: pytest.MonkeyPatch
+        self, north: RepairBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         north.spoil("truncated")
         north.find_bad()
@@ -430,7 +436,7 @@ class TestWhenNoRepairIsOpened:
         assert (check.status, check.needs_attention, north.repairs()) == ("failed", True, 1)
         assert f"Item {north.repair().id} had repaired it: look at the store" in check.note
 
-    def test_not_while_one_is_under_way_and_no_check_begins_meanwhile(self, north: Mender) -> None:
+    def test_not_while_one_is_under_way_and_no_check_begins_meanwhile(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
         repair = north.repair()
@@ -445,7 +451,7 @@ class TestWhenNoRepairIsOpened:
         assert north.repairs() == 1
         assert f"Repair: item {repair.id}" in again.note
 
-    def test_it_stays_known_when_a_check_is_begun_meanwhile(self, north: Mender) -> None:
+    def test_it_stays_known_when_a_check_is_begun_meanwhile(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
         with north.sessions.begin() as session:
@@ -464,9 +470,9 @@ class TestWhenNoRepairIsOpened:
         assert north.repairs() == 1
         north.holders["south"].offer()
         north.go_on()
-        north.expect_mended()
+        north.expect_repaired()
 
-    def test_finding_it_reads_no_other_item(self, north: Mender) -> None:
+    def test_finding_it_reads_no_other_item(self, north: RepairBench) -> None:
         for _ in range(3):
             north.begin_drill("west")
         north.spoil("truncated")
@@ -485,7 +491,7 @@ class TestWhenNoRepairIsOpened:
         assert found is not None
         assert read == [found.id] == [north.repair().id]
 
-    def test_a_check_that_is_run_again_opens_no_second_repair(self, north: Mender) -> None:
+    def test_a_check_that_is_run_again_opens_no_second_repair(self, north: RepairBench) -> None:
         north.spoil("truncated")
         found = north.find_bad()
         with north.sessions.begin() as session:
@@ -496,7 +502,7 @@ class TestWhenNoRepairIsOpened:
 
 
 class TestDrills:
-    def test_a_drill_brings_the_bag_back_proves_it_and_leaves_nothing(self, north: Mender) -> None:
+    def test_a_drill_brings_the_bag_back_proves_it_and_leaves_nothing(self, north: RepairBench) -> None:
         before = north.path.stat().st_ino
         north.begin_drill("west")
         north.run_due()
@@ -510,7 +516,7 @@ class TestDrills:
 
     @pytest.mark.parametrize(("mismatch", "ends"), [("reject", "failed"), ("warn", "success")])
     def test_another_size_than_registered_is_bad_unless_the_settings_let_it_be(
-        self, north: Mender, mismatch: str, ends: str
+        self, north: RepairBench, mismatch: str, ends: str
     ) -> None:
         transfer = north.settings.transfer.model_copy(update={"size_mismatch": mismatch})
         north.settings = north.settings.model_copy(update={"transfer": transfer})
@@ -544,7 +550,7 @@ class TestDrills:
         files["tagmanifest-sha256.txt"] = b"".join(line for line in lines if b"manifest-" not in line)
         changed = {"data/a.txt": b"fixst\n", "data/folder/b.bin": files["data/folder/b.bin"]}
         swapped = {**files, **changed, "manifest-sha256.txt": checksums(changed, "sha256")}
-        with mending(tmp_path, services.up("rsyncd"), database_url=sqlite_url, files=files) as north:
+        with repair_bench(tmp_path, services.up("rsyncd"), database_url=sqlite_url, files=files) as north:
             if not kept:
                 with north.sessions.begin() as session:
                     session.execute(delete(StoredCopy))
@@ -556,7 +562,7 @@ class TestDrills:
             assert said in item.note
             assert ("only by" in item.note) is not kept
 
-    def test_a_drill_asks_no_other_node_and_says_what_it_got(self, north: Mender) -> None:
+    def test_a_drill_asks_no_other_node_and_says_what_it_got(self, north: RepairBench) -> None:
         north.begin_drill("west")
         north.run_due()
         content = damage(north.tar.read_bytes(), "bit flip in the payload")

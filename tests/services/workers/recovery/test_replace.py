@@ -16,17 +16,17 @@ from dpn.fixity.repairs import open_repair
 from models.preservation import StoredCopy
 from tests.conftest import Bucket, Services
 from tests.services.workers.fixity.checking import BAG, KEY, METADATA, MISFORTUNES, damage
-from tests.services.workers.recovery.repairing import Mender, mending
+from tests.services.workers.recovery.repair_bench import RepairBench, repair_bench
 from workers.pipelines import PIPELINES
 
-Make = Callable[..., Mender]
+Make = Callable[..., RepairBench]
 
 
 @pytest.fixture
 def make(tmp_path: Path, sqlite_url: str, services: Services) -> Iterator[Make]:
     with ExitStack() as open_nodes:
 
-        def made(bucket: Bucket, storage_class: str = "STANDARD") -> Mender:
+        def made(bucket: Bucket, storage_class: str = "STANDARD") -> RepairBench:
             store = {
                 "url": f"s3://{bucket.name}/bags",
                 "endpoint_url": bucket.endpoint,
@@ -36,7 +36,7 @@ def make(tmp_path: Path, sqlite_url: str, services: Services) -> Iterator[Make]:
                 "storage_class": storage_class,
             }
             daemon = services.up("rsyncd")
-            return open_nodes.enter_context(mending(tmp_path, daemon, database_url=sqlite_url, store=store))
+            return open_nodes.enter_context(repair_bench(tmp_path, daemon, database_url=sqlite_url, store=store))
 
         yield made
 
@@ -58,7 +58,7 @@ def test_whatever_happened_to_an_object_another_nodes_copy_takes_its_place(
     north.find_bad()
     north.holders["south"].offer()
     north.go_on()
-    north.expect_mended()
+    north.expect_repaired()
 
 
 def test_rot_on_the_servers_disk_that_its_checksums_do_not_show_is_mended(
@@ -72,7 +72,7 @@ def test_rot_on_the_servers_disk_that_its_checksums_do_not_show_is_mended(
     north.find_bad()
     north.holders["south"].offer()
     north.go_on()
-    north.expect_mended()
+    north.expect_repaired()
     assert north.event(EventType.COPY_REPLACED).outcome == "success"
 
 
@@ -198,7 +198,7 @@ def test_in_a_bucket_with_history_a_try_of_ours_that_was_not_proven_is_replaced_
     north.holders["south"].offer()
     item = north.go_on()
     if whose == "ours":
-        north.expect_mended()
+        north.expect_repaired()
     else:
         assert "is not the object that was found bad" in item.note
         assert north.store.head(KEY) == before

@@ -93,13 +93,13 @@ def test_a_copy_that_was_replaced_after_the_request_was_taken_is_handed_out_as_i
         lost = north.receipt.version_id
         client.delete_object(Bucket=glacier_bucket.name, Key=f"bags/{KEY}", VersionId=lost)
         north.clock.advance(1)
-        mended = put(north.store, north.tar)
-        assert mended.version_id != lost
-        Copies(north.sessions, 100.0).remember(mended, bag=BAG, tag_manifest_sha256=north.digest, item_id=5)
+        repaired = put(north.store, north.tar)
+        assert repaired.version_id != lost
+        Copies(north.sessions, 100.0).remember(repaired, bag=BAG, tag_manifest_sha256=north.digest, item_id=5)
         north.run_all()
         north.clock.advance(60)  # what begins anew does so a little later
         north.run_all()
         assert north.requester.record(restore).link == LINK.format(node="south", bag=BAG)
         assert [check.success for check in north.records()] == [True]
-        assert north.restore_manifest(restore).copied.receipt == mended
+        assert north.restore_manifest(restore).copied.receipt == repaired
         assert north.copy().outcome == "good"

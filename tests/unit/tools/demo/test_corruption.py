@@ -16,7 +16,7 @@ from tools.demo.deposit import DemoBag, Request
 from tools.demo.report import Result, print_result
 from tools.network.errors import Broken
 
-MENDED = Repair(
+REPAIRED = Repair(
     "south",
     UUID,
     Damage.BIT_FLIP,
@@ -69,24 +69,24 @@ def test_a_bit_flips_at_the_first_node_and_the_second_loses_its_copy() -> None:
     ids=["not recorded as bad", "not replaced", "not found good"],
 )
 def test_a_copy_counts_as_mended_only_if_all_of_it_is_on_record(missing: dict[str, object]) -> None:
-    assert MENDED.repaired
-    half = replace(MENDED, **missing)  # type: ignore[arg-type]
+    assert REPAIRED.repaired
+    half = replace(REPAIRED, **missing)  # type: ignore[arg-type]
     assert not half.repaired
-    assert not Result(1, [], [], [MENDED, half], corrupted=True).ok
-    assert Result(1, [], [], [MENDED], corrupted=True).ok
+    assert not Result(1, [], [], [REPAIRED, half], corrupted=True).ok
+    assert Result(1, [], [], [REPAIRED], corrupted=True).ok
     assert not Result(1, [], [], [], corrupted=True).ok, "nothing was shown"
 
 
 def test_the_result_tells_of_repairs_only_where_copies_were_spoilt() -> None:
     assert "repairs" not in Result(1, [], []).to_json()
-    (told,) = Result(1, [], [], [MENDED], corrupted=True).to_json()["repairs"]
+    (told,) = Result(1, [], [], [REPAIRED], corrupted=True).to_json()["repairs"]
     assert (told["node"], told["damage"], told["repaired_from"]) == ("south", "bit flip in the payload", "north")
     assert told["fixity_check_before"] == {"id": "before", "success": False}
     assert told["fixity_check_after"] == {"id": "after", "success": True}
     console = Console(record=True, width=300, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    failed = replace(MENDED, node="west", source=None, note="no node gave us a good copy")
-    print_result(Result(1, [], [], [MENDED, failed], corrupted=True), {}, console)
+    failed = replace(REPAIRED, node="west", source=None, note="no node gave us a good copy")
+    print_result(Result(1, [], [], [REPAIRED, failed], corrupted=True), {}, console)
     text = console.export_text()
-    assert "mended    south" in text
-    assert "NOT MENDED  west" in text
+    assert "repaired  south" in text
+    assert "NOT REPAIRED  west" in text
     assert "no node gave us a good copy" in text

@@ -102,7 +102,7 @@ class Holder:
 
 
 @dataclass
-class Mender(Checker):
+class RepairBench(Checker):
     """North, with all that repairs take."""
 
     holders: dict[str, Holder] = field(default_factory=dict)
@@ -204,7 +204,7 @@ class Mender(Checker):
             insert_missing(session, WorkItem, [row])
         return self.repair().id
 
-    def expect_mended(self) -> None:
+    def expect_repaired(self) -> None:
         """Our copy is the bag again, our books say so, it was checked again, and nothing lies about."""
         repair, check = self.repair(), self.last_check()
         assert repair.status == Status.SUCCESS, repair.note
@@ -221,7 +221,7 @@ class Mender(Checker):
         assert {name: stored.metadata[name] for name in ("member", "local_id", "version", "from_node")}
 
     def expect_cold_mended(self) -> None:
-        """As `expect_mended`, of a copy that can only be read once it is restored: its check has read it."""
+        """As `expect_repaired`, of a copy that can only be read once it is restored: its check has read it."""
         repair, check = self.repair(), self.last_check()
         assert (repair.status, check.status) == (Status.SUCCESS, Status.SUCCESS), (repair.note, check.note)
         assert (self.copy().outcome, self.copy().item_id) == ("good", repair.id)
@@ -235,7 +235,7 @@ class Mender(Checker):
 
 
 @contextmanager
-def mending(
+def repair_bench(
     folder: Path,
     daemon: Mapping[str, Any],
     *,
@@ -243,7 +243,7 @@ def mending(
     repair: bool = True,
     served: bool = True,
     **options: Any,
-) -> Iterator[Mender]:
+) -> Iterator[RepairBench]:
     """North and those who keep the bag; `daemon` is what services.json says of the rsync daemon.
 
     `served`: whether those speak to a real registry server.
@@ -258,7 +258,7 @@ def mending(
         for name in holders
     }
     more = {"peers": peers, "recovery": {"repair": repair, "answer_days": ANSWER_DAYS}}
-    north = make_checker(folder, kind=Mender, settings=more, holders=holders, **options)
+    north = make_checker(folder, kind=RepairBench, settings=more, holders=holders, **options)
     engine = open_engine(north.settings.database.address())
     theirs = open_sessions(engine)
     app = create_app(registry_of(theirs, north.settings, SystemClock()))
@@ -285,4 +285,15 @@ def mending(
         shutil.rmtree(Path(daemon["modules"]["outbound"]) / unique, ignore_errors=True)
 
 
-__all__ = ["ANSWER_DAYS", "BAG", "DAY", "KEY", "METADATA", "POLL_SECONDS", "Holder", "Mender", "damage", "mending"]
+__all__ = [
+    "ANSWER_DAYS",
+    "BAG",
+    "DAY",
+    "KEY",
+    "METADATA",
+    "POLL_SECONDS",
+    "Holder",
+    "RepairBench",
+    "damage",
+    "repair_bench",
+]
