@@ -81,7 +81,8 @@ def report(
     """Show how many copies are proven, by node and member. Exit 1 if one is overdue here, or failed anywhere."""
     with open_node(context, config, "dpn-fixity") as node, reading(node.sessions) as session:
         within, now = days or node.settings.fixity.every_days, node.clock.now()
-        ours = of_ours(session, node.namespace, now=now, days=within)
+        trusted = node.settings.store is None or node.settings.store.trusted_checksums
+        ours = of_ours(session, node.namespace, now=now, days=within, trusted_checksums=trusted)
         others = of_others(session, node.namespace, now=now, days=within)
         unknown = not_known_here(session, node.namespace)
         reached = levels(_facts(node, ours))
@@ -157,14 +158,17 @@ def _rounded(amount: float) -> float:
 
 
 def _print_report(days: float, rows: list[Coverage], unknown: int, reached: Levels) -> None:
-    headings = ("node", "member", "copies", "GB", f"checked in {days:g} d", "overdue", "failed", "never")
+    headings = (
+        *("node", "member", "copies", "GB", "proven", "claimed"),
+        *(f"checked in {days:g} d", "overdue", "failed", "never"),
+    )
     shown = [
         (
             one.node,
             one.name or one.member or "not in the registry",
             str(one.copies),
             f"{one.bytes / GB:.1f}",
-            *map(str, (one.checked, one.overdue, one.failed, one.never)),
+            *map(str, (one.proven, one.claimed, one.checked, one.overdue, one.failed, one.never)),
         )
         for one in rows
     ]

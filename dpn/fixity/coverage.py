@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Subquery, and_, case, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from models.preservation import StoredCopy
+from models.preservation import DrilledBag, StoredCopy
 from models.registry import Bag, BagReplica, FixityCheck, Member
+from models.work import Status, WorkItem
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,21 @@ class Coverage:
     failed: int
     """Whose last check found them bad."""
     never: int
+    proven: int
+    """Not found bad since it was. Ours: read back, or by checksums that its store is trusted to compute. Another
+    node's: brought back by a drill of ours."""
+    claimed: int
+    """Neither proven nor found bad: whoever keeps them says that they are there."""
 
 
-def of_ours(session: Session, node: str, *, now: datetime, days: float) -> list[Coverage]:
+def of_ours(session: Session, node: str, *, now: datetime, days: float, trusted_checksums: bool) -> list[Coverage]:
     """Our copies, by member: as we know them, and as our records in the registry say where those are newer."""
     last = _last_checks(node)
     good_at = _later(case((StoredCopy.outcome == "good", StoredCopy.checked_at)), last.c.good_at)
     bad_at = _later(case((StoredCopy.outcome == "bad", StoredCopy.checked_at)), last.c.bad_at)
+    read_back = StoredCopy.receipt["confirmed_by"].as_string() == "read-back"
+    # Receipts make rows long: they are looked into only where the store is not trusted.
+    is_proven = true() if trusted_checksums else or_(good_at.is_not(None), read_back)
     statement = (
         select(
             Bag.member,
@@ -45,6 +54,7 @@ def of_ours(session: Session, node: str, *, now: datetime, days: float) -> list[
             _count(StoredCopy.due_at < now),
             _count(_is_bad(good_at, bad_at)),
             _count(and_(good_at.is_(None), bad_at.is_(None))),
+            _count(and_(~_is_bad(good_at, bad_at), is_proven)),
         )
         .select_from(StoredCopy)
         .outerjoin(Bag, Bag.uuid == StoredCopy.bag)
@@ -62,6 +72,13 @@ def of_others(session: Session, node: str, *, now: datetime, days: float) -> lis
     Overdue: no good check within `days` that we know of, and the bag is known for longer than that.
     """
     last, since = _last_checks(None), now - timedelta(days=days)
+    drilled = (
+        select(DrilledBag.source, DrilledBag.bag)
+        .join(WorkItem, WorkItem.id == DrilledBag.item_id)
+        .where(WorkItem.status == Status.SUCCESS)
+        .distinct()
+        .subquery()
+    )
     good_at, bad_at = last.c.good_at, last.c.bad_at
     statement = (
         select(
@@ -74,11 +91,13 @@ def of_others(session: Session, node: str, *, now: datetime, days: float) -> lis
             _count(and_(Bag.created_at < since, or_(good_at.is_(None), good_at < since))),
             _count(_is_bad(good_at, bad_at)),
             _count(and_(good_at.is_(None), bad_at.is_(None))),
+            _count(and_(drilled.c.bag.is_not(None), ~_is_bad(good_at, bad_at))),
         )
         .select_from(BagReplica)
         .join(Bag, Bag.uuid == BagReplica.bag)
         .outerjoin(Member, Member.member_id == Bag.member)
         .outerjoin(last, and_(last.c.bag == BagReplica.bag, last.c.node == BagReplica.node))
+        .outerjoin(drilled, and_(drilled.c.bag == BagReplica.bag, drilled.c.source == "peer:" + BagReplica.node))
         .where(BagReplica.node != node)
         .group_by(BagReplica.node, Bag.member, Member.name)
         .order_by(BagReplica.node, Member.name, Bag.member)
@@ -118,4 +137,6 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _coverage(node: str, member: str | None, name: str | None, *counts: Any) -> Coverage:
-    return Coverage(node, member, name, *(int(count) for count in counts))
+    copies, size, checked, overdue, failed, never, proven = (int(count) for count in counts)
+    claimed = copies - proven - failed
+    return Coverage(node, member, name, copies, size, checked, overdue, failed, never, proven, claimed)

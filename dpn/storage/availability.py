@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from dpn.storage.settings import Tier
+from dpn.storage.settings import COLD_CLASSES, Tier
 from dpn.storage.stored_object import StoredObject
 
-COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""Storage classes whose objects cannot be read without a restore that takes hours."""
 INSTANT_CLASSES = frozenset(
     {"STANDARD", "STANDARD_IA", "ONEZONE_IA", "REDUCED_REDUNDANCY", "GLACIER_IR", "EXPRESS_ONEZONE"}
 )

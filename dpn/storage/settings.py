@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from dpn.s3.settings import S3Access
 from dpn.setting_types import NamespaceName
 
 Tier: TypeAlias = Literal["Bulk", "Standard", "Expedited"]
 """How fast, and at what price, cold storage is read: up to two days, hours, minutes."""
+
+COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes whose objects cannot be read without a restore that takes hours."""
 
 
 class StoreSettings(S3Access):
@@ -22,6 +25,7 @@ class StoreSettings(S3Access):
     storage_class: Literal[
         "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "GLACIER_IR", "DEEP_ARCHIVE"
     ] = "STANDARD"
+    trusted_checksums: bool = True
     part_size_bytes: Annotated[int, Field(ge=5 * 1024 * 1024, le=5 * 1024**3)] = 64 * 1024 * 1024
     upload_threads: PositiveInt = 4
     retrieve_threads: PositiveInt = 4
@@ -36,3 +40,12 @@ class StoreSettings(S3Access):
         if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
             return url
         raise ValueError("must be file:///absolute/folder or s3://bucket[/prefix]")
+
+    @model_validator(mode="after")
+    def _provable(self) -> Self:
+        if not self.trusted_checksums and self.storage_class in COLD_CLASSES:
+            raise ValueError(
+                f"{self.storage_class} cannot be read back: without trusted_checksums no copy there could ever be "
+                "proven. Choose another storage_class"
+            )
+        return self

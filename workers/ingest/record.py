@@ -182,7 +182,7 @@ class IngestRecordStage:
         if len(stored) < wanted:
             return None
         job.add_event(EventType.REPLICATION, job.manifest.deposit.bag, "success", nodes=stored)
-        return Done(f"{wanted + 1} copies: ours, and at {', '.join(stored) or 'no other node'}")
+        return Done(f"{wanted + 1} copies: ours, proven; claimed by {', '.join(stored) or 'no other node'}")
 
     def _waiting(self, job: Job[IngestManifest]) -> Wait:
         known, planned = self._transfers(job.manifest), job.manifest.transfers

@@ -10,15 +10,15 @@ from typing import Any
 from dpn.cancellation import Cancellation
 from dpn.errors import DpnError, Misconfigured, StoreMismatch
 from dpn.s3.errors import ObjectTooLarge, PreconditionFailed, UploadLost
-from dpn.storage.availability import COLD_CLASSES
 from dpn.storage.digests import Digests
 from dpn.storage.errors import SourceChanged, StoreConflict
-from dpn.storage.evidence import Differs, Proven, Unproven, judge
+from dpn.storage.evidence import Differs, Judgement, Proven, Unproven, judge
 from dpn.storage.metadata import encode_metadata
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.s3 import objects
 from dpn.storage.s3.bucket import Bucket
 from dpn.storage.s3.upload import MultipartUpload, Written, body_checksum, digester_for, send_body
+from dpn.storage.settings import COLD_CLASSES
 from dpn.storage.source import Source
 from dpn.storage.store import Checkpoint, Fence
 from dpn.storage.stored_object import CLAIMED_PART_SIZE, CLAIMED_SHA256, CONTENT_TYPE, Progress, StoredObject
@@ -104,9 +104,7 @@ class Put:
         """The receipt for an object that was there before us, if it proves to be this very bag."""
         default = plan_parts(self._source.size, self._bucket.settings.part_size_bytes)
         digests = self._digest(same_plan(self._source.size, existing.claimed_part_size) or default)
-        judgement = judge(existing, digests, self._capabilities)
-        if isinstance(judgement, Unproven) and existing.storage_class not in COLD_CLASSES:
-            judgement = self._judge_by_reading(existing)
+        judgement = self._judge(existing, digests)
         self._abort_upload()
         if not isinstance(judgement, Proven):
             what = "another content" if isinstance(judgement, Differs) else "what cannot be proven to be the same"
@@ -233,13 +231,21 @@ class Put:
 
     def _prove(self, digests: Digests, written: Written) -> Receipt:
         stored = self._connection.wait_visible(lambda: self._find(written.version_id), self._cancellation)
-        judgement = judge(stored, digests, self._capabilities)
-        if isinstance(judgement, Unproven) and stored.storage_class not in COLD_CLASSES:
-            judgement = self._judge_by_reading(stored)
+        judgement = self._judge(stored, digests)
         if isinstance(judgement, Proven):
             return self._bucket.receipt(self._key, stored, digests, judgement)
         outcome = self._withdraw(stored, written) if isinstance(judgement, Differs) else "it stays there"
         raise StoreMismatch(f"{self._bucket.url(self._key)}: {judgement.why}; {outcome}")
+
+    def _judge(self, stored: StoredObject, digests: Digests) -> Judgement:
+        """By checksums that the store shows and is trusted to have computed, else by reading."""
+        judgement = judge(stored, digests, self._capabilities)
+        if isinstance(judgement, Proven) and not self._bucket.settings.trusted_checksums:
+            judgement = Unproven("store.trusted_checksums is false, and it cannot be read back now")
+        # Whether it can be read is the store's word, too: it may keep us from a proof, and never stands for one.
+        if isinstance(judgement, Unproven) and stored.storage_class not in COLD_CLASSES:
+            return self._judge_by_reading(stored)
+        return judgement
 
     def _judge_by_reading(self, stored: StoredObject) -> Proven | Differs:
         return objects.judge_by_reading(self._connection, stored, self._sha256, self._cancellation)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from dpn.storage.availability import COLD_CLASSES
 from dpn.storage.errors import ObjectReplaced
-from dpn.storage.evidence import Proven, judge
+from dpn.storage.evidence import Proven
 from dpn.storage.plan import plan_parts, same_plan
 from dpn.storage.s3.put import Put
 from dpn.storage.s3.upload import Written
+from dpn.storage.settings import COLD_CLASSES
 from dpn.storage.store import Replaced
 from dpn.storage.stored_object import StoredObject
 from models.manifests import Receipt
@@ -54,11 +54,7 @@ class Replacement(Put):
         digests = self._digest(same_plan(self._source.size, existing.claimed_part_size) or default)
         cold = existing.storage_class in COLD_CLASSES
         same_size = existing.size == digests.plan.size
-        judgement = (
-            self._judge_by_reading(existing)
-            if same_size and not cold
-            else judge(existing, digests, self._capabilities)
-        )
+        judgement = self._judge_by_reading(existing) if same_size and not cold else self._judge(existing, digests)
         self._abort_upload()
         if not isinstance(judgement, Proven):
             raise ObjectReplaced(

@@ -20,7 +20,7 @@ from dpn.fixity.coverage import not_known_here, of_others, of_ours
 from dpn.fixity.settings import FixitySettings
 from dpn.work.pipeline import Pipelines, StageSpec
 from models.manifests import CheckManifest, CopyFacts, Receipt
-from models.preservation import FixityPace, StoredCopy
+from models.preservation import DrilledBag, FixityPace, StoredCopy
 from models.registry import Bag, BagReplica, FixityCheck, Member
 from models.work import AuditEvent, Status, Task, WorkItem
 from tests.fixtures.scripted.bench import Bench
@@ -337,10 +337,50 @@ def counted(bench: Bench) -> Bench:
 
 def test_our_copies_are_counted_by_what_is_known_of_them(counted: Bench) -> None:
     with reading(counted.sessions) as session:
-        (ours,) = of_ours(session, "us", now=counted.clock.now(), days=100.0)
+        now = counted.clock.now()
+        (ours,) = of_ours(session, "us", now=now, days=100.0, trusted_checksums=True)
+        (strictly,) = of_ours(session, "us", now=now, days=100.0, trusted_checksums=False)
         assert not_known_here(session, "us") == 1
     assert (ours.name, ours.copies, ours.bytes) == ("Library", 5, 5 * GB)
     assert (ours.checked, ours.overdue, ours.failed, ours.never) == (2, 1, 1, 2)
+    assert (ours.proven, ours.claimed) == (strictly.proven, strictly.claimed) == (4, 0), "all were read back"
+
+
+def test_copies_by_the_word_of_a_store_that_is_not_trusted_are_claims_until_they_were_checked(
+    counted: Bench,
+) -> None:
+    with counted.sessions.begin() as session:
+        for copy in session.scalars(select(StoredCopy)):
+            copy.receipt = {**copy.receipt, "confirmed_by": "store-checksums"}
+    counts = []
+    for trusted in (True, False):
+        with reading(counted.sessions) as session:
+            (ours,) = of_ours(session, "us", now=counted.clock.now(), days=100.0, trusted_checksums=trusted)
+        counts.append((ours.proven, ours.claimed, ours.failed))
+    assert counts == [(4, 0, 1), (2, 2, 1)]
+
+
+def test_another_nodes_copy_is_a_claim_until_a_drill_has_brought_it_back(counted: Bench) -> None:
+    drills = {
+        1: Status.SUCCESS,
+        2: Status.SUCCESS,
+        3: Status.FAILED,
+    }
+    for number, status in drills.items():
+        item = counted.make_item(700 + number)
+        with counted.sessions.begin() as session:
+            session.get_one(WorkItem, item).status = status
+            drilled = DrilledBag(
+                item_id=item,
+                drill_id=bag_id(900),
+                source="peer:north",
+                bag=bag_id(number),
+                begun_at=counted.clock.now(),
+            )
+            session.add_all([drilled])
+    with reading(counted.sessions) as session:
+        (north,) = of_others(session, "us", now=counted.clock.now(), days=100.0)
+    assert (north.copies, north.proven, north.claimed, north.failed) == (3, 1, 1, 1), "its node found 2 bad since"
 
 
 def test_other_nodes_copies_are_counted_by_their_records(counted: Bench) -> None:

@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 
 from dpn.clock import ManualClock
-from dpn.errors import LeaseLost, Misconfigured, StoreCold, StoreUnavailable
+from dpn.errors import LeaseLost, Misconfigured, StoreCold, StoreMismatch, StoreUnavailable
 from dpn.storage.errors import StoreConflict
 from dpn.storage.s3.store import S3Store
 from dpn.storage.stored_object import Capabilities
 from models.manifests import UploadState
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag, s3_settings, s3_store
-from tests.services.storage.s3_proxy import Fault, Proxy
+from tests.services.storage.s3_proxy import Fault, Proxy, Request
 
 Stage = Callable[[int], StagedBag]
 
@@ -291,6 +291,55 @@ class TestAStoreThatIsPeculiar:
 
         with pytest.raises(StoreUnavailable, match="cannot be tried out"):
             stage(10).put(store)
+
+
+class TestAStoreThatIsNotTrusted:
+    """`store.trusted_checksums = false`: it may have thrown the bytes away, and echo what it was sent."""
+
+    @pytest.fixture
+    def untrusted(self, s3_bucket: Any, proxy: Proxy, clock: ManualClock) -> S3Store:
+        settings = s3_settings(s3_bucket, endpoint_url=proxy.endpoint, trusted_checksums=False)
+        return s3_store(settings, clock)
+
+    def test_a_copy_is_read_back_once_after_storing(self, untrusted: S3Store, proxy: Proxy, stage: Stage) -> None:
+        bag = stage(1000)
+        assert bag.put(untrusted).confirmed_by == "read-back"
+        assert proxy.count(_gets) == 1
+        assert bag.put(untrusted).confirmed_by == "read-back", "what lies there is no more believed"
+        assert proxy.count(_gets) == 2
+
+    def test_a_receipt_of_the_time_when_it_was_trusted_is_proven_by_reading(
+        self, s3_bucket: Any, untrusted: S3Store, proxy: Proxy, clock: ManualClock, stage: Stage
+    ) -> None:
+        receipt = stage(1000).put(s3_store(s3_settings(s3_bucket), clock))
+        assert receipt.confirmed_by == "store-checksums"
+        assert untrusted.confirm(receipt).confirmed_by == "read-back"
+
+    def test_an_echo_is_no_copy(self, untrusted: S3Store, proxy: Proxy, stage: Stage) -> None:
+        bag = stage(1000)
+        proxy.faults.append(Fault(_gets, swap_answer_byte=True))
+        with pytest.raises(StoreMismatch, match="read back, its SHA-256 is"):
+            bag.put(untrusted)
+        assert untrusted.head(bag.key) is None
+
+    def test_that_it_cannot_be_read_now_is_no_proof(self, untrusted: S3Store, proxy: Proxy, stage: Stage) -> None:
+        cold, name = ("x-amz-storage-class", "GLACIER"), "x-amz-storage-class"
+        proxy.faults.append(
+            Fault(
+                lambda request: request.method == "HEAD",
+                edit_headers=lambda told: [cold, *(one for one in told if one[0].lower() != name)],
+            )
+        )
+        with pytest.raises(StoreMismatch, match="trusted_checksums is false, and it cannot be read back now"):
+            stage(1000).put(untrusted)
+
+    def test_a_class_that_cannot_be_read_back_is_refused_with_the_settings(self, s3_bucket: Any) -> None:
+        with pytest.raises(ValueError, match="cannot be read back: without trusted_checksums no copy"):
+            s3_settings(s3_bucket, trusted_checksums=False, storage_class="DEEP_ARCHIVE")
+
+
+def _gets(request: Request) -> bool:
+    return request.method == "GET" and not request.query
 
 
 class TestVersions:

@@ -141,7 +141,7 @@ def test_an_ingest_that_wants_no_other_copy_needs_nobody_and_no_outbound_folder(
     north.settings = north.settings.model_copy(update={"ingest": ingest})
     item = north.submit(source)
     done = north.run_until_it_waits(item)
-    assert (done.status, done.note) == ("success", "1 copies: ours, and at no other node")
+    assert (done.status, done.note) == ("success", "1 copies: ours, proven; claimed by no other node")
     assert [ingest.replicating_nodes for ingest in north.records(INGESTS)] == [("north",)]
     assert north.transfers() == []
     assert north.reservations() == 0
