@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, String
+from sqlalchemy import BigInteger, DateTime, Dialect, Float, Integer, MetaData, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import expression
@@ -35,26 +35,29 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class database_now(expression.FunctionElement[datetime]):  # noqa: N801  (reads as the SQL function it is)
-    """The database's clock plus `after_seconds`, read when the statement runs, not when its transaction began."""
+    """The database's clock plus `after_seconds`, read when the statement begins, not when its transaction began.
+
+    The same moment for all of the statement, so that an index bounds what is compared with it.
+    """
 
     type = UtcDateTime()
-    inherit_cache = False
+    inherit_cache = True
     name = "database_now"
 
     def __init__(self, after_seconds: float = 0.0) -> None:
-        self.after_seconds = float(after_seconds)
-        super().__init__()
+        super().__init__(expression.literal(float(after_seconds), Float()))
 
 
 @compiles(database_now, "postgresql")
-def _postgresql_now(element: database_now, compiler: SQLCompiler, **_: Any) -> str:
-    return f"(clock_timestamp() + interval '{element.after_seconds!r} seconds')"
+def _postgresql_now(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
 
 
 @compiles(database_now, "sqlite")
-def _sqlite_now(element: database_now, compiler: SQLCompiler, **_: Any) -> str:
+def _sqlite_now(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
     # Six digits after the point, as SQLAlchemy writes datetimes: text comparison must order instants.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.after_seconds:+.3f} seconds')"
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', {seconds}))"
 
 
 class DamagedJson(str):

@@ -28,7 +28,7 @@ from dpn.work.dispatch import publish_intents
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.reconciliation import close, lock_free
-from dpn.work.sweep import announce_due_items
+from dpn.work.sweep import FIRST_PLACE, DuePlace, announce_due_items
 from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
@@ -241,11 +241,11 @@ class Queue:
 
     def _announce(self, result: QueueResult) -> None:
         crowded = cache(lambda queue: self.broker.waiting(queue) >= CROWDED_MESSAGES)
-        last_id: int | None = 0
-        while last_id is not None:
+        place: DuePlace | None = FIRST_PLACE
+        while place is not None:
             with self.sessions.begin() as session:
                 announced = announce_due_items(
-                    session, after_id=last_id, pipelines=self.pipelines, clock=self.clock, crowded=crowded
+                    session, after=place, pipelines=self.pipelines, clock=self.clock, crowded=crowded
                 )
             result.announced += len(announced.items)
-            last_id = announced.last_id
+            place = announced.last

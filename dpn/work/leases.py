@@ -90,7 +90,7 @@ def due_items(
     """Up to `limit` items that could be claimed now, longest due first. Reads only index entries that are due."""
     found: list[tuple[datetime, int]] = []
     for spec in stages:
-        for condition in (_ready(clock), _expired(clock)):
+        for condition in ready_or_expired(clock):
             statement = (
                 select(WorkItem.run_after, WorkItem.id)
                 .where(condition, at_stage(spec), _on_mounted(volumes))
@@ -146,18 +146,20 @@ def held_by(item_id: int, token: int) -> ColumnElement[bool]:
 def claimable(stages: Collection[StageSpec], volumes: Collection[str], clock: Clock) -> ColumnElement[bool]:
     """Whether a worker of these stages and volumes may take the item now."""
     return and_(
-        or_(_ready(clock), _expired(clock)),
+        or_(*ready_or_expired(clock)),
         or_(*(at_stage(spec) for spec in stages)),
         _on_mounted(volumes),
     )
 
 
-def _ready(clock: Clock) -> ColumnElement[bool]:
-    return and_(WorkItem.status == Status.PENDING, WorkItem.run_after <= clock.in_database())
-
-
-def _expired(clock: Clock) -> ColumnElement[bool]:
-    return and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < clock.in_database())
+def ready_or_expired(clock: Clock) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """What makes an item due: its time has come, or its holder's has run out. Each is bounded by an index if it is
+    asked for by itself, in the order of `run_after` and `id`."""
+    now = clock.in_database()
+    return (
+        and_(WorkItem.status == Status.PENDING, WorkItem.run_after <= now),
+        and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < now),
+    )
 
 
 def at_stage(spec: StageSpec) -> ColumnElement[bool]:

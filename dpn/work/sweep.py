@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, CursorResult, Row, and_, delete, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
-from dpn.work.leases import at_stage
+from dpn.work.leases import at_stage, ready_or_expired
 from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce, announce_all
+from models.base import UtcDateTime
 from models.manifests import ManifestUnreadable
 from models.work import DeadLetter, DiskReservation, DispatchIntent, StagingVolume, Status, WorkItem
 
@@ -22,35 +24,64 @@ BATCH = 500
 DEAD_LETTERS_KEPT = 10_000
 
 
+class DuePlace(NamedTuple):
+    """A place among all due items: which stage and way to be due, as numbered below, then how long due."""
+
+    number: int
+    run_after: datetime
+    item_id: int
+
+
+FIRST_PLACE = DuePlace(0, datetime(1970, 1, 1, tzinfo=UTC), 0)
+
+
 @dataclass(frozen=True)
 class Announced:
     """What one batch came to."""
 
     items: list[int]
-    last_id: int | None
+    last: DuePlace | None
     """Where the next batch goes on; None after the last one."""
 
 
 def announce_due_items(
-    session: Session, *, after_id: int, pipelines: Pipelines, clock: Clock, crowded: Callable[[str], bool]
+    session: Session,
+    *,
+    after: DuePlace = FIRST_PLACE,
+    pipelines: Pipelines,
+    clock: Clock,
+    crowded: Callable[[str], bool],
 ) -> Announced:
     """Intends a message for a batch of due items that have none under way.
 
     On a `crowded` queue more than enough messages wait already: its workers are awake, and sweep for the rest.
     Items at a stage that this software does not know wait for a newer one.
     """
+    ways = [(spec, due) for spec in pipelines.all_specs() for due in ready_or_expired(clock)]
+    for number, (spec, due) in enumerate(ways[after.number :], after.number):
+        found = _due_at(session, and_(at_stage(spec), due), after if number == after.number else FIRST_PLACE)
+        if found:
+            messages = [(item.id, spec.queue_on(item.staging_volume)) for item in found]
+            messages = [(item_id, queue) for item_id, queue in messages if not crowded(queue)]
+            announce_all(session, messages, clock.now())
+            last = DuePlace(number, found[-1].run_after, found[-1].id)
+            return Announced([item_id for item_id, _ in messages], last)
+    return Announced([], None)
+
+
+def _due_at(
+    session: Session, where: ColumnElement[bool], after: DuePlace
+) -> Sequence[Row[int, datetime, str | None]]:
+    """A batch of items that nothing announces yet, longest due first; an index bounds it."""
     announced = select(DispatchIntent.id).where(DispatchIntent.item_id == WorkItem.id).exists()
-    due = (
-        select(WorkItem.id, WorkItem.task, WorkItem.stage, WorkItem.staging_volume)
-        .where(_due(clock), _at_known_stage(pipelines), ~announced, WorkItem.id > after_id)
-        .order_by(WorkItem.id)
+    order = (WorkItem.run_after, WorkItem.id)
+    place = tuple_(literal(after.run_after, UtcDateTime()), literal(after.item_id))
+    return session.execute(
+        select(WorkItem.id, WorkItem.run_after, WorkItem.staging_volume)
+        .where(where, ~announced, tuple_(*order) > place)
+        .order_by(*order)
         .limit(BATCH)
-    )
-    items = session.execute(due).all()
-    messages = [(item_id, pipelines.spec(task, stage).queue_on(volume)) for item_id, task, stage, volume in items]
-    messages = [(item_id, queue) for item_id, queue in messages if not crowded(queue)]
-    announce_all(session, messages, clock.now())
-    return Announced([item_id for item_id, _ in messages], items[-1].id if items else None)
+    ).all()
 
 
 def forget_dead_letters(session: Session, *, keep: int = DEAD_LETTERS_KEPT) -> int:
@@ -84,10 +115,8 @@ def abandon_lost_volumes(
     """Sends a batch of items back to the stage that stages them, if no live worker has mounted their volume since
     `abandon_after_seconds`; those that are stored already just leave the volume."""
     lost = select(StagingVolume.name).where(StagingVolume.seen_at < clock.in_database(-abandon_after_seconds))
-    held_by_nobody = or_(
-        WorkItem.status == Status.PENDING,
-        and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < clock.in_database()),
-    )
+    _, expired = ready_or_expired(clock)
+    held_by_nobody = or_(WorkItem.status == Status.PENDING, expired)
     items = session.scalars(
         select(WorkItem)
         .where(WorkItem.staging_volume.in_(lost), held_by_nobody, WorkItem.id > after_id)
@@ -124,15 +153,3 @@ def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: C
     item.note = note
     announce(session, item.id, spec.queue, clock.now())
     return Event(EventType.STAGED_COPY_LOST, item.identifier, "started over", {"volume": volume}, item.id)
-
-
-def _at_known_stage(pipelines: Pipelines) -> ColumnElement[bool]:
-    return or_(*(at_stage(spec) for spec in pipelines.all_specs()))
-
-
-def _due(clock: Clock) -> ColumnElement[bool]:
-    now = clock.in_database()
-    return or_(
-        and_(WorkItem.status == Status.PENDING, WorkItem.run_after <= now),
-        and_(WorkItem.status == Status.RUNNING, WorkItem.lease_expires_at < now),
-    )

@@ -204,23 +204,3 @@ def test_leases_go_by_the_clock_of_the_database(sessions: Sessions, item: int) -
     assert expires is not None
     assert now is not None
     assert LEASE_SECONDS - 5 < (expires - now).total_seconds() <= LEASE_SECONDS
-
-
-def test_finding_due_items_reads_only_what_is_due(sessions: Sessions, clock: ManualClock) -> None:
-    """The plan of the query that every worker runs all the time uses the index, never a scan of the table."""
-    statement = (
-        select(WorkItem.run_after, WorkItem.id)
-        .where(leases._ready(clock), leases.at_stage(COPY), leases._on_mounted(["a"]))
-        .order_by(WorkItem.run_after, WorkItem.id)
-        .limit(5)
-    )
-    with sessions() as session:
-        if session.get_bind().dialect.name != "sqlite":
-            pytest.skip("PostgreSQL's planner scans small tables whatever indexes there are")
-        compiled = statement.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
-        plan = " ".join(
-            str(line) for line in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")
-        )
-    assert "USING INDEX ix_work_items_due" in plan
-    assert "SCAN" not in plan
-    assert "TEMP B-TREE" not in plan

@@ -13,7 +13,14 @@ from dpn.work import presence
 from dpn.work.dispatch import BATCH, publish_intents
 from dpn.work.outcomes import Done
 from dpn.work.presence import Presence
-from dpn.work.sweep import Abandoned, abandon_lost_volumes, announce_due_items, forget_dead_letters
+from dpn.work.sweep import (
+    FIRST_PLACE,
+    Abandoned,
+    DuePlace,
+    abandon_lost_volumes,
+    announce_due_items,
+    forget_dead_letters,
+)
 from dpn.work.transitions import announce
 from models.manifests import MANIFEST_VERSION, Receipt, ReplicationManifest, StagedFile
 from models.work import DeadLetter, DiskReservation, StagingVolume, Status, WorkItem
@@ -23,11 +30,23 @@ from workers.pipelines import PIPELINES
 ABANDON_AFTER_SECONDS = 3600.0
 
 
-def announce_due(bench: Bench, *crowded: str) -> list[int]:
-    with bench.sessions.begin() as session:
-        return announce_due_items(
-            session, after_id=0, pipelines=PIPELINES, clock=bench.clock, crowded=lambda topic: topic in crowded
-        ).items
+def announce_due(bench: Bench, *crowded_queues: str) -> list[int]:
+    def crowded(queue: str) -> bool:
+        return queue in crowded_queues
+
+    items: list[int] = []
+    place: DuePlace | None = FIRST_PLACE
+    while place is not None:
+        with bench.sessions.begin() as session:
+            announced = announce_due_items(
+                session,
+                after=place,
+                pipelines=PIPELINES,
+                clock=bench.clock,
+                crowded=crowded,
+            )
+        items, place = items + announced.items, announced.last
+    return sorted(items)
 
 
 def abandon(bench: Bench) -> Abandoned:
