@@ -73,7 +73,8 @@ class Member(Base):
 
 
 class MemberSource(Base):
-    """The peer that told us of a member, and so may change it; none for members of our own."""
+    """The peer that told us of a member, and so may change it; none for members of our own. The empty name is in
+    place of one that it was taken from: then the next peer that shows it may."""
 
     __tablename__ = "member_sources"
 
@@ -319,6 +320,20 @@ class ListTotal(Base):
     records: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[str] = mapped_column(String(64))
     """In digits: a peer may claim sizes whose sum no integer column holds."""
+
+
+class DisownedRecord(Base):
+    """A record of which an operator has decided that it is not this peer's: its word on it counts for nothing."""
+
+    __tablename__ = "disowned_records"
+
+    peer: Mapped[str] = mapped_column(Namespace, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64), primary_key=True)
+    record_key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    """Its key, parts joined by `/`."""
+
+    reason: Mapped[str] = mapped_column(Text)
+    disowned_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class SetAsideRecord(Base):

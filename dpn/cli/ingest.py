@@ -90,11 +90,13 @@ def submit(
     with open_node(context, config, "dpn-ingest") as node:
         if dry_run:
             with node.sessions() as session:  # never committed
-                submit(session, request, by=operator(), pipelines=PIPELINES, clock=node.clock)
+                submit(session, request, by=operator(), node=node.namespace, pipelines=PIPELINES, clock=node.clock)
             unfit = unfit_entries(absolute(source), as_is=as_is, s3=node.settings.ingest.s3)
             raise typer.Exit(EXIT_FAILED if say_unfit(source, unfit, as_json=as_json) else 0)
         with node.sessions.begin() as session:
-            done = submit(session, request, by=operator(), pipelines=PIPELINES, clock=node.clock)
+            done = submit(
+                session, request, by=operator(), node=node.namespace, pipelines=PIPELINES, clock=node.clock
+            )
         try:
             publish_intents(node.sessions, open_broker(node), item_id=done.item)
         except BrokerUnavailable as error:  # it is accepted: a worker's sweep finds it

@@ -1,4 +1,4 @@
-"""`dpn registry …`: the registry as a whole: into a file, out of one, and what sync has set aside."""
+"""`dpn registry …`: the whole of it into a file and out of one, what sync set aside, whose a record is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import typer
 
-from dpn.cli.node import ConfigOption, open_node
+from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.cli.tables import print_table
 from dpn.database import reading
 from dpn.errors import Misconfigured
@@ -155,6 +155,54 @@ def list_aside(
     count = sum(counts.values()) if peer is None else counts.get(peer, 0)
     if count > len(found):
         typer.echo(f"dpn: {len(found)} of {count}: --limit shows more", err=True)
+
+
+@app.command("disown")
+def disown_record(
+    context: typer.Context,
+    peer: Annotated[str, typer.Argument(metavar="PEER", help="The node that claims what is not its own.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="RECORDS", help="bag, member, replicate, restore or fixity_check.")
+    ],
+    key: Annotated[str, typer.Argument(metavar="ID", help="The record's id, as `dpn registry aside` shows it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the trail and for who looks later.")] = "",
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="The other way round: its word on this counts again.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Decide that a record is not this peer's: what it entered goes, and its word on it counts for nothing.
+
+    Whoever else claims the record is heard with the next `dpn sync`. Refused where anything of ours rests on the
+    record: a copy, a transfer, work under way.
+    """
+    from dpn.audit.trail import Event, EventType, record
+    from dpn.registry.catalogue import DISOWNABLE, RecordInUse, disown, take_back
+
+    with open_node(context, config, "dpn-registry") as node:
+        if (which := DISOWNABLE.get(kind)) is None:
+            _fail(f"{kind!r}: one of {', '.join(DISOWNABLE)}")
+        if peer == node.namespace:
+            _fail(f"{peer} is this node: its own records are its own")
+        if not (reason or withdraw):
+            _fail("--reason: say why")
+        key, now = key.lower(), node.clock.now()
+        with node.sessions.begin() as session:
+            try:
+                if not withdraw:
+                    gone = disown(session, node.namespace, peer, which, key, reason=reason, now=now)
+                elif take_back(session, peer, which, key):
+                    gone = {}
+                else:
+                    _fail(f"{kind} {key} of {peer} was not disowned")
+            except RecordInUse as error:
+                _fail(f"{kind} {key} stays: {error}")
+            said = {"peer": peer, "records": kind, "reason": reason, "gone": gone}
+            outcome = "withdrawn" if withdraw else "disowned"
+            record(session, [Event(EventType.RECORD_CORRECTED, key, outcome, said)], agent=operator(), at=now)
+        node.log.info("record disowned", key=key, withdrawn=withdraw, **said)
+    for name, number in gone.items():
+        print(f"{number} {name} removed")
 
 
 def _client(node: Node, peer: str) -> Any:

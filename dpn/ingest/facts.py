@@ -17,7 +17,7 @@ from dpn.identifiers import UUID_VERSION_4
 from dpn.ingest.deposit import BagType, DepositRefused, DepositRequest, absolute, uuid_of
 from dpn.ingest.standing import holder_of_local_id, is_void
 from dpn.registry.catalogue import BAGS, find, find_many
-from dpn.registry.records import BagRecord
+from dpn.registry.records import MAX_VERSION, BagRecord
 from dpn.registry.wire import parse_uuid
 from models.manifests import DepositFacts, IngestManifest
 from models.work import Deposit, Status, Task, WorkItem
@@ -29,19 +29,24 @@ class _Family:
     version: int
 
 
-def facts_of(session: Session, request: DepositRequest, by: str, now: datetime) -> DepositFacts:
-    """The deposit as it is accepted now. Raises DepositRefused where it does not fit what there is."""
+def facts_of(session: Session, request: DepositRequest, by: str, node: str, now: datetime) -> DepositFacts:
+    """The deposit as `node`, which is ours, accepts it now. Raises DepositRefused where it does not fit what there
+    is. Of bags in our registry only those that we administer say where it belongs."""
     identity = _identity(request) if request.as_is else None
     bag = identity.uuid if identity else str(uuid4())
-    family = _family_of(session, request, bag, identity)
-    _refuse_taken_local_id(session, request, family)
-    if find(session, BAGS, bag) is not None:
+    family = _family_of(session, request, bag, identity, node)
+    if family.version > MAX_VERSION:
+        raise DepositRefused(f"version {family.version} of {family.first_version_uuid}: at most {MAX_VERSION}")
+    _refuse_taken_local_id(session, request, family, node)
+    if (known := find(session, BAGS, bag)) is not None:
+        _refuse_anothers(known, node, f"bag {bag} is in our registry already")
         raise DepositRefused(f"bag {bag} is in our registry already: it is not deposited twice")
     says = identity or request
     rights = _related(session, says.rights, "R", "--rights")
     interpretive = _related(session, says.interpretive, "I", "--interpretive")
     return DepositFacts(
         bag=bag,
+        node=node,
         source=absolute(request.source),
         source_name=request.source_name,
         as_is=request.as_is,
@@ -110,35 +115,42 @@ def _type_of(identity: BagIdentity) -> BagType:
     return kind  # type: ignore[return-value]
 
 
-def _family_of(session: Session, request: DepositRequest, bag: str, identity: BagIdentity | None) -> _Family:
+def _family_of(
+    session: Session, request: DepositRequest, bag: str, identity: BagIdentity | None, node: str
+) -> _Family:
     if identity is not None:
-        return _family_said(session, request, identity)
+        return _family_said(session, request, identity, node)
     if request.new_version_of is None:
         return _Family(bag, 1)
     option = "--new-version-of"
     known = _known(session, [request.new_version_of], option)[request.new_version_of]
+    _refuse_anothers(known, node, f"{option} {request.new_version_of}")
     if known.member != request.member:
         raise DepositRefused(f"{option} {request.new_version_of}: that bag is of member {known.member}")
     first = known.first_version_uuid
     _refuse_void(session, first, f"{option} {request.new_version_of}: its first version {first}")
+    columns = BAGS.table.c
     versions = (
-        select(func.max(BAGS.table.c.version)).where(BAGS.table.c.first_version_uuid == first),
+        select(func.max(columns.version)).where(columns.first_version_uuid == first, columns.admin_node == node),
         select(func.max(Deposit.version)).where(Deposit.first_version_uuid == first),
     )
     return _Family(first, max(session.scalar(statement) or 0 for statement in versions) + 1)
 
 
-def _family_said(session: Session, request: DepositRequest, identity: BagIdentity) -> _Family:
+def _family_said(session: Session, request: DepositRequest, identity: BagIdentity, node: str) -> _Family:
     """The family that a bag taken as it is says it belongs to."""
     first = identity.first_version_uuid
     known = find(session, BAGS, first)
+    if known is not None:
+        _refuse_anothers(known, node, f"{request.source} says that it is a version of {known.uuid}")
     if known is not None and known.member != request.member:
         raise DepositRefused(
             f"{request.source} says that it is a version of {known.uuid}: that bag is of member {known.member}"
         )
     columns = BAGS.table.c
     same_place = (columns.first_version_uuid == first) & (columns.version == identity.version)
-    taken = session.scalars(select(columns.uuid).where(same_place, columns.uuid != identity.uuid)).first()
+    others = same_place & (columns.uuid != identity.uuid) & (columns.admin_node == node)
+    taken = session.scalars(select(columns.uuid).where(others)).first()
     if taken is not None:
         raise DepositRefused(
             f"{request.source} says that it is version {identity.version} of {first}: that is bag {taken} in our "
@@ -149,10 +161,20 @@ def _family_said(session: Session, request: DepositRequest, identity: BagIdentit
     return _Family(first, identity.version)
 
 
-def _refuse_taken_local_id(session: Session, request: DepositRequest, family: _Family) -> None:
+def _refuse_anothers(known: BagRecord | DepositFacts, node: str, says: str) -> None:
+    """Raises DepositRefused if another node administers the bag, as far as it says."""
+    if isinstance(known, BagRecord) and known.admin_node != node:
+        raise DepositRefused(
+            f"{says}: that bag is administered by {known.admin_node}. Have it handed over first, deposit the "
+            f"content as a bag of its own, or, if it never was {known.admin_node}'s, "
+            f"`dpn registry disown {known.admin_node} bag {known.uuid}`"
+        )
+
+
+def _refuse_taken_local_id(session: Session, request: DepositRequest, family: _Family, node: str) -> None:
     """A member's local id is one family's."""
     holder = holder_of_local_id(
-        session, request.member, request.local_id, outside_family=family.first_version_uuid
+        session, request.member, request.local_id, outside_family=family.first_version_uuid, node=node
     )
     if holder is None:
         return

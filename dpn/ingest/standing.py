@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models.manifests import IngestManifest
 from models.registry import Bag, Member
 from models.work import Deposit, Status, Task, WorkItem
 
@@ -59,7 +60,11 @@ def replaced_by(session: Session, item: WorkItem) -> str | None:
             "another bag was deposited as the same version of its family: submit it again, if it is to be another"
         )
     holder = holder_of_local_id(
-        session, deposit.member, deposit.local_id, outside_family=deposit.first_version_uuid
+        session,
+        deposit.member,
+        deposit.local_id,
+        outside_family=deposit.first_version_uuid,
+        node=IngestManifest.read(item.manifest).deposit.node,
     )
     if holder is None:
         return None
@@ -69,13 +74,19 @@ def replaced_by(session: Session, item: WorkItem) -> str | None:
     )
 
 
-def holder_of_local_id(session: Session, member: str, local_id: str, *, outside_family: str) -> Holder | None:
-    """A bag of another family that has this local id of the member's, None if it is free for this family.
+def holder_of_local_id(
+    session: Session, member: str, local_id: str, *, outside_family: str, node: str | None
+) -> Holder | None:
+    """A bag of another family that has this local id of the member's, None if it is free for this family. Only
+    those count that were deposited with us, or that `node`, which is ours, administers.
 
     Whoever acts on the answer holds the member's row locked: deposits begin, and begin again, only under that.
     """
     registered = select(Bag.uuid).where(
-        Bag.member == member, Bag.local_id == local_id, Bag.first_version_uuid != outside_family
+        Bag.member == member,
+        Bag.local_id == local_id,
+        Bag.first_version_uuid != outside_family,
+        Bag.admin_node == node,
     )
     if (bag := session.scalars(registered.limit(1)).first()) is not None:
         return Holder(bag)

@@ -61,8 +61,10 @@ class Submitted:
     repeated: bool
 
 
-def submit(session: Session, request: DepositRequest, *, by: str, pipelines: Pipelines, clock: Clock) -> Submitted:
-    """Accepts the deposit, in the caller's transaction. Raises DepositRefused."""
+def submit(
+    session: Session, request: DepositRequest, *, by: str, node: str, pipelines: Pipelines, clock: Clock
+) -> Submitted:
+    """Accepts the deposit with `node`, which is ours, in the caller's transaction. Raises DepositRefused."""
     request = checked(request)
     # Its row is locked: deposits of one member take turns, each sees what the one before it made.
     if find(session, MEMBERS, request.member, lock=True) is None:
@@ -75,7 +77,7 @@ def submit(session: Session, request: DepositRequest, *, by: str, pipelines: Pip
         earlier = _standing(session, Deposit.key == key) or _with_former_key(session, request)
         if earlier is not None and is_the_same(session, request, earlier.item):
             return earlier.told()
-        facts = facts_of(session, request, by, clock.now())
+        facts = facts_of(session, request, by, node, clock.now())
         try:
             with session.begin_nested():
                 if earlier is not None:

@@ -40,6 +40,9 @@ from dpn.registry.wire import (
 FIXITY_ALGORITHM: Literal["sha256"] = "sha256"
 """Of every registered digest (DPN REST API v2); transfers that ask for another are declined."""
 
+MAX_VERSION = 100_000
+"""Of a bag: one that is deposited anew each hour of ten years."""
+
 PROTOCOL = "rsync"
 """By which bags are fetched and offered; transfers by another are declined."""
 
@@ -163,7 +166,7 @@ class BagRecord(Record):
     member: UuidText
     size: int = Field(ge=1, le=2**63 - 1)
     first_version_uuid: UuidText
-    version: int = Field(ge=1, le=2**31 - 1)
+    version: int = Field(ge=1, le=MAX_VERSION)
     bag_type: BagTypeLetter
     rights: UuidList = ()
     interpretive: UuidList = ()

@@ -15,6 +15,8 @@ class DepositFacts(Manifest):
 
     bag: str
     """The uuid that its bag gets."""
+    node: str | None = None
+    """Who accepted it, and administers its bag: we. None where that was not kept yet."""
     source: str
     """A folder, a bag (folder or tar), or `s3://bucket/prefix/`."""
     source_name: str | None = None

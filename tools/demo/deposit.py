@@ -86,7 +86,14 @@ class Ingests:
             _enter_member(session, owner.name, utc_second(clock.now()))
             for source in sources:
                 try:
-                    done = submit(session, source.request, by="the demo", pipelines=PIPELINES, clock=clock)
+                    done = submit(
+                        session,
+                        source.request,
+                        by="the demo",
+                        node=owner.name,
+                        pipelines=PIPELINES,
+                        clock=clock,
+                    )
                 except DepositRefused as error:
                     raise Unusable(f"{source.given}: {error}") from error
                 self._ingests[done.item] = DepositState(source, done.item, done.bag)

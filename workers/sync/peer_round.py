@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -43,6 +44,9 @@ from workers.sync.results import SET_ASIDE, PeerResult, TypeResult
 
 OVERLAP = timedelta(minutes=10)
 """How far before its mark a walk begins: stamps have whole seconds, and what is stamped first may be seen last."""
+
+
+MAX_CLAIMS_LOGGED = 20
 
 
 class OutOfTime(DpnError):
@@ -224,7 +228,20 @@ class PeerRound:
         settle(session, self._peer, kind, [record.key for record in records if record.key not in refused])
         if dropped:
             self._forget_marks(session, dropped)
+        if seen:
+            self._tell_of_rivals(kind, applied)
         return applied
+
+    def _tell_of_rivals(self, kind: Kind[Any], applied: Applied) -> None:
+        claims = [one for one in applied.refused if one.rival and one.status == HTTPStatus.CONFLICT]
+        if claims:
+            self._log.error(
+                "two nodes claim one record",
+                peer=self._peer,
+                type=kind.name,
+                records=len(claims),
+                first={"/".join(one.key): one.rival for one in claims[:MAX_CLAIMS_LOGGED]},
+            )
 
     def _forget_marks(self, session: Session, dropped: int) -> None:
         """Some of what is set aside had to go for newer: the next round reads all again, and loses nothing."""

@@ -15,6 +15,7 @@ from dpn.registry.catalogue.aside import (
     settle,
     take_up,
 )
+from dpn.registry.catalogue.disowned import DISOWNABLE, RecordInUse, disown, take_back
 from dpn.registry.catalogue.kinds import (
     BAGS,
     DIGESTS,
@@ -48,6 +49,7 @@ from dpn.registry.catalogue.writes import (
 __all__ = [
     "BAGS",
     "DIGESTS",
+    "DISOWNABLE",
     "FIXITY_CHECKS",
     "INGESTS",
     "KINDS",
@@ -60,6 +62,7 @@ __all__ = [
     "PageMemory",
     "Query",
     "Reader",
+    "RecordInUse",
     "RecordPage",
     "RefusedRecord",
     "SetAside",
@@ -75,6 +78,7 @@ __all__ = [
     "apply_from_peer",
     "batches",
     "count_set_aside",
+    "disown",
     "ensure_nodes",
     "expire",
     "find",
@@ -89,5 +93,6 @@ __all__ = [
     "set_aside_of",
     "settle",
     "state_of",
+    "take_back",
     "take_up",
 ]

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from dpn.registry.catalogue.applied import Applied, RefusedRecord
 from dpn.registry.catalogue.aside import admins_told
+from dpn.registry.catalogue.disowned import disowned
 from dpn.registry.catalogue.kinds import (
     BAGS,
     DIGESTS,
@@ -27,7 +28,7 @@ from dpn.registry.catalogue.kinds import (
     Kind,
 )
 from dpn.registry.catalogue.known import known_bags
-from dpn.registry.catalogue.members import remember_source, sources_of
+from dpn.registry.catalogue.members import NOBODY, remember_source, sources_of
 from dpn.registry.catalogue.query import find_many
 from dpn.registry.catalogue.rows import save, save_new
 from dpn.registry.records import (
@@ -90,10 +91,16 @@ def _decide_and_save(session: Session, peer: str, kind: Kind[R], batch: Sequence
     changed: dict[tuple[str, ...], R] = {}
     refused = []
     unchanged = foreign = 0
+    not_its = disowned(session, peer, kind, [record.key for record in batch])
     for theirs in batch:
+        if (why := not_its.get("/".join(theirs.key))) is not None:
+            said = (f"not {peer}'s, as was decided here: {why}",)
+            refused.append(_refused(kind, theirs, HTTPStatus.FORBIDDEN, said))
+            continue
         match decide(current.get(theirs.key), theirs):
             case Refused(status, messages):
-                refused.append(_refused(kind, theirs, status, messages))
+                rival = _rival(kind, peer, current.get(theirs.key), theirs)
+                refused.append(_refused(kind, theirs, status, messages, rival))
             case Foreign():
                 foreign += 1
             case Accepted(record, True):
@@ -105,13 +112,25 @@ def _decide_and_save(session: Session, peer: str, kind: Kind[R], batch: Sequence
     if len(save_new(session, kind, new)) < len(new):
         raise _Overtaken
     if kind.table is MEMBERS.table:
-        remember_source(session, peer, [record.key[0] for record in new])
+        remember_source(session, peer, [key[0] for key in sorted(changed)])
     save(session, kind, [changed[key] for key in sorted(changed.keys() & present.keys())])
     return Applied(len(new), len(changed) - len(new), unchanged, tuple(refused), foreign)
 
 
-def _refused(kind: Kind[R], record: R, status: HTTPStatus, messages: tuple[str, ...]) -> RefusedRecord:
-    return RefusedRecord(kind.name, record.key, status, messages, record)
+def _refused(
+    kind: Kind[R], record: R, status: HTTPStatus, messages: tuple[str, ...], rival: str | None = None
+) -> RefusedRecord:
+    if rival is not None:
+        key = "/".join(record.key)
+        decide = f"it is {rival}'s here: if it never was, `dpn registry disown {rival} {kind.name} {key}`"
+        messages = (*messages, decide)
+    return RefusedRecord(kind.name, record.key, status, messages, record, rival)
+
+
+def _rival(kind: Kind[R], peer: str, current: R | None, theirs: R) -> str | None:
+    """Whose the record is here, where the peer claims it as its own."""
+    owner = None if current is None or kind.owner_of(theirs) != peer else kind.owner_of(current)
+    return None if owner == peer else owner
 
 
 def _node_rules(_session: Session, peer: str, _batch: Sequence[NodeRecord]) -> Decide[NodeRecord]:
@@ -122,8 +141,9 @@ def _member_rules(session: Session, peer: str, batch: Sequence[MemberRecord]) ->
     sources = sources_of(session, [member.member_id for member in batch])
 
     def decide(current: MemberRecord | None, theirs: MemberRecord) -> Adoption[MemberRecord]:
-        if current is None:  # what else the batch says of it is its source's, too
-            sources[theirs.member_id] = peer
+        if current is None or sources.get(theirs.member_id) == NOBODY:
+            sources[theirs.member_id] = peer  # what else the batch says of it is its source's, too
+            return Accepted(theirs)
         return peers.adopt_member(peer, current, theirs, source=sources.get(theirs.member_id))
 
     return decide
@@ -133,15 +153,28 @@ def _bag_rules(session: Session, peer: str, batch: Sequence[BagRecord]) -> Decid
     """A bag passes from one admin node to the next once both have said so: the word of the first of them to be
     heard is set aside until then."""
     told = admins_told(session, [bag.uuid for bag in batch])
+    admins = _admins_of(session, {bag.first_version_uuid for bag in batch})
 
     def decide(current: BagRecord | None, theirs: BagRecord) -> Adoption[BagRecord]:
         agreed = current is not None and all(
             node == peer or told.get((node, theirs.uuid)) == theirs.admin_node
             for node in (current.admin_node, theirs.admin_node)
         )
-        return peers.adopt_bag(peer, current, theirs, agreed=agreed)
+        return peers.adopt_bag(
+            peer,
+            current,
+            theirs,
+            agreed=agreed,
+            family_of=None if theirs.version == 1 else admins.get(theirs.first_version_uuid),
+        )
 
     return decide
+
+
+def _admins_of(session: Session, bags: Iterable[str]) -> dict[str, str]:
+    table = BAGS.table.c
+    rows = session.execute(select(table.uuid, table.admin_node).where(table.uuid.in_(bags)))
+    return {row.uuid: row.admin_node for row in rows}
 
 
 def _digest_rules(session: Session, peer: str, batch: Sequence[DigestRecord]) -> Decide[DigestRecord]:

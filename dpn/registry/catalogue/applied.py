@@ -18,6 +18,8 @@ class RefusedRecord:
     status: HTTPStatus
     messages: tuple[str, ...]
     record: Record
+    rival: str | None = None
+    """The node whose record ours is, where the peer says that it is its own."""
 
 
 @dataclass(frozen=True)

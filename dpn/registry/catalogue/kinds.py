@@ -41,6 +41,8 @@ class Kind(Generic[R]):
     """Filters that are more than that."""
     facets: tuple[str, ...] | None = None
     """Of `filters`, the columns with few values: the number of records with each is kept (see `totals`)."""
+    owner: str | None = None
+    """The field that names the node whose record it is; None where that is known in another way."""
     one_of_each: tuple[str, ...] = ()
     """The columns for each of whose values the latest record may be asked for; None where all records are."""
     columns: Callable[[R], dict[str, Any]] = lambda record: _plain(vars(record))
@@ -53,6 +55,15 @@ class Kind(Generic[R]):
     @property
     def stamp(self) -> ColumnElement[Any]:
         return self.table.c[self.record.STAMP]
+
+    @property
+    def owners(self) -> ColumnElement[str]:
+        """Raises KeyError for a kind whose records do not name their owner."""
+        return cast("ColumnElement[str]", self.table.c[self.owner or ""])
+
+    def owner_of(self, record: R) -> str | None:
+        """The node whose record it is, None where the record does not say."""
+        return None if self.owner is None else str(getattr(record, self.owner))
 
     def condition(self, name: str, value: Any) -> ColumnElement[bool]:
         """The SQL for a filter of this kind. Raises KeyError for a filter that it does not have."""
@@ -119,6 +130,7 @@ BAGS = Kind(
     _table(rows.Bag),
     filters=("bag_type", "admin_node", "ingest_node", "member", "first_version_uuid"),
     facets=("bag_type", "admin_node", "ingest_node"),
+    owner="admin_node",
     conditions={
         "replicated_by": _held_by,
         "replicating_nodes": _held_by,
@@ -134,6 +146,7 @@ TRANSFERS = Kind(
     _table(rows.ReplicationTransfer),
     filters=("bag", "from_node", "to_node", "store_requested", "stored", "cancelled", "cancel_reason"),
     facets=("from_node", "to_node", "store_requested", "stored", "cancelled"),
+    owner="from_node",
 )
 
 RESTORES = Kind(
@@ -142,6 +155,7 @@ RESTORES = Kind(
     _table(rows.RestoreTransfer),
     filters=("bag", "from_node", "to_node", "accepted", "finished", "cancelled", "cancel_reason"),
     facets=("from_node", "to_node", "accepted", "finished", "cancelled"),
+    owner="to_node",
 )
 
 FIXITY_CHECKS = Kind(
@@ -150,6 +164,7 @@ FIXITY_CHECKS = Kind(
     _table(rows.FixityCheck),
     filters=("bag", "node", "success"),
     facets=("node", "success"),
+    owner="node",
     one_of_each=("bag", "node"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from dpn.database import insert_missing
@@ -18,6 +18,9 @@ from dpn.registry.rules import Accepted, Caller, Decision
 from dpn.registry.rules import members as rules
 from dpn.registry.wire import utc_second
 from models.registry import MemberSource
+
+NOBODY = ""
+"""In place of the peer that told us of a member, where it was taken from that."""
 
 
 def add_member(session: Session, proposed: MemberRecord, *, caller: Caller) -> Decision[MemberRecord]:
@@ -55,15 +58,26 @@ def sources_of(session: Session, member_ids: Iterable[str]) -> dict[str, str]:
 
 
 def remember_source(session: Session, peer: str, member_ids: Sequence[str]) -> None:
-    """Notes that `peer` told us of these members, which are new."""
+    """Notes that `peer` told us of these members, which are new or were nobody's."""
     insert_missing(session, MemberSource, [{"member_id": one, "peer": peer} for one in member_ids])
+    nobodys = MemberSource.member_id.in_(member_ids) & (MemberSource.peer == NOBODY)
+    session.execute(update(MemberSource).where(nobodys).values(peer=peer))
+
+
+def forget_source(session: Session, peer: str, member_id: str) -> None:
+    """Takes the member from the peer that told us of it, if it is this one: it is that of the next to show it."""
+    its = (MemberSource.member_id == member_id) & (MemberSource.peer == peer)
+    session.execute(update(MemberSource).where(its).values(peer=NOBODY))
 
 
 def _same_name(session: Session, proposed: MemberRecord, caller: Caller) -> str | None:
-    """Another member of this name. Members of the node's own are written one after the other, by a lock on its
-    entry: no constraint forbids two of one name, since peers may tell of such."""
+    """Another member of ours of this name. They are written one after the other, by a lock on the node's entry: no
+    constraint forbids two of one name, since peers may tell of such."""
     if caller.is_local:
         find(session, NODES, caller.us, lock=True)
     columns = MEMBERS.table.c
+    known = select(columns.member_id).outerjoin(MemberSource, MemberSource.member_id == columns.member_id)
     others = (columns.name == proposed.name) & (columns.member_id != proposed.member_id)
-    return session.scalar(select(columns.member_id).where(others).order_by(columns.member_id).limit(1))
+    return session.scalar(
+        known.where(others, MemberSource.member_id.is_(None)).order_by(columns.member_id).limit(1)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, Table, bindparam, delete, func, select
+from sqlalchemy import ARRAY, ColumnElement, Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from dpn.database import insert_into
@@ -57,6 +57,20 @@ def save(session: Session, kind: Kind[R], records: Sequence[R]) -> None:
     _overwrite(session, kind, [record for record in records if record.key in before], before)
     # What somebody else has added meanwhile is there now, to be overwritten.
     save(session, kind, [record for record in new if record.key not in added])
+
+
+def remove(session: Session, kind: Kind[R], which: ColumnElement[bool]) -> int:
+    """Takes the records out of the registry for which this holds; returns how many. Only for an operator: nothing
+    that another node does, or ceases to do, removes one. Raises SQLAlchemy's IntegrityError."""
+    rows = session.execute(select(kind.table).where(which).order_by(*kind.key)).mappings().all()
+    records = [kind.read(row, **({"replicating_nodes": ()} if kind.table is BAGS.table else {})) for row in rows]
+    if not records:
+        return 0
+    before = totals.facets_before(session, kind, records)
+    session.execute(delete(kind.table).where(which))
+    note_change(session, kind)
+    totals.note(session, kind, (), [before[record.key] for record in records])
+    return len(records)
 
 
 def _overwrite(

@@ -69,30 +69,48 @@ def adopt_node(peer: str, current: NodeRecord | None, theirs: NodeRecord) -> Dec
 def adopt_member(
     peer: str, current: MemberRecord | None, theirs: MemberRecord, *, source: str | None
 ) -> Adoption[MemberRecord]:
-    """A member as the first who told us of it shows it; `source` is that peer, none for a member of ours."""
+    """A member as the first who told us of it shows it; `source` is that peer, none for a member of ours.
+
+    Others pass on what they have read, sooner or later. Two that were made apart, or say different things of one
+    moment, are two members of one id.
+    """
     if current is None:
         return Accepted(theirs)
     if current == theirs:
         return Accepted(current, changed=False)
-    return Accepted(theirs) if source == peer else Foreign()
+    if source == peer:
+        return Accepted(theirs)
+    if theirs.created_at != current.created_at or theirs.updated_at == current.updated_at:
+        whose = f"{source}'s" if source else "ours"
+        decide = f": if it never was, `dpn registry disown {source} member {theirs.member_id}`" if source else ""
+        return _contradiction(f"another member of this id is {whose} here{decide}")
+    return Foreign()
 
 
 def adopt_bag(
-    peer: str, current: BagRecord | None, theirs: BagRecord, *, agreed: bool = False
+    peer: str,
+    current: BagRecord | None,
+    theirs: BagRecord,
+    *,
+    agreed: bool = False,
+    family_of: str | None = None,
 ) -> Adoption[BagRecord]:
     """A bag as its admin node shows it. What was read last counts: the peer's own clock may have stepped back.
 
     A bag passes to another admin node when both nodes say so; `agreed` tells that the other one does. Neither
-    alone can put a bag into the other's name, nor take one away.
+    alone can put a bag into the other's name, nor take one away. A new one joins no family of which
+    another node, `family_of`, administers the first version (None if that is not known).
     """
     now, then = theirs.admin_node, theirs.admin_node if current is None else current.admin_node
     if peer not in (now, then):
         passed_on = current is not None and now == then
         return Foreign() if passed_on else forbidden(f"bag {theirs.uuid} is administered by {then}, not by {peer}")
-    if now != then and not agreed:
-        return forbidden(f"bag {theirs.uuid} passes from {then} to {now} when both say so")
     if current is not None and (changes := read_only_changes(current, theirs, BAG_IDENTITY)):
         return _contradiction(*changes)
+    if now != then and not agreed:
+        return forbidden(f"bag {theirs.uuid} passes from {then} to {now} when both say so")
+    if current is None and family_of not in (None, peer):
+        return forbidden(f"the family {theirs.first_version_uuid} is {family_of}'s: {peer} adds no version to it")
     if problems := misnamed_family(theirs):
         return invalid(*problems)
     return Accepted(theirs, changed=theirs != current)

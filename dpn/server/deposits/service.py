@@ -131,8 +131,9 @@ class _Deposits:
             if not request.source.startswith("s3://"):
                 require_named_over_http(request.source, self.source_folders)
             with self.sessions.begin() as session:
+                us = call.caller.us
                 by = f"{call.caller.namespace} over HTTP"
-                done = submit(session, request, by=by, pipelines=self.pipelines, clock=self.clock)
+                done = submit(session, request, by=by, node=us, pipelines=self.pipelines, clock=self.clock)
         except DepositRefused as error:
             raise Refusal(400, str(error)) from error
         if not done.repeated:

@@ -20,7 +20,7 @@ from dpn.database import Sessions, open_engine, open_sessions
 from dpn.ingest.submission import DepositRefused, DepositRequest, Submitted, submit, submitted
 from dpn.registry.catalogue import BAGS, MEMBERS
 from dpn.registry.catalogue.rows import save
-from dpn.registry.records import MemberRecord
+from dpn.registry.records import MAX_VERSION, MemberRecord
 from dpn.work.items import NotAllowed, cancel_item, retry_item
 from dpn.work.pipeline import Pipelines
 from models.manifests import IngestManifest, Receipt
@@ -65,7 +65,14 @@ def sessions(database_url: str) -> Iterator[Sessions]:
 def deposit(sessions: Sessions, **fields: Any) -> Submitted:
     values: dict[str, Any] = {"source": "/deposits/a", "member": MEMBER, "local_id": "a"} | fields
     with sessions.begin() as session:
-        return submit(session, DepositRequest(**values), by="somebody", pipelines=PIPELINES, clock=ManualClock())
+        return submit(
+            session,
+            DepositRequest(**values),
+            by="somebody",
+            node="north",
+            pipelines=PIPELINES,
+            clock=ManualClock(),
+        )
 
 
 def another_member(sessions: Sessions) -> str:
@@ -402,6 +409,19 @@ def test_what_came_to_nothing_is_not_begun_again_once_its_local_id_is_registered
         retry(sessions, first.item)
 
 
+def test_what_other_nodes_say_of_our_family_and_our_member_decides_nothing(sessions: Sessions) -> None:
+    """A peer that lists a bag as the last version of our family, and another under a local id of our member."""
+    foreign = {"admin_node": "south", "ingest_node": "south", "member": MEMBER}
+    last = a_bag(8, first_version_uuid=uuid(1), version=MAX_VERSION, **foreign)
+    with sessions.begin() as session:
+        save(session, BAGS, [last, a_bag(9, local_id="a", **foreign)])
+    assert deposit(sessions).version == 1
+    says = {"source": "/deposits/b", "local_id": "inst.example/thing-1"}
+    assert deposit(sessions, **says, new_version_of=uuid(1)).version == 2
+    with pytest.raises(DepositRefused, match=f"administered by south.*dpn registry disown south bag {uuid(8)}"):
+        deposit(sessions, **says, new_version_of=uuid(8))
+
+
 @pytest.mark.parametrize("first_to_act", ["retry", "submit"])
 def test_a_retry_and_a_deposit_of_one_local_id_take_turns(sessions: Sessions, first_to_act: str) -> None:
     first = deposit(sessions)
@@ -412,7 +432,7 @@ def test_a_retry_and_a_deposit_of_one_local_id_take_turns(sessions: Sessions, fi
 
     def corrected(session: Session) -> None:
         request = DepositRequest("/deposits/elsewhere", MEMBER, "a")
-        submit(session, request, by="bob", pipelines=PIPELINES, clock=ManualClock())
+        submit(session, request, by="bob", node="north", pipelines=PIPELINES, clock=ManualClock())
 
     def alone(act: Callable[[Session], None]) -> None:
         with sessions.begin() as session:

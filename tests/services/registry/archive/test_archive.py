@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, text
 
+from dpn.audit.trail import events_of_object
 from dpn.clock import ManualClock
-from dpn.database import Sessions, open_engine, open_sessions
+from dpn.database import Sessions, open_engine, open_sessions, reading
 from dpn.registry import tokens
 from dpn.registry.archive import ArchiveReader, BrokenArchive, Import, KindResult, Problem, check, export
 from dpn.registry.catalogue import (
@@ -554,6 +555,21 @@ def test_what_was_set_aside_is_listed_with_its_reason(north: CommandLine, regist
     bounded = north("registry", "aside", "--json", "--limit", "1")
     assert len(lines_of(bounded.stdout)) == 1
     assert b"dpn: 1 of 3: --limit shows more" in bounded.stderr
+
+
+def test_an_operator_decides_that_a_record_is_not_a_peers(north: CommandLine, registry: Registry) -> None:
+    put_all(registry.sessions, [a_bag(1, admin_node="south"), a_bag(2)])
+    its = ("registry", "disown", "south", "bag", uuid(1).upper())
+    assert b"--reason: say why" in north(*its).stderr
+    assert north("registry", "disown", "north", "bag", uuid(2), "--reason", "x").returncode == 2
+    done = north(*its, "--reason", "west's")
+    assert (done.returncode, done.stdout) == (0, b"1 bag removed\n"), done.stderr
+    assert north(*its, "--withdraw").returncode == 0
+    assert b"was not disowned" in north(*its, "--withdraw").stderr
+    with reading(registry.sessions) as session:
+        assert find(session, BAGS, uuid(1)) is None
+        events = [(event.outcome, event.detail["reason"]) for event in events_of_object(session, uuid(1))]
+    assert events == [("disowned", "west's"), ("withdrawn", "")]
 
 
 # -- what lists hold ---------------------------------------------------------------------------------------------

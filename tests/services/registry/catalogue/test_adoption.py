@@ -12,12 +12,27 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from dpn.database import Sessions, reading
-from dpn.registry.catalogue import BAGS, KINDS, MEMBERS, Applied, find_many, set_aside_of
+from dpn.registry.catalogue import (
+    BAGS,
+    KINDS,
+    MEMBERS,
+    RESTORES,
+    TRANSFERS,
+    Applied,
+    RecordInUse,
+    disown,
+    find_many,
+    set_aside_of,
+    take_back,
+)
 from dpn.registry.catalogue.members import sources_of
 from dpn.registry.catalogue.rows import save
+from dpn.registry.catalogue.totals import recount
 from dpn.registry.records import (
+    MAX_VERSION,
     BagRecord,
     DigestRecord,
     FixityCheckRecord,
@@ -28,6 +43,9 @@ from dpn.registry.records import (
     ReplicationRecord,
     RestoreRecord,
 )
+from models.preservation import StoredCopy
+from models.registry import SyncMark
+from models.work import Status, Task, WorkItem
 from tests.fixtures.archives import a_fixity_check, a_member, a_restore, an_ingest
 from tests.fixtures.catalogue import adopt, at_once, catalogue_of_north, empty, everything, hear, try_again
 from tests.fixtures.records import DIGEST, LONG_AGO, OTHER_DIGEST, a_bag, a_digest, a_node, a_transfer, uuid
@@ -62,7 +80,8 @@ class TestMembers:
     def test_who_told_first_tells_on_and_the_others_pass_on(self, sessions: Sessions) -> None:
         assert adopt(sessions, "south", a_member(1)).added == 1
         assert adopt(sessions, "west", a_member(1)).unchanged == 1
-        assert adopt(sessions, "west", a_member(1, email="west@example.edu")) == Applied(foreign=1)
+        stale = a_member(1, email="west@example.edu", updated_at=LONG_AGO + timedelta(seconds=1))
+        assert adopt(sessions, "west", stale) == Applied(foreign=1)
         assert adopt(sessions, "south", a_member(1, email="south@example.edu")).updated == 1
         assert everything(sessions)["member"] == [a_member(1, email="south@example.edu")]
 
@@ -71,7 +90,7 @@ class TestMembers:
             batches = {peer: [a_member(n + i, email=f"{peer}@example.edu") for i in range(10)] for peer in PEERS}
             told = at_once(*[partial(adopt, sessions, peer, *batches[peer]) for peer in PEERS])
             assert sum(applied.added for applied in told) == 10
-            assert sum(applied.foreign for applied in told) == 20
+            assert [refusals(applied) for applied in told].count([409] * 10) == 2
         with reading(sessions) as session:
             members = everything(sessions)["member"]
             sources = sources_of(session, [member.key[0] for member in members])
@@ -88,7 +107,7 @@ class TestBags:
         for n in range(1, 9):
             told = at_once(*[partial(adopt, sessions, peer, of(peer, n)) for peer in PEERS])
             assert sum(applied.added for applied in told) == 1
-            assert [status for applied in told for status in refusals(applied)] == [403, 403]
+            assert [status for applied in told for status in refusals(applied)] == [409, 409]
 
     def test_a_bag_passes_to_another_admin_node_in_whichever_order_both_say_so(self, sessions: Sessions) -> None:
         for order in (("south", "west"), ("west", "south")):
@@ -120,6 +139,112 @@ class TestBags:
     def test_each_peer_has_its_own_place_in_a_family(self, sessions: Sessions) -> None:
         for n, peer in enumerate(PEERS, 2):
             assert adopt(sessions, peer, of(peer, n, first_version_uuid=uuid(1), version=2)).added == 1
+
+    def test_no_peer_adds_a_version_to_anothers_family(self, sessions: Sessions) -> None:
+        with sessions.begin() as session:
+            save(session, BAGS, [of("north", 1)])
+        adopt(sessions, "south", of("south", 2))
+        for first in (1, 2):
+            told = adopt(sessions, "west", of("west", 7, first_version_uuid=uuid(first), version=2))
+            assert refusals(told) == [403]
+        assert adopt(sessions, "south", of("south", 3, first_version_uuid=uuid(2), version=2)).added == 1
+
+    def test_a_version_that_no_bag_reaches_is_no_record(self) -> None:
+        with pytest.raises(ValueError, match="version"):
+            of("south", 2, first_version_uuid=uuid(1), version=MAX_VERSION + 1)
+
+
+class TestClaims:
+    """Two nodes say that one record is theirs: neither takes it from the other, until somebody decides."""
+
+    def test_a_bag_is_the_other_nodes_once_it_is_disowned(self, sessions: Sessions) -> None:
+        """With all that rested on it: nothing that anybody said of the false one is left."""
+        false, true = of("south", 1, size=1), of("west", 1, size=2)
+        hear(sessions, "south", false, a_digest(1, node="south"), an_ingest(1))
+        hear(sessions, "south", a_transfer(1, from_node="south", to_node="north"))
+        hear(sessions, "east", a_restore(1, from_node="north", to_node="east"))
+        refused = hear(sessions, "west", true).refused[0]
+        assert (refused.status, refused.rival) == (409, "south")
+        assert f"`dpn registry disown south bag {uuid(1)}`" in refused.messages[-1]
+        with sessions.begin() as session:
+            session.add(SyncMark(peer="east", record_type="restore"))
+            session.add(SyncMark(peer="east", record_type="bag D"))
+            gone = disown(session, "north", "south", BAGS, uuid(1), reason="west's", now=LONG_AGO)
+        assert gone == {"bag": 1, "digest": 1, "ingest": 1, "replicate": 1, "restore": 1}
+        with sessions.begin() as session:
+            assert list(session.scalars(select(SyncMark.record_type))) == ["bag D"], "others' words are read anew"
+            assert set(recount(session).values()) == {0}
+        try_again(sessions, PEERS)
+        assert everything(sessions)["bag"] == [true]
+        assert hear(sessions, "south", false).refused[0].messages == ("not south's, as was decided here: west's",)
+        assert hear(sessions, "east", a_restore(1, from_node="north", to_node="east")).added == 1
+
+    def test_who_has_it_keeps_it_when_the_other_is_disowned(self, sessions: Sessions) -> None:
+        hear(sessions, "south", of("south", 1))
+        hear(sessions, "west", of("west", 1))
+        with sessions.begin() as session:
+            assert disown(session, "north", "west", BAGS, uuid(1), reason="south's", now=LONG_AGO) == {}
+        try_again(sessions, PEERS)
+        assert everything(sessions)["bag"] == [of("south", 1)]
+
+    def test_a_decision_that_is_withdrawn_counts_no_more(self, sessions: Sessions) -> None:
+        with sessions.begin() as session:
+            disown(session, "north", "south", BAGS, uuid(1), reason="a mistake", now=LONG_AGO)
+        assert refusals(hear(sessions, "south", of("south", 1))) == [403]
+        with sessions.begin() as session:
+            assert [take_back(session, "south", BAGS, uuid(1)) for _ in range(2)] == [True, False]
+        try_again(sessions, PEERS)
+        assert everything(sessions)["bag"] == [of("south", 1)]
+
+    def test_a_transfer_is_the_other_nodes_and_gets_an_item_of_its_own(self, sessions: Sessions) -> None:
+        hear(sessions, "south", of("south", 1), a_transfer(1, from_node="south", to_node="north"))
+        hear(sessions, "west", of("west", 2))
+        true = a_transfer(1, bag=2, from_node="west", to_node="north")
+        assert hear(sessions, "west", true).refused[0].rival == "south"
+        with sessions.begin() as session:
+            item = WorkItem(
+                task=Task.REPLICATION, identifier=true.replication_id, stage="copy", status=Status.PENDING,
+                manifest={}, run_after=LONG_AGO, created_at=LONG_AGO, updated_at=LONG_AGO,
+            )  # fmt: skip
+            session.add(item)
+            session.flush()
+            with pytest.raises(RecordInUse, match=f"dpn item cancel {item.id}"):
+                disown(session, "north", "south", TRANSFERS, true.replication_id, reason="-", now=LONG_AGO)
+            item.status = Status.CANCELLED
+            session.flush()
+            disown(session, "north", "south", TRANSFERS, true.replication_id, reason="-", now=LONG_AGO)
+            session.expire_all()
+            assert item.identifier == f"{true.replication_id} disowned {item.id}"
+        try_again(sessions, PEERS)
+        assert everything(sessions)["replicate"] == [true]
+
+    def test_a_member_is_that_of_the_next_to_show_it(self, sessions: Sessions) -> None:
+        false, true = a_member(1, email="south@example.edu"), a_member(1, email="west@example.edu")
+        hear(sessions, "south", false)
+        assert (
+            f"`dpn registry disown south member {true.member_id}`"
+            in hear(sessions, "west", true).refused[0].messages[0]
+        )
+        with sessions.begin() as session:
+            session.add(SyncMark(peer="west", record_type="member"))
+            disown(session, "north", "south", MEMBERS, true.member_id, reason="west's", now=LONG_AGO)
+            assert session.scalars(select(SyncMark)).all() == []
+        assert everything(sessions)["member"] == [false], "until then it stays known"
+        assert refusals(hear(sessions, "south", false)) == [403]
+        hear(sessions, "west", true)
+        assert everything(sessions)["member"] == [true]
+        assert hear(sessions, "west", a_member(1, email="w@example.edu")).updated == 1
+
+    def test_nothing_goes_that_ours_rests_on(self, sessions: Sessions) -> None:
+        hear(sessions, "south", of("south", 1), of("south", 2))
+        with sessions.begin() as session:
+            save(session, RESTORES, [a_restore(1, bag=1, from_node="south", to_node="north")])
+            copy = {"store": "s", "key": "k", "url": "u", "size": 1, "sha256": "0", "tag_manifest_sha256": "0"}
+            session.add(StoredCopy(bag=uuid(2), **copy, receipt={}, stored_at=LONG_AGO, due_at=LONG_AGO))
+        for number, why in ((1, "is ours"), (2, "we keep a copy")):
+            with sessions.begin() as session, pytest.raises(RecordInUse, match=why):
+                disown(session, "north", "south", BAGS, uuid(number), reason="-", now=LONG_AGO)
+        assert len(everything(sessions)["bag"]) == 2
 
 
 class TestDigests:

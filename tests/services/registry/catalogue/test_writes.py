@@ -139,18 +139,19 @@ class TestRestores:
 
 class TestFamilies:
     def test_a_peers_bag_takes_no_place_in_a_family_of_ours(self, sessions: Sessions) -> None:
-        write(sessions, add_bag, a_bag(1), copies=3)
+        """Heard before our first version was entered: after it, it would be set aside."""
         squatter = a_bag(7, first_version_uuid=uuid(1), version=2, admin_node="south", ingest_node="south")
         assert adopt(sessions, "south", squatter).added == 1
+        write(sessions, add_bag, a_bag(1), copies=3)
         second = a_bag(2, first_version_uuid=uuid(1), version=2)
         assert write(sessions, add_bag, second, copies=3) == Accepted(second)
         assert status(write(sessions, add_bag, a_bag(3, first_version_uuid=uuid(1), version=2), copies=3)) == 400
 
     def test_a_bag_is_not_moved_into_a_place_that_is_taken(self, sessions: Sessions) -> None:
-        write(sessions, add_bag, a_bag(1), copies=3)
-        write(sessions, add_bag, a_bag(2, first_version_uuid=uuid(1), version=2), copies=3)
         theirs = a_bag(7, first_version_uuid=uuid(1), version=2, admin_node="south")
         adopt(sessions, "south", theirs)
+        write(sessions, add_bag, a_bag(1), copies=3)
+        write(sessions, add_bag, a_bag(2, first_version_uuid=uuid(1), version=2), copies=3)
         ours = theirs.change(admin_node="north")
         assert status(write(sessions, put_bag, uuid(7), ours, now=NOW, copies=3)) == 400
 

@@ -40,7 +40,8 @@ class Depositor(NodeBench):
     def submit(self, source: Path | str, local_id: str = "a thing", **more: Any) -> int:
         request = DepositRequest(str(source), MEMBER, local_id, **more)
         with self.sessions.begin() as session:
-            return submit(session, request, by="test", pipelines=PIPELINES, clock=self.clock).item
+            node = self.settings.node.namespace
+            return submit(session, request, by="test", node=node, pipelines=PIPELINES, clock=self.clock).item
 
     def next_poll(self, item_id: int) -> WorkItem:
         self.clock.advance(POLL_SECONDS + 1)
