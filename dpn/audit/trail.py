@@ -37,6 +37,8 @@ class EventType(StrEnum):
     """From another node, to repair ours or for a drill; and what came of it."""
     COPY_REPLACED = "copy replaced"
     """Ours, found bad, by a good one."""
+    COPY_ADOPTED = "copy adopted"
+    """Found in our store, proven, and made known again."""
     ITEM_REOPENED = "item reopened"
     ITEM_CLOSED = "item closed"
     RECORD_CORRECTED = "record corrected"

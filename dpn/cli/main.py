@@ -64,7 +64,7 @@ COMMANDS = {
     ),
     "member": CommandEntry("dpn.cli.member:app", "The institutions whose content the network keeps."),
     "fixity": CommandEntry("dpn.cli.fixity:app", "Checks of stored copies."),
-    "store": CommandEntry("dpn.cli.store:app", "The long-term store as a whole."),
+    "store": CommandEntry("dpn.cli.store.commands:app", "The long-term store as a whole."),
     "restore": CommandEntry("dpn.cli.restore.commands:app", "Bags back from other nodes, or from our own store."),
     "drill": CommandEntry(
         "dpn.cli.drill:drill",

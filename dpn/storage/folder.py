@@ -122,6 +122,9 @@ class FolderStore:
     def head(self, key: str) -> StoredObject | None:
         return self._disk.head(key)
 
+    def keys(self) -> Iterator[str]:
+        yield from self._disk.keys()
+
     def marker(self) -> str | None:
         return self._disk.marker()
 

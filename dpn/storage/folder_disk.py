@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from dpn.files import DISK_FULL, is_temporary, replace_file
 from dpn.storage.errors import SourceUnreadable
 from dpn.storage.folder_files import is_bad_left_over
 from dpn.storage.sidecar import SIDECAR_SUFFIX, read_sidecar
-from dpn.storage.store import MARKER, check_key
+from dpn.storage.store import MARKER, check_key, is_bag_key
 from dpn.storage.stored_object import StoredObject
 
 PROBE_PREFIX = ".dpn-probe-"
@@ -54,6 +55,13 @@ class Disk:
             modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
             metadata=read_sidecar(path),
         )
+
+    def keys(self) -> Iterator[str]:
+        """See dpn.storage.store.Store.keys."""
+        with self.troubles(), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if is_bag_key(entry.name) and entry.is_file(follow_symlinks=False):
+                    yield entry.name
 
     def marker(self) -> str | None:
         """See dpn.storage.store.Store.marker."""

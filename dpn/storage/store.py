@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NotRequired, Protocol, TypedDict, Unpack
 
 from dpn.cancellation import Cancellation
+from dpn.identifiers import UUID
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.retrieval import Retrieved
 from dpn.storage.settings import Tier
@@ -21,6 +22,8 @@ Fence = Callable[[], None]
 
 MARKER = ".dpn-store"
 """The file or object that is a store's marker. No key of a bag begins with a dot."""
+
+BAG_SUFFIX = ".tar"
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
@@ -178,6 +181,10 @@ class Store(Protocol):
         """
         ...
 
+    def keys(self) -> Iterator[str]:
+        """The key of each object that is named as a bag, in no order. Raises StoreUnavailable, Misconfigured."""
+        ...
+
     def marker(self) -> str | None:
         """What the store's marker says, or None if it has none; see dpn.storage.ownership.
 
@@ -195,3 +202,8 @@ def check_key(key: str) -> str:
     if not _KEY.match(key):
         raise ValueError(f"not a key for an object: {key!r}")
     return key
+
+
+def is_bag_key(key: str) -> bool:
+    """Whether an object of this key may be a bag: it is named `<uuid>.tar`."""
+    return key.endswith(BAG_SUFFIX) and UUID.match(key.removesuffix(BAG_SUFFIX)) is not None

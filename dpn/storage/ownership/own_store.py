@@ -108,6 +108,10 @@ class OwnStore:
         with self._ours() as store:
             return store.abort_abandoned_uploads(older_than=older_than, keep=keep)
 
+    def keys(self) -> Iterator[str]:
+        with self._ours() as store:
+            yield from store.keys()
+
     def marker(self) -> str | None:
         return self._store.marker()
 

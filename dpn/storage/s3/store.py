@@ -13,6 +13,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch, StoreMissing
 from dpn.s3.limits import AnswerLimits, Retries
+from dpn.s3.pages import list_objects
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
 from dpn.storage.fetch import Wanted
@@ -29,7 +30,7 @@ from dpn.storage.s3.ranges import read_range
 from dpn.storage.s3.replace import Replacement
 from dpn.storage.settings import StoreSettings, Tier
 from dpn.storage.source import open_source
-from dpn.storage.store import PutArguments, Replaced, check_key
+from dpn.storage.store import PutArguments, Replaced, check_key, is_bag_key
 from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt, UploadState
 
@@ -145,6 +146,9 @@ class S3Store:
     def open_in_place(self, key: str) -> Path | None:
         check_key(key)
         return None
+
+    def keys(self) -> Iterator[str]:
+        return (listed.key for listed in list_objects(self._connection) if is_bag_key(listed.key))
 
     def marker(self) -> str | None:
         return objects.marker(self._connection)

@@ -1,0 +1,1 @@
+"""`dpn store`: our long-term store as a whole."""
