@@ -3,6 +3,10 @@
 A folder is named by the lease token of its holder. A later holder takes an earlier one's folder over by renaming
 it, if nobody has its lock any more, so that bytes that came already are used; a former holder that is stuck, or
 an rsync of its that outlived it, keeps its folder and can never write into the one we use.
+
+Tokens only tell holders apart within one history of the database. Where it was put back from a backup, what lies
+here may be newer than it: later tokens of an item that we hold, or the folder of an item whose number went to
+another one. So an item's folder says whose it is, and a later holder's folder counts only if we lost the item.
 """
 
 from __future__ import annotations
@@ -10,16 +14,18 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpn.errors import LeaseLost, TransientError
-from dpn.files import sync_folder
+from dpn.errors import LeaseLost, LocalTrouble, TransientError
+from dpn.files import replace_file, sync_folder
 from dpn.staging.volumes import Volume, numbered_folders, remove_tree
 
 LOCK = ".lock"
+WHOSE = ".item"
+"""The file in an item's folder that says which item it is, by more than its number."""
 
 _REMOVED = ".removed-"
 TRIES = 20
@@ -37,44 +43,64 @@ class StagingFolder:
     """Whether it was an earlier holder's, with what that left in it."""
 
 
-@contextmanager
-def hold_folder(volume: Volume, item_id: int, token: int) -> Iterator[StagingFolder]:
-    """The folder of the item's holder `token`, locked; after the block its name survives a power cut.
+def _somebody_does() -> None:
+    raise LeaseLost("a later lease is at work there")
 
-    Raises LeaseLost if a later holder has one already, TransientError if a process of ours still uses it.
+
+@contextmanager
+def hold_folder(
+    volume: Volume,
+    item_id: int,
+    token: int,
+    *,
+    whose: str | None = None,
+    require_held: Callable[[], None] = _somebody_does,
+) -> Iterator[StagingFolder]:
+    """The folder of the item's holder `token`, locked; after the block what is in it and its name survive a power
+    cut.
+
+    `whose` names the item by more than its number, where that is known. `require_held` raises LeaseLost unless the
+    item is held under this token at that moment; asked only if a later holder seems to be there. Raises
+    LocalTrouble if a process of ours still uses it.
     """
     item_folder = volume.item_folder(item_id)
-    path, descriptor, adopted = _take(item_folder, token)
+    path, descriptor, adopted = _take(item_folder, token, whose, require_held)
     try:
-        _refuse_if_later(item_folder, token)
-        _remove_unlocked(item_folder, keep=token)
+        _rename_unlocked(_others(item_folder, token, require_held))
+        _remove_renamed(item_folder)
         yield StagingFolder(path=path, keep_open=(descriptor,), adopted=adopted)
-        sync_folder(item_folder)
-        sync_folder(volume.items)
+        for folder in (path, item_folder, volume.items):
+            sync_folder(folder)
     finally:
         os.close(descriptor)
 
 
-def tidy(volume: Volume, item_id: int, token: int) -> bool:
-    """Leaves of the item what its holder `token` goes on from, in his folder, and what others still write to;
-    false if there is nothing to go on from. Raises as `hold_folder`."""
+def is_begun(volume: Volume, item_id: int) -> bool:
+    """Whether there is something of the item to go on from. What is half removed goes: it may be in the way."""
     item_folder = volume.item_folder(item_id)
-    _remove_renamed(item_folder)  # first: a new folder may find no room before
-    if not numbered_folders(item_folder):
+    _remove_renamed(item_folder)
+    return bool(numbered_folders(item_folder))
+
+
+def give_up_item(volume: Volume, item_id: int) -> None:
+    """All that is staged of the item, locked or not, is nobody's from now on; `remove_given_up` removes it."""
+    with suppress(FileNotFoundError):
+        volume.item_folder(item_id).rename(volume.items / _removed_name(item_id))
+
+
+def give_up_abandoned(volume: Volume, item_id: int) -> None:
+    """The same for what is in nobody's use."""
+    _rename_unlocked(numbered_folders(volume.item_folder(item_id)))
+
+
+def remove_given_up(volume: Volume, item_id: int) -> bool:
+    """Removes what was given up of the item; true if nothing is left of it."""
+    item_folder = volume.item_folder(item_id)
+    finish_removals(volume)
+    _remove_renamed(item_folder)
+    if numbered_folders(item_folder):
         return False
-    with hold_folder(volume, item_id, token):
-        return True
-
-
-def remove_item(volume: Volume, item_id: int) -> None:
-    """Removes all that is staged of the item, locked or not; safe to repeat."""
-    remove_tree(volume.item_folder(item_id))
-
-
-def remove_abandoned(volume: Volume, item_id: int) -> bool:
-    """Removes what is staged of the item and in nobody's use; true if nothing is left."""
-    item_folder = volume.item_folder(item_id)
-    _remove_unlocked(item_folder, keep=None)
+    (item_folder / WHOSE).unlink(missing_ok=True)
     try:
         item_folder.rmdir()
     except FileNotFoundError:
@@ -84,23 +110,62 @@ def remove_abandoned(volume: Volume, item_id: int) -> bool:
     return True
 
 
-def _take(item_folder: Path, token: int) -> tuple[Path, int, bool]:
+def finish_removals(volume: Volume) -> None:
+    """Removes the items that were given up, also by a process that died over it."""
+    _remove_renamed(volume.items)
+
+
+def _take(
+    item_folder: Path, token: int, whose: str | None, require_held: Callable[[], None]
+) -> tuple[Path, int, bool]:
     own = item_folder / str(token)
     for _ in range(TRIES):
         item_folder.mkdir(mode=0o700, exist_ok=True)
-        _refuse_if_later(item_folder, token)
-        held = numbered_folders(item_folder)
-        if token in held:
+        if whose is not None and not _belongs_to(item_folder, whose):
+            continue
+        others = _others(item_folder, token, require_held)
+        if token in numbered_folders(item_folder):
             descriptor = _lock(own)
             if descriptor is None:
-                raise TransientError(f"{own} is still in use by a process of this lease")
+                raise LocalTrouble(f"{own} is still in use by a process of this lease: wait for it, or end it")
             return own, descriptor, True
-        for earlier in sorted(held, reverse=True):
-            if (descriptor := _adopt(held[earlier], own)) is not None:
+        for other in sorted(others, reverse=True):
+            if (descriptor := _adopt(others[other], own)) is not None:
                 return own, descriptor, True
         if (descriptor := _make(own)) is not None:
             return own, descriptor, False
     raise TransientError(f"{item_folder} changes all the time: several workers are at it")
+
+
+def _belongs_to(item_folder: Path, whose: str) -> bool:
+    """Makes the folder that item's, if need be; false if it went meanwhile. What lay there for another item of the
+    same number is removed: no item of ours knows of it. Raises LocalTrouble if a process still uses that."""
+    note = item_folder / WHOSE
+    try:
+        found = note.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        found = whose if numbered_folders(item_folder) else ""  # of the time before there were such notes
+    if found not in ("", whose):
+        _rename_unlocked(numbered_folders(item_folder))
+        _remove_renamed(item_folder)
+        if numbered_folders(item_folder):
+            raise LocalTrouble(
+                f"{item_folder} is used by a process that works for {found}, which had this number before the "
+                f"database was put back: end that process"
+            )
+    if found != whose or not note.exists():
+        with suppress(FileNotFoundError), replace_file(note, permissions=0o600) as file:
+            file.write(whose.encode())
+    return item_folder.is_dir()
+
+
+def _others(item_folder: Path, token: int, require_held: Callable[[], None]) -> dict[int, Path]:
+    """The folders of other holders, none of whom holds the item now: of a later claim than what is looked at here
+    our own would know. Raises LeaseLost."""
+    others = {other: folder for other, folder in numbered_folders(item_folder).items() if other != token}
+    if any(other > token for other in others):
+        require_held()
+    return others
 
 
 def _adopt(earlier: Path, own: Path) -> int | None:
@@ -147,27 +212,23 @@ def _lock(folder: Path) -> int | None:
     return None
 
 
-def _refuse_if_later(item_folder: Path, token: int) -> None:
-    if any(other > token for other in numbered_folders(item_folder)):
-        raise LeaseLost(f"{item_folder}: a later lease than {token} is at work there")
-
-
-def _remove_unlocked(item_folder: Path, *, keep: int | None) -> None:
-    """Under another name first: once its lock file is gone, the next holder would believe that the rest is his."""
-    for token, folder in numbered_folders(item_folder).items():
-        if token == keep:
-            continue
+def _rename_unlocked(folders: dict[int, Path]) -> None:
+    """Under another name only: once its lock file is gone, the next holder would believe that the rest is his."""
+    for number, folder in folders.items():
         descriptor = _lock(folder)
         if descriptor is None:
             continue
         try:
             with suppress(FileNotFoundError):  # the whole item was removed meanwhile
-                folder.rename(folder.with_name(f"{_REMOVED}{token}-{secrets.token_hex(4)}"))
+                folder.rename(folder.with_name(_removed_name(number)))
         finally:
             os.close(descriptor)
-    _remove_renamed(item_folder)
 
 
-def _remove_renamed(item_folder: Path) -> None:
-    for folder in item_folder.glob(f"{_REMOVED}*"):
+def _removed_name(number: int) -> str:
+    return f"{_REMOVED}{number}-{secrets.token_hex(4)}"
+
+
+def _remove_renamed(parent: Path) -> None:
+    for folder in parent.glob(f"{_REMOVED}*"):
         remove_tree(folder)

@@ -18,7 +18,7 @@ from models.work import Status, WorkItem
 
 
 @dataclass(frozen=True, slots=True)
-class KeptBag:
+class StagedEvidence:
     """A staged bag that an operator may want to look at, and what to tell of it."""
 
     staged: StagedFile
@@ -37,14 +37,16 @@ ReadManifest = Callable[[str, Any], ItemManifest]
 
 
 def unneeded(
-    session: Session, volume: Volume, item_ids: Sequence[int], read: ReadManifest
-) -> dict[int, KeptBag | None]:
+    session: Session, volume: Volume, item_ids: Sequence[int], read: ReadManifest, *, lock: bool = False
+) -> dict[int, StagedEvidence | None]:
     """Those of the items that are over, unknown, or staged on another volume; with the bag to keep, if any.
+    With `lock` none of them is taken up again before the session's transaction ends.
 
     An item whose manifest cannot be read is needed: only who can read it may say what to lose.
     """
-    found: dict[int, KeptBag | None] = dict.fromkeys(item_ids)
-    for item in session.scalars(select(WorkItem).where(WorkItem.id.in_(item_ids))):
+    found: dict[int, StagedEvidence | None] = dict.fromkeys(item_ids)
+    asked = select(WorkItem).where(WorkItem.id.in_(item_ids))
+    for item in session.scalars(asked.with_for_update() if lock else asked):
         status = Status(item.status)
         if not status.is_final:
             if item.staging_volume in (None, volume.name):
@@ -57,12 +59,12 @@ def unneeded(
     return found
 
 
-def _kept_bag(item: WorkItem, volume: Volume, read: ReadManifest) -> KeptBag | None:
+def _kept_bag(item: WorkItem, volume: Volume, read: ReadManifest) -> StagedEvidence | None:
     manifest = read(item.task, item.manifest)
     staged = manifest.staged_file if manifest.is_evidence else None
     if staged is None or staged.volume != volume.name:
         return None
-    return KeptBag(staged, {"item": item.id, "status": item.status, "note": item.note})
+    return StagedEvidence(staged, {"item": item.id, "status": item.status, "note": item.note})
 
 
 def _changed_at(folder: Path) -> float:

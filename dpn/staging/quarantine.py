@@ -53,21 +53,21 @@ def put_aside(
     source = volume.staged_path(staged.path)
     folder = volume.quarantine_folder(item_id)
     target = folder / source.name
-    if not source.exists() and target.exists():
-        return _relative(volume, target)
-    source.stat()  # before anything is made
-    folder.mkdir(mode=0o700, exist_ok=True)
-    document = {
-        "quarantined_at": now.isoformat(),
-        "item_id": item_id,
-        "staged": staged.model_dump(mode="json"),
-        "report": dict(report),
-    }
-    with replace_file(folder / REPORT, permissions=0o600) as file:
-        file.write(json.dumps(document, indent=1).encode())
-    source.rename(target)
-    for changed in (folder, volume.quarantine, source.parent):
-        sync_folder(changed)
+    if source.exists() or not target.exists():
+        source.stat()  # before anything is made
+        folder.mkdir(mode=0o700, exist_ok=True)
+        document = {
+            "quarantined_at": now.isoformat(),
+            "item_id": item_id,
+            "staged": staged.model_dump(mode="json"),
+            "report": dict(report),
+        }
+        with replace_file(folder / REPORT, permissions=0o600) as file:
+            file.write(json.dumps(document, indent=1).encode())
+        source.rename(target)
+    for changed in (folder, volume.quarantine, source.parent):  # again, if who moved it died before this
+        with suppress(FileNotFoundError):
+            sync_folder(changed)
     return _relative(volume, target)
 
 

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from sqlalchemy.orm import Session
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
-from dpn.errors import Misconfigured, NoSpace
+from dpn.errors import LeaseLost, Misconfigured, NoSpace
+from dpn.files import DISK_FULL, sync_folder
 from dpn.staging import disk_use, folders, orphans, quarantine, reservations
 from dpn.staging.folders import StagingFolder
+from dpn.staging.orphans import StagedEvidence
 from dpn.staging.quarantine import Pruned
+from dpn.staging.reservations import FINAL
 from dpn.staging.settings import StagingSettings
 from dpn.staging.volumes import Volume
 from models.manifests import StagedFile
-from models.work import StagingVolume
+from models.work import StagingVolume, Status, WorkItem
 
 BATCH_ITEMS = 500
 """How many items one query asks about."""
@@ -115,9 +119,13 @@ class Staging:
         """
         refusals: dict[str, NoSpace] = {}
         for begun in self._left_on(item_id) if begun_on is None else (begun_on,):
-            place = self._mounted(begun)
-            if folders.tidy(place, item_id, token) and large_tree is not None:
-                disk_use.note_tree(place.item_folder(item_id) / str(token), large_tree)
+            place = self._known(begun) if begun_on is None else self._mounted(begun)
+            if self._problem(place) is not None:
+                continue  # begun anew on another volume; the sweep removes what is left on this one
+            if folders.is_begun(place, item_id):
+                with self.folder(begun, item_id, token) as folder:
+                    if large_tree is not None:
+                        disk_use.note_tree(folder.path, large_tree)
             try:
                 self.reserve(item_id, begun, size_bytes)
             except NoSpace as refused:
@@ -163,9 +171,15 @@ class Staging:
     def folder(self, volume: str, item_id: int, token: int) -> Iterator[StagingFolder]:
         """The folder of the item's holder `token`, which nobody else writes to; see `StagingFolder`.
 
-        Raises LeaseLost if a later holder is there already, TransientError if this lease's own rsync still is.
+        Raises LeaseLost if a later holder is there already, LocalTrouble if this lease's own rsync still is.
         """
-        with folders.hold_folder(self._mounted(volume), item_id, token) as folder:
+        with folders.hold_folder(
+            self._mounted(volume),
+            item_id,
+            token,
+            whose=self._whose(item_id),
+            require_held=partial(self._require_held, item_id, token),
+        ) as folder:
             yield folder
 
     def relative(self, volume: str, path: Path) -> str:
@@ -177,20 +191,36 @@ class Staging:
         return self._mounted(staged.volume).staged_path(staged.path)
 
     def holds(self, staged: StagedFile) -> bool:
-        """Whether the staged bag is there, with the size that it had."""
+        """Whether the staged bag is there, with the size that it had; if so, its name survives a power cut."""
+        path = self.path_of(staged)
         try:
-            found = self.path_of(staged).lstat()
+            found = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return stat.S_ISREG(found.st_mode) and found.st_size == staged.size
+        if not stat.S_ISREG(found.st_mode) or found.st_size != staged.size:
+            return False
+        for folder in path.parents[:3]:  # whoever staged it may have died, or failed, before it did this
+            sync_folder(folder)
+        return True
 
-    def remove(self, item_id: int, volume: str | None = None) -> None:
-        """Removes all that is staged of the item, on every volume here or on one; safe to repeat.
+    def leave(self, item_id: int, token: int, kept: StagedEvidence | None = None) -> str | None:
+        """Removes what is staged of an item that its holder `token` has ended, on every volume here; a whole bag
+        to be kept goes to quarantine first: returns where to. Safe to repeat.
 
-        Only once the item's end, or its way back to the first stage, is committed.
+        Once the item was taken up again nothing is touched: it cannot be meanwhile.
         """
-        for name in self.volumes if volume is None else (volume,):
-            folders.remove_item(self._mounted(name), item_id)
+        where = None
+        with self._sessions.begin() as session:
+            ended = WorkItem.id == item_id, WorkItem.lease_token == token, WorkItem.status.in_(FINAL)
+            if session.scalar(select(WorkItem.id).where(*ended).with_for_update()) is None:
+                return None
+            if kept is not None and self.holds(kept.staged):
+                where = self.quarantine(kept.staged, item_id, kept.report)
+            for name in self.volumes:
+                folders.give_up_item(self._mounted(name), item_id)
+        for name in self.volumes:
+            folders.remove_given_up(self._mounted(name), item_id)
+        return where
 
     def sweep_orphans(self, read: orphans.ReadManifest, grace_seconds: float = ORPHAN_GRACE_SECONDS) -> list[int]:
         """Removes staged folders of items that are over, unknown, or staged on another volume by now, if nobody
@@ -201,11 +231,12 @@ class Staging:
         changed_before = self._clock.now().timestamp() - grace_seconds
         removed: list[int] = []
         for volume in map(self._mounted, self.volumes):
+            folders.finish_removals(volume)
             old = orphans.unchanged_since(volume, changed_before)
             for first in range(0, len(old), BATCH_ITEMS):
                 with reading(self._sessions) as session:
                     found = orphans.unneeded(session, volume, old[first : first + BATCH_ITEMS], read)
-                removed.extend(item_id for item_id, kept in found.items() if self._sweep(volume, item_id, kept))
+                removed.extend(item_id for item_id in found if self._sweep(volume, item_id, read))
         return removed
 
     # -- quarantine --------------------------------------------------------------------------------------------
@@ -248,9 +279,33 @@ class Staging:
         return volume
 
     def _left_on(self, item_id: int) -> list[str]:
-        """The volumes that can be used and have a folder of the item."""
-        found = [volume for volume in self._volumes.values() if volume.item_folder(item_id).is_dir()]
-        return [volume.name for volume in found if self._health(volume, {}).problem is None]
+        """The volumes that have a folder of the item."""
+        return [volume.name for volume in self._volumes.values() if volume.item_folder(item_id).is_dir()]
+
+    def _problem(self, volume: Volume) -> str | None:
+        """Why nothing can be staged on the volume now; a full disk is none: it is asked for its room."""
+        try:
+            volume.check()
+            volume.try_writing()
+        except Misconfigured as error:
+            return str(error)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                return None
+            return f"staging.volumes.{volume.name}: cannot write to {volume.path} ({error}): repair its disk"
+        return None
+
+    def _whose(self, item_id: int) -> str | None:
+        """What tells the item from any other that ever had its number; None if there is none of this number."""
+        with reading(self._sessions) as session:
+            row = session.execute(select(WorkItem.task, WorkItem.identifier).where(WorkItem.id == item_id)).first()
+        return None if row is None else f"{row.task} {row.identifier}"
+
+    def _require_held(self, item_id: int, token: int) -> None:
+        held = WorkItem.id == item_id, WorkItem.lease_token == token, WorkItem.status == Status.RUNNING
+        with reading(self._sessions) as session:
+            if session.scalar(select(WorkItem.id).where(*held)) is None:
+                raise LeaseLost(f"item {item_id}: a later lease than {token} is at work in its staging folder")
 
     def _healths(self, without: int | None = None) -> list[VolumeHealth]:
         with reading(self._sessions) as session:
@@ -261,11 +316,12 @@ class Staging:
         return [self._health(volume, promised[volume.name]) for volume in self._volumes.values()]
 
     def _health(self, volume: Volume, promised_bytes: Mapping[int, int]) -> VolumeHealth:
+        if problem := self._problem(volume):
+            return VolumeHealth(volume.name, volume.path, problem=problem)
         try:
-            volume.check()
             to_come_bytes = reservations.to_come(volume, promised_bytes)
             free_bytes = volume.free_bytes()
-        except (Misconfigured, OSError) as error:
+        except OSError as error:
             return VolumeHealth(volume.name, volume.path, problem=str(error))
         return VolumeHealth(
             name=volume.name,
@@ -278,7 +334,13 @@ class Staging:
             reservations=len(promised_bytes),
         )
 
-    def _sweep(self, volume: Volume, item_id: int, kept: orphans.KeptBag | None) -> bool:
-        if kept is not None and self.holds(kept.staged):
-            self.quarantine(kept.staged, item_id, kept.report)
-        return folders.remove_abandoned(volume, item_id)
+    def _sweep(self, volume: Volume, item_id: int, read: orphans.ReadManifest) -> bool:
+        with self._sessions.begin() as session:
+            found = orphans.unneeded(session, volume, [item_id], read, lock=True)
+            if item_id not in found:
+                return False
+            kept = found[item_id]
+            if kept is not None and self.holds(kept.staged):
+                self.quarantine(kept.staged, item_id, kept.report)
+            folders.give_up_abandoned(volume, item_id)
+        return folders.remove_given_up(volume, item_id)

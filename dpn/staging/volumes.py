@@ -74,7 +74,7 @@ class Volume:
             )
         if known or self._marker.exists():
             self.check()
-        self._try_writing(mark=not self._marker.exists())
+        self._try_marking()
         for folder in (self.items, self.quarantine):
             folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(self.path)
@@ -96,6 +96,14 @@ class Volume:
                 f"correct the name in the settings"
             )
 
+    def try_writing(self, *, mark: bool = False) -> None:
+        """Raises OSError unless the disk takes a file. With `mark` that becomes the marker, if there is none."""
+        with new_file(self._marker) as (file, temporary):
+            file.write(f"{self.name}\n".encode())
+            make_durable(file)
+            if mark:
+                publish_new(temporary, self._marker)
+
     def free_bytes(self) -> int:
         """What we could still write."""
         found = os.statvfs(self.path)
@@ -114,13 +122,10 @@ class Volume:
     def _marker(self) -> Path:
         return self.path / MARKER
 
-    def _try_writing(self, *, mark: bool) -> None:
+    def _try_marking(self) -> None:
+        mark = not self._marker.exists()
         try:
-            with new_file(self._marker) as (file, temporary):
-                file.write(f"{self.name}\n".encode())
-                make_durable(file)
-                if mark:
-                    publish_new(temporary, self._marker)
+            self.try_writing(mark=mark)
         except FileExistsError:
             self.check()  # another process of ours was quicker
         except OSError as error:

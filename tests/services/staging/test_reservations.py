@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from dpn.clock import ManualClock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured, NoSpace
 from dpn.staging.staging import Staging
+from dpn.staging.volumes import Volume
 from models.work import DiskReservation, Status, WorkItem
 from tests.services.staging.conftest import MEBIBYTE, Disk, mounted
 
@@ -122,7 +125,7 @@ def test_an_item_never_waits_for_its_own_bytes_to_go(
         (left / place).mkdir(parents=True)
         (left / place / "bag.tar").write_bytes(b"x" * (size * MEBIBYTE))
     assert staging.reserve_room(item, 80 * MEBIBYTE, token=6, begun_on=begun_on) == "main"
-    assert [path.name for path in left.iterdir()] == ["6"], "what it does not go on from is gone"
+    assert {path.name for path in left.iterdir()} == {".item", "6"}, "what it does not go on from is gone"
     (health,) = staging.health()
     assert health.to_come_bytes == pytest.approx(10 * MEBIBYTE, abs=MEBIBYTE)
 
@@ -267,6 +270,35 @@ def test_a_volume_whose_disk_is_gone_gets_nothing_and_says_so(
     (tmp_path / "west" / ".dpn-volume").unlink()
     with pytest.raises(Misconfigured, match=r"east.*west"):
         staging.choose_volume(1)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.EACCES])
+def test_a_volume_that_takes_no_writes_gets_nothing_while_another_does(
+    sessions: Sessions,
+    clock: ManualClock,
+    tmp_path: Path,
+    disk: Disk,
+    new_item: NewItem,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    staging = mounted(sessions, clock, {"east": tmp_path / "east", "west": tmp_path / "west"})
+    item, begun = new_item(), new_item()
+    staging.reserve(new_item(), "west", 30 * MEBIBYTE)  # there is more room in the east
+    with staging.folder("east", begun, 1):
+        pass
+
+    def fails(volume: Volume, **_: object) -> None:
+        if volume.name == "east":
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Volume, "try_writing", fails)
+    assert staging.reserve_room(item, MEBIBYTE, token=1, begun_on=None) == "west"
+    for begun_on in (None, "east"):
+        assert staging.reserve_room(begun, MEBIBYTE, token=2, begun_on=begun_on) == "west"
+    east, _ = staging.health()
+    assert east.problem is not None
+    assert os.strerror(number) in east.problem
 
 
 def test_a_volume_of_another_machine_is_not_ours_to_use(staging: Staging, new_item: NewItem) -> None:

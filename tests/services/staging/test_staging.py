@@ -6,13 +6,16 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
 from dpn.clock import ManualClock
 from dpn.database import Sessions
-from dpn.errors import Misconfigured, NoSpace
+from dpn.errors import LeaseLost, Misconfigured, NoSpace
+from dpn.staging import orphans
+from dpn.staging.orphans import StagedEvidence
 from dpn.staging.staging import Staging
 from models.manifests import ReplicationManifest, StagedFile
 from models.work import StagingVolume, Status, WorkItem
@@ -75,12 +78,83 @@ def test_a_manifest_cannot_name_a_file_outside_staging(staging: Staging) -> None
 
 
 def test_a_removed_item_leaves_nothing_and_others_stay(staging: Staging, new_item: NewItem) -> None:
-    first, second = new_item(), new_item()
+    first, second = new_item(status=Status.SUCCESS), new_item()
     gone, kept = _stage(staging, first, b"x"), _stage(staging, second, b"y")
-    staging.remove(first)
-    staging.remove(first, "main")
+    staging.leave(first, 0)
+    staging.leave(first, 0)
     assert not staging.holds(gone)
     assert staging.holds(kept)
+
+
+@pytest.mark.parametrize(
+    "taken_up", [{"status": Status.PENDING}, {"status": Status.RUNNING, "lease_token": 1}, {"lease_token": 2}]
+)
+def test_what_an_item_that_was_taken_up_again_has_staged_is_not_removed_by_who_ended_it(
+    staging: Staging, new_item: NewItem, sessions: Sessions, taken_up: dict[str, object]
+) -> None:
+    item = new_item(status=Status.FAILED)
+    staged = _stage(staging, item, b"x")
+    with sessions.begin() as session:
+        session.execute(update(WorkItem).where(WorkItem.id == item).values(**taken_up))
+    assert staging.leave(item, 0, StagedEvidence(staged, {})) is None
+    assert staging.holds(staged)
+
+
+def test_an_item_that_is_taken_up_while_it_is_swept_keeps_what_it_has(
+    staging: Staging, new_item: NewItem, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = new_item(status=Status.SUCCESS)
+    staged = _stage(staging, item, b"x")
+    really = orphans.unneeded
+
+    def taken_up_after(*arguments: Any, **named: Any) -> Any:
+        found = really(*arguments, **named)
+        if not named.get("lock"):
+            with sessions.begin() as session:
+                session.execute(update(WorkItem).where(WorkItem.id == item).values(status=Status.PENDING))
+        return found
+
+    monkeypatch.setattr(orphans, "unneeded", taken_up_after)
+    assert staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=-1e9) == []
+    assert staging.holds(staged)
+
+
+def test_a_bag_is_held_once_its_name_survives_a_power_cut(
+    staging: Staging, new_item: NewItem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run that staged it may have failed at that very step."""
+    item = new_item()
+    staged, synced = _stage(staging, item, b"x"), list[Path]()
+    monkeypatch.setattr("dpn.staging.staging.sync_folder", synced.append)
+    assert staging.holds(staged)
+    items = tmp_path / "main" / "items"
+    assert synced == [items / str(item) / "3", items / str(item), items]
+
+
+def test_after_the_database_was_put_back_an_item_goes_on_with_what_it_has_and_another_inherits_nothing(
+    staging: Staging, new_item: NewItem, sessions: Sessions
+) -> None:
+    item = new_item(lease_token=2)
+    staged = _stage(staging, item, b"x")  # by the holder of token 3
+    with staging.folder("main", item, 2) as folder:
+        assert (folder.path / f"{BAG}.tar").read_bytes() == b"x"
+    assert not staging.holds(staged)
+    with sessions.begin() as session:
+        another = {"identifier": "another transfer", "lease_token": 1}
+        session.execute(update(WorkItem).where(WorkItem.id == item).values(**another))
+    with staging.folder("main", item, 1) as folder:
+        assert not folder.adopted
+        assert list(folder.path.glob("*.tar")) == []
+
+
+def test_a_holder_who_lost_the_item_gets_no_folder(
+    staging: Staging, new_item: NewItem, sessions: Sessions
+) -> None:
+    item = new_item(lease_token=3)
+    staged = _stage(staging, item, b"x")
+    with pytest.raises(LeaseLost), staging.folder("main", item, 2):
+        pytest.fail("a former holder got a folder")
+    assert staging.holds(staged)
 
 
 def test_a_bag_in_quarantine_is_not_swept_with_its_item(
@@ -88,7 +162,7 @@ def test_a_bag_in_quarantine_is_not_swept_with_its_item(
 ) -> None:
     item = new_item(status=Status.FAILED)
     where = staging.quarantine(_stage(staging, item, b"bad"), item, {"valid": False})
-    staging.remove(item)
+    staging.leave(item, 0)
     staging.sweep_orphans(PIPELINES.read_manifest, grace_seconds=0)
     assert (tmp_path / "main" / where).read_bytes() == b"bad"
     assert [pruned.item_id for pruned in staging.prune_quarantine(max_bytes=2)] == [item]
@@ -197,7 +271,7 @@ def test_when_items_end_their_room_is_there_for_the_next(
         with sessions.begin() as session:
             session.execute(update(WorkItem).where(WorkItem.id == item).values(status=Status.SUCCESS))
             staging.release(item, session)
-        staging.remove(item, "small")
+        staging.leave(item, 0)
 
 
 def _write(staging: Staging, item: int, size: int) -> None:

@@ -15,8 +15,14 @@ from typing import Any, NoReturn
 
 import pytest
 
-from dpn.errors import LeaseLost, TransientError
-from dpn.staging.folders import StagingFolder, hold_folder, remove_abandoned, remove_item
+from dpn.errors import LeaseLost, LocalTrouble, TransientError
+from dpn.staging.folders import (
+    StagingFolder,
+    give_up_abandoned,
+    give_up_item,
+    hold_folder,
+    remove_given_up,
+)
 from dpn.staging.volumes import Volume, numbered_folders, remove_tree
 
 ITEM = 12
@@ -117,7 +123,7 @@ def test_the_same_lease_may_come_back_but_not_twice_at_once(volume: Volume) -> N
     _leave_behind(volume, 5)
     with hold_folder(volume, ITEM, 5) as folder:
         assert (folder.path / "bag.tar").read_text() == "5"
-        with pytest.raises(TransientError, match="still in use"), hold_folder(volume, ITEM, 5):
+        with pytest.raises(LocalTrouble, match="still in use"), hold_folder(volume, ITEM, 5):
             pytest.fail("one folder was held twice")
 
 
@@ -263,6 +269,63 @@ def test_what_somebody_uses_is_not_abandoned(volume: Volume) -> None:
     assert remove_abandoned(volume, ITEM)
     assert not volume.item_folder(ITEM).exists()
     assert remove_abandoned(volume, ITEM)
+
+
+def remove_item(volume: Volume, item_id: int) -> None:
+    give_up_item(volume, item_id)
+    remove_given_up(volume, item_id)
+
+
+def remove_abandoned(volume: Volume, item_id: int) -> bool:
+    give_up_abandoned(volume, item_id)
+    return remove_given_up(volume, item_id)
+
+
+def test_of_an_item_that_is_ours_a_later_holder_is_one_that_the_database_has_forgotten(volume: Volume) -> None:
+    """It was put back from a backup: tokens begin where they were then, and the bytes are those of this item."""
+    _leave_behind(volume, 3)
+    _leave_behind(volume, 9)
+    asked: list[int] = []
+    with hold_folder(volume, ITEM, 4, whose="replication a", require_held=lambda: asked.append(1)) as folder:
+        assert (folder.path / "bag.tar").read_text() == "9", "the newest bytes are those to go on from"
+        assert list(numbered_folders(volume.item_folder(ITEM))) == [4]
+    assert asked
+
+
+def test_what_a_forgotten_holder_still_uses_is_left_to_it(volume: Volume) -> None:
+    with hold_folder(volume, ITEM, 9) as theirs:
+        with hold_folder(volume, ITEM, 4, require_held=lambda: None) as ours:
+            assert not ours.adopted
+        (theirs.path / "bag.tar").write_bytes(b"still writing")
+
+
+def test_another_item_of_the_same_number_inherits_nothing(volume: Volume) -> None:
+    with hold_folder(volume, ITEM, 3, whose="ingest a") as folder:
+        (folder.path / "bag.tar").write_bytes(b"of a")
+    with hold_folder(volume, ITEM, 3, whose="ingest b") as folder:
+        assert not (folder.path / "bag.tar").exists()
+    with hold_folder(volume, ITEM, 5, whose="ingest b") as folder:
+        assert folder.adopted
+        with (
+            pytest.raises(LocalTrouble, match="works for ingest b"),
+            hold_folder(volume, ITEM, 6, whose="ingest c"),
+        ):
+            pytest.fail("somebody works there")
+
+
+def test_a_folder_of_the_time_before_it_said_whose_it_is_is_the_items(volume: Volume) -> None:
+    _leave_behind(volume, 3)
+    with hold_folder(volume, ITEM, 4, whose="ingest a") as folder:
+        assert folder.adopted
+    with hold_folder(volume, ITEM, 5, whose="ingest b") as folder:
+        assert not folder.adopted
+
+
+def test_what_was_staged_is_durable_with_its_name(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    with hold_folder(volume, ITEM, 3) as folder:
+        monkeypatch.setattr("dpn.staging.folders.sync_folder", synced.append)
+    assert synced == [folder.path, folder.path.parent, volume.items]
 
 
 def _fails(*_: object, **__: object) -> NoReturn:

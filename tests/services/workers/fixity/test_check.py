@@ -134,7 +134,7 @@ class TestNoVerdict:
         with monkeypatch.context() as patch:
             patch.setattr(dpn.bags.validation.verdict, "validate", broken)
             item = north.check()
-        assert (item.status, item.stage, item.attempts) == ("pending", "check", 1)
+        assert (item.status, item.stage, item.attempts, item.needs_attention) == ("pending", "check", 0, True)
         assert north.records() == []
         assert north.copy().outcome == "unchecked"
         assert north.later(item.id).status == "success"

@@ -257,7 +257,7 @@ class DisturbedStore:
         (StoreUnavailable("store:main", "timed out"), 0, False),
         (Misconfigured("store main: access denied: give the key s3:PutObject"), 0, True),
         (StoreMismatch("the store holds other bytes"), 1, False),
-        (OSError(5, "Input/output error"), 1, False),
+        (OSError(5, "Input/output error"), 0, True),
     ],
 )
 def test_a_store_that_refuses_is_asked_again_and_the_staged_bag_stays(
