@@ -181,7 +181,7 @@ def _bag_of(manifest: Any) -> str | None:
 
 
 def _as_row(item: WorkItem) -> tuple[str, ...]:
-    due = "" if item.status != "pending" else f"{item.run_after:%m-%d %H:%M:%S}"
+    due = "" if item.status != "pending" else f"{item.run_after:%Y-%m-%d %H:%M:%S}"
     return (
         str(item.id),
         item.task,

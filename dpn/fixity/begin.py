@@ -15,6 +15,7 @@ from dpn.clock import Clock
 from dpn.database import insert_missing, inserted_missing
 from dpn.fixity.copies import lock_pace
 from dpn.fixity.schedule import (
+    AHEAD,
     COST_WINDOW_DAYS,
     DAY,
     Credit,
@@ -165,7 +166,7 @@ def lately(session: Session, now: datetime) -> Lately:
     """What has begun in the last day and month, by the hour, and how many checks have not ended."""
     sums = []
     for days in (1, COST_WINDOW_DAYS):
-        began = FixityHour.hour > now - days * DAY
+        began = FixityHour.hour.between(now - days * DAY, now + AHEAD)
         checks, size = session.execute(
             select(func.sum(FixityHour.checks), func.sum(FixityHour.bytes)).where(began)
         ).one()
@@ -203,6 +204,7 @@ def _due_copies(session: Session, settings: FixitySettings, limits: Limits, now:
                 StoredCopy.begun_at.is_(None),
                 StoredCopy.begun_at <= StoredCopy.checked_at,
                 StoredCopy.begun_at <= not_since,
+                StoredCopy.begun_at > now + AHEAD,
             ),
             ~is_running,
         )

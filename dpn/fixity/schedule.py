@@ -28,6 +28,9 @@ DAY = timedelta(days=1)
 LONGEST_PAUSE = 1.5 * DAY
 """When nobody asked for so long what may begin, it was an outage: what it missed does not begin at once."""
 
+AHEAD = timedelta(minutes=10)
+"""What lies so far ahead of now was written while a clock was wrong."""
+
 BYTES_PER_GB = 1_000_000_000
 COST_WINDOW_DAYS = 30
 
@@ -145,8 +148,11 @@ def pace_of(demand: Sequence[DueDay], now: datetime, every_days: float) -> Pace:
 
 
 def credited(credit: Credit, pace: Pace, now: datetime) -> Credit:
-    """The credit at `now`. After an outage, and while a limit stops everything, it does not pile up."""
-    if credit.at is None:
+    """The credit at `now`. After an outage, and while a limit stops everything, it does not pile up.
+
+    One that lies further ahead than clocks are put right begins anew: it would stop all checks until its time.
+    """
+    if credit.at is None or credit.at > now + AHEAD:
         return Credit(_a_little(pace), now)
     passed = max(now - credit.at, timedelta())
     work = credit.work + pace.per_day * (passed / DAY)

@@ -20,6 +20,10 @@ from dpn.staging.volumes import Volume, numbered_folders, remove_tree
 from models.manifests import StagedFile
 
 REPORT = "report.json"
+OVERDUE = ".overdue"
+SECOND_LOOK = timedelta(days=1)
+"""What is too old goes if it still is after so long: a clock that is ahead for a moment empties nothing."""
+
 MAX_REPORT_BYTES = 4 * 1024 * 1024
 
 
@@ -74,12 +78,18 @@ def put_aside(
 def prune(volume: Volume, *, now: datetime, max_days: float, max_bytes: int) -> list[Pruned]:
     """Removes what is over a bound from the volume's quarantine, oldest first; returns what it removed."""
     kept = sorted(_survey(volume), key=lambda entry: (entry.quarantined_at, entry.item_id))
-    too_old = [entry for entry in kept if entry.quarantined_at < now - timedelta(days=max_days)]
-    removed = []
-    for entry in too_old:
-        remove_tree(entry.folder)
-        removed.append(_pruned(volume, entry, "days"))
-    rest = [entry for entry in kept[len(too_old) :] if entry.bytes]
+    removed, rest = [], []
+    for entry in kept:
+        mark = entry.folder.with_name(f"{entry.item_id}{OVERDUE}")
+        if entry.quarantined_at >= now - timedelta(days=max_days):
+            mark.unlink(missing_ok=True)
+        elif _was_overdue(mark, now):
+            remove_tree(entry.folder)
+            mark.unlink(missing_ok=True)
+            removed.append(_pruned(volume, entry, "days"))
+            continue
+        if entry.bytes:
+            rest.append(entry)
     surplus_bytes = sum(entry.bytes for entry in rest) - max_bytes
     for entry in rest:
         if surplus_bytes <= 0:
@@ -89,6 +99,16 @@ def prune(volume: Volume, *, now: datetime, max_days: float, max_bytes: int) -> 
         surplus_bytes -= entry.bytes
         removed.append(_pruned(volume, entry, "bytes"))
     return removed
+
+
+def _was_overdue(mark: Path, now: datetime) -> bool:
+    """Whether an earlier look, long enough ago, found it too old as well; if not, this one is noted."""
+    with suppress(FileNotFoundError, ValueError):
+        if timedelta() <= (passed := now - datetime.fromisoformat(mark.read_text("ascii"))):
+            return passed >= SECOND_LOOK
+    with replace_file(mark, permissions=0o600) as file:
+        file.write(now.isoformat().encode())
+    return False
 
 
 def _survey(volume: Volume) -> list[_Kept]:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -247,22 +248,28 @@ class Staging:
         Safe to repeat. Raises FileNotFoundError if the bag is neither staged nor in quarantine.
         """
         volume = self._mounted(staged.volume)
-        return quarantine.put_aside(volume, staged, item_id, report, now=self._clock.now())
+        return quarantine.put_aside(volume, staged, item_id, report, now=self._now())
 
     def prune_quarantine(self, max_days: float | None = None, max_bytes: int | None = None) -> list[Pruned]:
         """Keeps each volume's quarantine within its bounds, by default the settings'; returns what it removed."""
+        now = self._now()
         return [
             pruned
             for name in self.volumes
             for pruned in quarantine.prune(
                 self._mounted(name),
-                now=self._clock.now(),
+                now=now,
                 max_days=self._settings.quarantine_days if max_days is None else max_days,
                 max_bytes=self._settings.quarantine_bytes if max_bytes is None else max_bytes,
             )
         ]
 
     # ----------------------------------------------------------------------------------------------------------
+
+    def _now(self) -> datetime:
+        """By the database's clock: what is kept for days shall not depend on one machine's."""
+        with reading(self._sessions) as session:
+            return session.execute(select(self._clock.in_database())).scalar_one()
 
     def _known(self, name: str) -> Volume:
         try:

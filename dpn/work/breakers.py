@@ -1,17 +1,19 @@
 """A breaker for each outside service: after some failures in a row it is left alone for a while, longer each time.
 
-All workers share what is known, in the database, so one worker's discovery spares the others their time-outs.
+All workers share what is known, in the database and by its clock: one worker's discovery spares the others their
+time-outs.
 While a breaker is open, work that needs the service waits; it is never counted against an item.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
@@ -20,6 +22,7 @@ from dpn.work.notes import printable
 from models.work import ServiceHealth
 
 MAX_ERROR_CHARACTERS = 1000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,7 @@ class Breakers:
         trouble, say nothing of the service; any other end shows that it answers. The error that leaves carries how
         long to wait.
         """
-        health = self._read(service)
-        open_seconds = self._seconds_left(health)
+        health, open_seconds = self._read(service)
         if health is not None and open_seconds > 0:
             reason = f"left alone after {health.failures} failures in a row, the last: {health.last_error}"
             raise ServiceUnavailable(service, reason, open_seconds)
@@ -81,14 +83,22 @@ class Breakers:
         else:
             self._forget_failures(service, health)
 
-    def _read(self, service: str) -> ServiceHealth | None:
+    def _read(self, service: str) -> tuple[ServiceHealth | None, float]:
+        """What is known of the service, and for how many seconds it is still left alone."""
+        statement = select(ServiceHealth, self._clock.in_database()).where(ServiceHealth.service == service)
         with reading(self._sessions) as session:
-            return session.get(ServiceHealth, service)
+            found = session.execute(statement).one_or_none()
+        return (None, 0.0) if found is None else (found[0], self._seconds_left(found[0], found[1]))
 
-    def _seconds_left(self, health: ServiceHealth | None) -> float:
-        if health is None or health.open_until is None:
+    def _seconds_left(self, health: ServiceHealth, now: datetime) -> float:
+        """A time beyond the longest that a breaker stays open is not believed: a wrong clock set it."""
+        if health.open_until is None:
             return 0.0
-        return (health.open_until - self._clock.now()).total_seconds()
+        seconds = (health.open_until - now).total_seconds()
+        if seconds > self._policy.max_seconds:
+            _log.warning("the breaker of %s would be open for %.0f s: was a clock wrong?", health.service, seconds)
+            return 0.0
+        return seconds
 
     def _count_failure(self, error: ServiceUnavailable) -> float:
         """Records the failure; returns how long whoever met it shall wait."""
@@ -96,18 +106,19 @@ class Breakers:
         with self._sessions.begin() as session:
             insert_missing(session, ServiceHealth, [{"service": error.service, "failures": 0, "last_error": ""}])
             health = session.get_one(ServiceHealth, error.service, with_for_update=True)
-            seconds_left = self._seconds_left(health)
+            now = session.execute(select(self._clock.in_database())).scalar_one()
+            seconds_left = self._seconds_left(health, now)
             if seconds_left > 0:
                 return seconds_left
             health.failures += 1
-            health.failed_at = self._clock.now()
+            health.failed_at = now
             health.last_error = printable(error.reason, MAX_ERROR_CHARACTERS)
             open_seconds = self._policy.open_seconds(health.failures, jitter)
             if error.retry_after_seconds is not None:
                 # The service may ask for patience, not for eternity.
                 open_seconds = max(open_seconds, min(error.retry_after_seconds, self._policy.max_seconds))
             if open_seconds:
-                health.open_until = self._clock.now() + timedelta(seconds=open_seconds)
+                health.open_until = now + timedelta(seconds=open_seconds)
             return max(open_seconds, self._policy.wait_seconds(health.failures, jitter))
 
     def _forget_failures(self, service: str, health: ServiceHealth | None) -> None:

@@ -24,6 +24,7 @@ from dpn.work.dispatch import publish_intents
 from dpn.work.leases import at_stage
 from dpn.work.pipeline import Pipelines
 from dpn.work.sweep import abandon_lost_volumes, forget_dead_letters
+from dpn.work.times_ahead import take_back
 from models.manifests import upload_owned
 from models.work import Status, WorkItem
 from workers.runner.chores import Chore
@@ -56,6 +57,7 @@ class Housekeeping:
         chores = [
             Chore("publish what could not be announced", sweep_seconds, self.publish_leftovers),
             Chore("give up staging volumes that are gone", self._watch_seconds, self.abandon_volumes),
+            Chore("take back times that lie ahead", 300.0, self.take_back_times),
             Chore("bound the dead letters", 3600.0, self.forget_dead_letters),
         ]
         if self.staging is not None:
@@ -108,6 +110,12 @@ class Housekeeping:
                 self.log.warning("freed from a volume that no live worker mounts", items=abandoned.items)
             if abandoned.unreadable:
                 self.log.error("not staged anew: unreadable manifests", items=abandoned.unreadable)
+
+    def take_back_times(self) -> None:
+        with self.sessions.begin() as session:
+            changed = take_back(session, lease_seconds=self.settings.work.lease_seconds, clock=self.clock)
+        if changed:
+            self.log.warning("times that lay ahead are taken back: was a clock wrong?", items=changed)
 
     def sweep_staging(self, staging: Staging) -> None:
         released = staging.release_orphans()

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from dpn.clock import ManualClock
 from dpn.database import reading
 from dpn.fixity.begin import copy_facts, demand
 from dpn.fixity.copies import Copies, checked, remember
@@ -112,6 +113,21 @@ def test_every_copy_is_checked_once_in_the_promised_time_as_many_every_day(bench
     assert sum(begun[:10]) >= 95
     assert set(begun[1:]) <= {9, 10, 11, 12, 13}, "the first day begins with one: the others make up for it"
     assert len(set(bags_of(items(bench)))) == 95
+
+
+def test_a_run_while_the_clock_was_a_year_ahead_stops_no_check_for_that_year(bench: Bench) -> None:
+    store(bench, 20)
+    live(bench, 2)
+    right = bench.clock.now()
+    bench.clock.advance(365 * DAY_SECONDS)
+    assert run(bench).checks_begun
+    with bench.sessions.begin() as session:  # what began then was stopped
+        session.execute(update(WorkItem).values(status=Status.CANCELLED))
+    bench.clock = ManualClock(right)
+    begun = live(bench, 10)
+    assert sum(begun) >= 18, begun
+    with reading(bench.sessions) as session:
+        assert session.scalars(select(StoredCopy.bag).where(StoredCopy.begun_at > bench.clock.now())).all() == []
 
 
 def test_an_item_says_which_copy_and_has_the_id_that_its_record_gets(bench: Bench) -> None:

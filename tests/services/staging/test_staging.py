@@ -174,6 +174,8 @@ def test_quarantine_is_bounded_by_the_settings(staging: Staging, new_item: NewIt
     clock.advance(29 * DAY_SECONDS)
     assert staging.prune_quarantine() == []
     clock.advance(2 * DAY_SECONDS)
+    assert staging.prune_quarantine() == [], "one look is not enough"
+    clock.advance(DAY_SECONDS)
     assert [pruned.bound for pruned in staging.prune_quarantine()] == ["days"]
 
 

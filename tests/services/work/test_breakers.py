@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import ColumnElement
 
 from dpn.clock import ManualClock
 from dpn.database import Sessions
@@ -174,3 +176,35 @@ def test_hostile_words_of_a_peer_can_be_kept(sessions: Sessions, breakers: Break
         kept = session.get_one(ServiceHealth, NORTH).last_error
     assert kept.isprintable()
     assert len(kept) == 1000
+
+
+def test_a_breaker_that_a_host_with_a_fast_clock_opened_is_open_no_longer_than_the_longest(
+    sessions: Sessions, clock: ManualClock, breakers: Breakers
+) -> None:
+    """The database's own clock may have been ahead for a moment: what it left is not believed."""
+    ahead = ManualClock(clock.now() + timedelta(days=1))
+    for _ in range(POLICY.failures):
+        fail(open_breakers(sessions, ahead))
+    assert is_open(open_breakers(sessions, ahead))
+    assert not is_open(breakers)
+    with breakers.guard(NORTH):
+        pass
+    with sessions() as session:
+        assert session.get_one(ServiceHealth, NORTH).open_until is None
+
+
+def test_breakers_go_by_the_clock_of_the_database(
+    sessions: Sessions, clock: ManualClock, breakers: Breakers
+) -> None:
+    class Wrong(ManualClock):
+        def in_database(self, after_seconds: float = 0.0) -> ColumnElement[datetime]:
+            return clock.in_database(after_seconds)
+
+    for wrong in (Wrong(clock.now() + timedelta(seconds=300)), Wrong(clock.now() - timedelta(days=1))):
+        for _ in range(POLICY.failures):
+            fail(open_breakers(sessions, wrong))
+        assert is_open(breakers)
+        clock.advance(31)
+        assert not is_open(breakers)
+        with breakers.guard(NORTH):
+            pass

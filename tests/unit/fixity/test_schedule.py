@@ -141,6 +141,15 @@ def test_what_was_not_begun_in_an_outage_does_not_begin_at_once() -> None:
     assert left.work < 0
 
 
+def test_a_pace_that_lies_ahead_is_not_believed() -> None:
+    """One run while the clock was a year ahead must not stop all checks for that year."""
+    ahead = Credit(1e18, START + 365 * DAY)
+    credit = credited(ahead, PACE, START)
+    assert (credit.at, len(choose(due_copies(GB, GB), credit, PACE, Limits(100), Lately())[0])) == (START, 1)
+    a_little = Credit(5.0, START + timedelta(minutes=2))
+    assert credited(a_little, PACE, START).at == a_little.at, "clocks are put right a little all the time"
+
+
 def test_the_limit_per_run_holds_and_the_rest_begins_with_the_next_run() -> None:
     chosen, left = choose(due_copies(*[GB] * 50), PLENTY, PACE, Limits(20), Lately())
     assert [copy.bag for copy in chosen] == [str(number) for number in range(20)]

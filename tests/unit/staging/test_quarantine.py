@@ -65,11 +65,23 @@ def test_a_bag_that_is_in_neither_place_cannot_be_put_aside(volume: Volume) -> N
 
 
 def test_what_is_older_than_its_days_goes_with_its_report(volume: Volume) -> None:
-    _quarantine(volume, 1, 100, days_ago=31)
+    _quarantine(volume, 1, 100, days_ago=32)
     _quarantine(volume, 2, 100, days_ago=29)
-    removed = prune(volume, now=NOW, max_days=30, max_bytes=10**9)
-    assert removed == [Pruned("main", 1, 100, NOW - timedelta(days=31), "days")]
+    assert looks(volume, NOW - timedelta(days=1, hours=1), NOW) == [
+        Pruned("main", 1, 100, NOW - timedelta(days=32), "days")
+    ]
     assert [path.name for path in volume.quarantine.iterdir()] == ["2"]
+
+
+def test_a_clock_that_is_ahead_for_a_moment_empties_nothing(volume: Volume) -> None:
+    _quarantine(volume, 1, 100, days_ago=1)
+    for wrong in (365, 365.1):
+        assert looks(volume, NOW + timedelta(days=wrong)) == []
+    assert looks(volume, NOW, NOW + timedelta(days=2)) == []
+    assert _bytes_kept(volume) == 100
+    assert looks(volume, NOW + timedelta(days=30), NOW + timedelta(days=30, hours=23)) == []
+    assert [one.bound for one in looks(volume, NOW + timedelta(days=31, hours=1))] == ["days"]
+    assert not list(volume.quarantine.iterdir())
 
 
 def test_when_there_are_too_many_bytes_the_oldest_bags_go_and_their_reports_stay(volume: Volume) -> None:
@@ -92,7 +104,8 @@ def test_a_bag_that_alone_is_over_the_bound_goes_too(volume: Volume) -> None:
 def test_a_report_without_its_bag_goes_when_its_days_are_over(volume: Volume) -> None:
     _quarantine(volume, 1, 1000, days_ago=1)
     prune(volume, now=NOW, max_days=30, max_bytes=0)
-    assert prune(volume, now=NOW + timedelta(days=29, hours=1), max_days=30, max_bytes=0)[0].bound == "days"
+    over = NOW + timedelta(days=29, hours=1)
+    assert looks(volume, over, over + timedelta(days=1), max_bytes=0)[0].bound == "days"
     assert not list(volume.quarantine.iterdir())
 
 
@@ -105,7 +118,7 @@ def test_a_damaged_report_leaves_the_bags_age_known(volume: Volume, report: str)
     (folder / REPORT).write_bytes(report.encode("latin-1"))
     long_ago = (NOW - timedelta(days=31)).timestamp()
     os.utime(folder, (long_ago, long_ago))
-    assert [pruned.item_id for pruned in prune(volume, now=NOW, max_days=30, max_bytes=10**9)] == [1]
+    assert [pruned.item_id for pruned in looks(volume, NOW, NOW + timedelta(days=1))] == [1]
 
 
 def test_what_is_not_ours_in_quarantine_is_left_alone(volume: Volume) -> None:
@@ -113,6 +126,11 @@ def test_what_is_not_ours_in_quarantine_is_left_alone(volume: Volume) -> None:
     (volume.quarantine / "notes" / "x").write_bytes(b"x" * 100)
     assert prune(volume, now=NOW, max_days=0, max_bytes=0) == []
     assert (volume.quarantine / "notes" / "x").exists()
+
+
+def looks(volume: Volume, *times: datetime, max_bytes: int = 10**9) -> list[Pruned]:
+    """What all of these looks remove."""
+    return [one for now in times for one in prune(volume, now=now, max_days=30, max_bytes=max_bytes)]
 
 
 def _stage(volume: Volume, item_id: int, size: int) -> StagedFile:
