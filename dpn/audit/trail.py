@@ -42,6 +42,7 @@ class EventType(StrEnum):
     ITEM_REOPENED = "item reopened"
     ITEM_CLOSED = "item closed"
     RECORD_CORRECTED = "record corrected"
+    OPERATOR_ALLOW = "operator allow"
     OPERATOR_RETRY = "operator retry"
     OPERATOR_CANCEL = "operator cancel"
     OPERATOR_ACKNOWLEDGE = "operator acknowledge"

@@ -22,6 +22,8 @@ class RestoreManifest(CheckManifest):
     """A bag for a node that asked for it: our copy, read and judged as in a check, then delivered."""
 
     transfer: RestoreFacts
+    allowed_by: str | None = None
+    """The operator who said yes to a node that has no right of its own to the bag."""
     accepted: bool = False
     """Whether the requester has been told that it will get the bag."""
     link: str | None = None

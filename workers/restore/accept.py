@@ -1,5 +1,6 @@
 """The way of our copy to a node that asks for it, as far as it is that of a fixity check: what a restore adds.
 
+A bag goes to its owner, its ingest node and the nodes that are known to hold it; others wait for a person's yes.
 A node learns at once that it will get the bag: it may take days to come back from cold storage. What is handed on
 was read whole and found good; that counts as a check of ours. A copy that a repair has put there meanwhile is the
 one that is read.
@@ -7,7 +8,7 @@ one that is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from dpn.audit.trail import EventType
@@ -16,10 +17,12 @@ from dpn.errors import Misconfigured, ServiceUnavailable
 from dpn.fixity.begin import copy_facts
 from dpn.outbound.folder import Outbound
 from dpn.outbound.settings import OutboundSettings
+from dpn.recovery.holders import holders_of
+from dpn.registry.catalogue import BAGS, find
 from dpn.registry.records import RestoreRecord
 from dpn.registry.rules.flags import CancelReason
 from dpn.runtime import THREADS
-from dpn.work.outcomes import Fail, Outcome, StartOver
+from dpn.work.outcomes import Fail, Outcome, StartOver, Stopped, Wait
 from models.manifests import CopyFacts, RestoreManifest
 from models.preservation import StoredCopy
 from workers.cancellations import TransferCancellation
@@ -36,7 +39,10 @@ class AcceptingStage:
     peers: Peers
     reading: Stage
     outbound: Mapping[str, OutboundSettings]
+    exclude: Mapping[str, Collection[str]]
+    """The nodes that get no bag of a member, whatever else holds, by member."""
     sessions: Sessions
+    poll_seconds: float
     name: str = "restore-init"
 
     def run(self, job: Job[RestoreManifest]) -> Outcome:
@@ -61,6 +67,7 @@ class AcceptingStage:
         record = requester.restore(job.claim.identifier)
         recognise_link(manifest, record, self.outbound)
         require_wanted(record, manifest.transfer, manifest.link)
+        self._require_right(job)
         if not record.accepted:
             job.fence()
             record = requester.put_restore(record.change(accepted=True))
@@ -71,6 +78,21 @@ class AcceptingStage:
                 EventType.PEER_INFORMED, record.bag, "success", peer=requester.peer, restore=record.key[0]
             )
             job.save(f"{requester.peer} knows that it will get the bag")
+
+    def _require_right(self, job: Job[RestoreManifest]) -> None:
+        """Raises Unwanted unless the node may have the bag: whoever can name a bag could ask for it."""
+        node, item = job.manifest.transfer.to_node, job.claim.item_id
+        with reading(self.sessions) as session:
+            bag = find(session, BAGS, job.manifest.transfer.bag)
+        if bag is not None and node in self.exclude.get(bag.member, ()):
+            reason = "we do not hand bags of this member to this node"
+            raise Unwanted(Stopped(reason, TransferCancellation(CancelReason.REJECT, reason)))
+        if job.manifest.allowed_by is None and (bag is None or node not in holders_of(bag)):
+            reason = (
+                f"{node} neither owns this bag nor ingested it, nor is it known to hold a copy: "
+                f"`dpn restore allow {item}` if it shall have it, else `dpn item cancel {item}`"
+            )
+            raise Unwanted(Wait(self.poll_seconds, reason, needs_attention=True))
 
 
 @dataclass(frozen=True)

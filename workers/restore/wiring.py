@@ -18,7 +18,9 @@ def _accept(services: Services) -> AcceptingStage:
         peers=services.peers,
         reading=reading.thaw(services, settings.restore.retrieval_tier),
         outbound=settings.ingest.outbound,
+        exclude=settings.ingest.exclude,
         sessions=services.sessions,
+        poll_seconds=settings.work.verdict_poll_seconds,
     )
 
 

@@ -1,4 +1,4 @@
-"""`dpn restore request|list|show|fetch|cancel`."""
+"""`dpn restore request|list|show|fetch|cancel|allow`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,27 @@ def request_bag(
         f"dpn restore fetch {made.restore_id} --out DIR",
         file=sys.stderr,
     )
+
+
+@app.command()
+def allow(
+    context: typer.Context,
+    item_id: Annotated[int, typer.Argument(help="The item that waits for a yes.", metavar="ITEM")],
+    config: ConfigOption = None,
+) -> None:
+    """Let another node have the bag that it asks of us, though it neither owns it nor is known to hold it."""
+    from dpn.work.items import NotAllowed
+    from dpn.work.queries import NoSuchItem
+    from models.manifests import ManifestUnreadable
+    from workers.pipelines import PIPELINES
+    from workers.restore.allow import allow_restore
+
+    with open_node(context, config, "dpn-restore") as node:
+        try:
+            with node.sessions.begin() as session:
+                allow_restore(session, item_id, operator=operator(), pipelines=PIPELINES, clock=node.clock)
+        except (NoSuchItem, NotAllowed, ManifestUnreadable) as error:
+            raise Misconfigured(str(error)) from error
 
 
 @app.command("list")

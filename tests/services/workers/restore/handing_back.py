@@ -197,7 +197,10 @@ def holder_and_requester(
         holder.clients = {"south": RegistryClient("south", settings.peers["south"])}
         with holder.sessions.begin() as session:
             ensure_nodes(session, settings.node, settings.peers, now=checker.clock.now())
-        bag = a_bag(uuid=BAG, first_version_uuid=BAG, size=checker.tar.stat().st_size)
+        size = checker.tar.stat().st_size
+        bag = a_bag(uuid=BAG, first_version_uuid=BAG, size=size, replicating_nodes=("north", "south"))
+        with holder.sessions.begin() as session:
+            save(session, BAGS, [bag])
         digest = DigestRecord(bag=BAG, algorithm="sha256", node="north", value=checker.digest, created_at=LONG_AGO)
         with registry.sessions.begin() as session:
             save(session, BAGS, [bag])
