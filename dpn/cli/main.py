@@ -32,6 +32,10 @@ class CommandEntry(NamedTuple):
 COMMANDS = {
     "bag": CommandEntry("dpn.cli.bag:app", "Validate and build bags."),
     "db": CommandEntry("dpn.cli.db:app", "The node's database."),
+    "backup": CommandEntry(
+        "dpn.cli.backup:backup",
+        "Make DIR with a copy of the database, an export of the registry, and the settings without their secrets.",
+    ),
     "token": CommandEntry("dpn.cli.token:app", "The tokens that other nodes show us."),
     "registry": CommandEntry(
         "dpn.cli.registry:app",
