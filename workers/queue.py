@@ -7,6 +7,7 @@ announcement may be repeated. Nothing is left out because of its age unless `--h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from dpn.audit.trail import Event, EventType, record
 from dpn.broker import Broker, BrokerUnavailable
 from dpn.clock import Clock
-from dpn.database import Sessions, inserted_missing
+from dpn.database import DATABASE_AWAY, Sessions, inserted_missing
 from dpn.fixity.begin import begin_checks
 from dpn.fixity.copies import take_in
 from dpn.fixity.settings import FixitySettings
@@ -86,16 +87,23 @@ class Queue:
     def run(self, *, hours: float | None = None) -> QueueResult:
         """One round over everything, in batches; `hours`: only transfers changed since then become new items."""
         result = QueueResult()
-        self._make_items(result, hours)
-        self._close_items(result)
-        self._restores(result, hours)
-        result.requests_withdrawn = withdraw_leftover_requests(self.sessions, node=self.node, clock=self.clock)
-        self._begin_checks(result)
-        self._announce(result)
-        try:
-            result.published = publish_intents(self.sessions, self.broker)
-        except BrokerUnavailable as error:
-            result.errors.append(str(error))
+        steps: dict[str, Callable[[], None]] = {
+            "making items": lambda: self._make_items(result, hours),
+            "closing items": lambda: self._close_items(result),
+            "taking up restores": lambda: self._restores(result, hours),
+            "withdrawing requests": lambda: self._withdraw_requests(result),
+            "beginning checks": lambda: self._begin_checks(result),
+            "announcing items": lambda: self._announce(result),
+            "publishing messages": lambda: self._publish(result),
+        }
+        for step, take in steps.items():
+            try:
+                take()
+            except DATABASE_AWAY:
+                raise
+            except Exception as error:
+                result.errors.append(f"{step} broke off: {error!r}")
+                self.log.error("a step of the queue run broke off", step=step, error=repr(error), exc_info=error)
         self.log.log(
             20 if result.ok else 40,
             "queue run",
@@ -111,6 +119,15 @@ class Queue:
             errors=result.errors,
         )
         return result
+
+    def _withdraw_requests(self, result: QueueResult) -> None:
+        result.requests_withdrawn = withdraw_leftover_requests(self.sessions, node=self.node, clock=self.clock)
+
+    def _publish(self, result: QueueResult) -> None:
+        try:
+            result.published = publish_intents(self.sessions, self.broker)
+        except BrokerUnavailable as error:
+            result.errors.append(str(error))
 
     def _make_items(self, result: QueueResult, hours: float | None) -> None:
         after = ""
@@ -169,9 +186,12 @@ class Queue:
             now = session.execute(select(self.clock.in_database())).scalar_one()
             result.copies_entered = take_in(session, every_days=self.fixity.every_days, now=now)
         with self.sessions.begin() as session:
-            result.checks_begun = begin_checks(
+            result.checks_begun, damaged = begin_checks(
                 session, self.fixity, agent=agent, pipelines=self.pipelines, clock=self.clock, now=now
             )
+        result.errors += [
+            f"our copy of bag {bag} is not checked: its row is damaged: repair it" for bag in damaged
+        ]
 
     def _items_of_ended_transfers(self, session: Session, after: int) -> list[tuple[int, int]]:
         """A batch of open items, with their tokens, whose transfers have ended in our registry."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -59,8 +60,9 @@ def limits_of(settings: FixitySettings) -> Limits:
 
 def begin_checks(
     session: Session, settings: FixitySettings, *, agent: str, pipelines: Pipelines, clock: Clock, now: datetime
-) -> int:
-    """Makes the items of the checks that begin now, each with its event in the audit trail; returns how many."""
+) -> tuple[int, list[str]]:
+    """Makes the items of the checks that begin now, each with its event in the audit trail; returns how many, and
+    the bags of copies whose rows are damaged: they stay due, and are looked at again after `NOT_AGAIN_DAYS`."""
     state = lock_pace(session)
     pace = pace_of(demand(session), now, settings.every_days)
     credit = credited(Credit(state.credit, state.paced_at), pace, now)
@@ -69,10 +71,12 @@ def begin_checks(
         _due_copies(session, settings, limits, now), credit, pace, limits, lately(session, now)
     )
     state.credit, state.paced_at = credit.work, credit.at
-    if chosen:
-        _make_items(session, [copy.bag for copy in chosen], agent, pipelines, clock, now)
-        _count(session, Load(len(chosen), sum(copy.size for copy in chosen)), now)
-    return len(chosen)
+    if not chosen:
+        return 0, []
+    damaged = _make_items(session, [copy.bag for copy in chosen], agent, pipelines, clock, now)
+    begun = [copy.size for copy in chosen if copy.bag not in damaged]
+    _count(session, Load(len(begun), sum(begun)), now)
+    return len(begun), damaged
 
 
 def begin_check(
@@ -222,16 +226,26 @@ def _is_check(identifier: str) -> ColumnElement[bool]:
 
 def _make_items(
     session: Session, bags: Sequence[str], agent: str, pipelines: Pipelines, clock: Clock, now: datetime
-) -> None:
-    copies = session.scalars(select(StoredCopy).where(StoredCopy.bag.in_(bags))).all()
-    by_identifier = {str(uuid4()): copy for copy in copies}
+) -> list[str]:
+    """Returns the bags whose copies cannot be read."""
+    by_identifier: dict[str, StoredCopy] = {}
+    manifests: dict[str, dict[str, Any]] = {}
+    damaged: list[str] = []
+    for copy in session.scalars(select(StoredCopy).where(StoredCopy.bag.in_(bags))):
+        identifier = str(uuid4())
+        try:
+            manifests[identifier] = _manifest(copy)
+        except ValidationError:
+            damaged.append(copy.bag)
+        else:
+            by_identifier[identifier] = copy
     rows = [
         new_item(
             task=Task.FIXITY,
             identifier=identifier,
             remote_node=None,
             note=f"to be checked by {copy.due_at:%Y-%m-%d}",
-            manifest=_manifest(copy),
+            manifest=manifests[identifier],
             pipelines=pipelines,
             clock=clock,
             now=now,
@@ -240,7 +254,9 @@ def _make_items(
     ]
     made = inserted_missing(session, WorkItem, rows, WorkItem.id, WorkItem.identifier)
     begun = [{"bag": by_identifier[row.identifier].bag, "begun_at": now, "check_item": row.id} for row in made]
-    session.execute(update(StoredCopy), begun)
+    if begun:
+        session.execute(update(StoredCopy), begun)
+    session.execute(update(StoredCopy).where(StoredCopy.bag.in_(damaged)).values(begun_at=now))
     events = [
         Event(
             EventType.ITEM_CREATED,
@@ -252,6 +268,7 @@ def _make_items(
         for row in made
     ]
     record(session, events, agent=agent, at=now)
+    return damaged
 
 
 def _manifest(copy: StoredCopy, *, away: bool = False, check_id: str | None = None) -> dict[str, Any]:

@@ -121,7 +121,8 @@ def _survey(volume: Volume) -> list[_Kept]:
 
 
 def _bags(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name != REPORT]
+    """What somebody put there by hand in a folder of its own is none."""
+    return [path for path in folder.iterdir() if path.name != REPORT and not path.is_dir()]
 
 
 def _quarantined_at(folder: Path) -> datetime:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
-from dpn.errors import LeaseLost, Misconfigured, NoSpace
+from dpn.errors import DpnError, LeaseLost, Misconfigured, NoSpace
 from dpn.files import DISK_FULL, sync_folder
 from dpn.staging import disk_use, folders, orphans, quarantine, reservations
 from dpn.staging.folders import StagingFolder
@@ -228,17 +228,28 @@ class Staging:
         uses them and they have not changed for `grace_seconds`; returns the items' ids.
 
         A whole bag of an item that failed or was cancelled goes to quarantine first; `read` reads its manifest.
+        Raises ExceptionGroup, after all others were swept, for those that could not be.
         """
         changed_before = self._clock.now().timestamp() - grace_seconds
         removed: list[int] = []
-        for volume in map(self._mounted, self.volumes):
-            folders.finish_removals(volume)
-            old = orphans.unchanged_since(volume, changed_before)
-            for first in range(0, len(old), BATCH_ITEMS):
-                with reading(self._sessions) as session:
-                    found = orphans.unneeded(session, volume, old[first : first + BATCH_ITEMS], read)
-                removed.extend(item_id for item_id in found if self._sweep(volume, item_id, read))
+        failed: list[Exception] = []
+        for name in self.volumes:
+            with _set_aside(failed):
+                volume = self._mounted(name)
+                folders.finish_removals(volume)
+                for item_id in self._unneeded(volume, orphans.unchanged_since(volume, changed_before), read):
+                    with _set_aside(failed):
+                        if self._sweep(volume, item_id, read):
+                            removed.append(item_id)
+        if failed:
+            raise ExceptionGroup(f"{len(removed)} items' folders were swept, {len(failed)} could not be", failed)
         return removed
+
+    def _unneeded(self, volume: Volume, item_ids: list[int], read: orphans.ReadManifest) -> Iterator[int]:
+        for first in range(0, len(item_ids), BATCH_ITEMS):
+            with reading(self._sessions) as session:
+                found = orphans.unneeded(session, volume, item_ids[first : first + BATCH_ITEMS], read)
+            yield from found
 
     # -- quarantine --------------------------------------------------------------------------------------------
 
@@ -351,3 +362,12 @@ class Staging:
                 self.quarantine(kept.staged, item_id, kept.report)
             folders.give_up_abandoned(volume, item_id)
         return folders.remove_given_up(volume, item_id)
+
+
+@contextmanager
+def _set_aside(failed: list[Exception]) -> Iterator[None]:
+    """What fails in the block stops nothing else."""
+    try:
+        yield
+    except (DpnError, OSError, ValueError) as error:
+        failed.append(error)

@@ -133,17 +133,18 @@ def abandon_lost_volumes(
 
 
 def _start_over(session: Session, item: WorkItem, pipelines: Pipelines, clock: Clock) -> Event | None:
+    volume = item.staging_volume
     try:
         manifest = pipelines.read_manifest(item.task, item.manifest)
-    except ManifestUnreadable as error:
+        here, spec = pipelines.spec(item.task, item.stage), pipelines.staging_stage(item.task)
+    except (ManifestUnreadable, KeyError) as error:  # KeyError: a task or a stage of a newer software
         item.needs_attention = True
-        item.note = printable(f"staging volume {item.staging_volume} is gone, and {error}")
+        item.note = printable(f"staging volume {volume} is gone, and {error}")
         return None
-    volume, spec = item.staging_volume, pipelines.staging_stage(item.task)
     note = f"no live worker mounts staging volume {volume}: staged anew"
     manifest.forget_staged()
     if manifest.needs_no_staging:  # what else is to be done, its own stage knows
-        spec = pipelines.spec(item.task, item.stage)
+        spec = here
         note = f"no live worker mounts staging volume {volume}; what lay there is needed no more"
     item.manifest = manifest.model_dump(mode="json")
     item.stage, item.status, item.attempts = spec.name, Status.PENDING, 0

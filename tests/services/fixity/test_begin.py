@@ -130,6 +130,22 @@ def test_a_run_while_the_clock_was_a_year_ahead_stops_no_check_for_that_year(ben
         assert session.scalars(select(StoredCopy.bag).where(StoredCopy.begun_at > bench.clock.now())).all() == []
 
 
+def test_a_damaged_copy_stops_no_other_check_and_is_told_of(bench: Bench) -> None:
+    store(bench, 3)
+    with bench.sessions.begin() as session:
+        session.execute(update(StoredCopy).where(StoredCopy.bag == bag_id(1)).values(receipt={"store": 5}))
+    told: set[str] = set()
+    for _ in range(10):
+        bench.clock.advance(DAY_SECONDS)
+        told |= set(run(bench).errors)
+    assert told == {f"our copy of bag {bag_id(1)} is not checked: its row is damaged: repair it"}
+    assert sorted(set(bags_of(items(bench)))) == [bag_id(2), bag_id(3)]
+    with reading(bench.sessions) as session:
+        assert session.get_one(StoredCopy, bag_id(1)).due_at <= bench.clock.now(), (
+            "it stays overdue, for all to see"
+        )
+
+
 def test_an_item_says_which_copy_and_has_the_id_that_its_record_gets(bench: Bench) -> None:
     store(bench, 1)
     bench.clock.advance(2 * DAY_SECONDS)

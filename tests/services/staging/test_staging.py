@@ -222,6 +222,23 @@ def test_a_whole_bag_of_an_item_that_failed_is_swept_into_quarantine(
     assert [path.name for path in (tmp_path / "main" / "items").iterdir()] == [str(unread)]
 
 
+def test_a_folder_that_cannot_be_swept_stops_no_other(
+    sessions: Sessions, clock: ManualClock, tmp_path: Path, disk: Disk, new_item: NewItem
+) -> None:
+    staging = mounted(sessions, clock, {"east": tmp_path / "east", "west": tmp_path / "west"})
+    spoilt = StagedFile(volume="west", path="items/../../etc/passwd", size=1, tag_manifest_sha256="ab" * 32)
+    manifest = ReplicationManifest(staged=spoilt).model_dump(mode="json")
+    first = new_item(status=Status.FAILED, manifest=manifest)
+    second = new_item(status=Status.SUCCESS)
+    for item in (first, second):
+        _age(_stage_on(staging, "west", item), clock, days=2)
+    (tmp_path / "east" / ".dpn-volume").unlink()
+    with pytest.raises(ExceptionGroup, match="1 items' folders were swept, 2 could not be") as raised:
+        staging.sweep_orphans(PIPELINES.read_manifest)
+    assert [path.name for path in (tmp_path / "west" / "items").iterdir()] == [str(first)]
+    assert ["is missing" in str(error) for error in raised.value.exceptions] == [True, False]
+
+
 def test_a_thousand_folders_are_asked_about_in_batches(
     staging: Staging, sessions: Sessions, clock: ManualClock, tmp_path: Path
 ) -> None:

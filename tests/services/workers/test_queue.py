@@ -141,6 +141,20 @@ def test_transfers_of_a_peer_that_the_settings_do_not_name_are_reported_and_stop
     assert identifiers(registry) == wanted
 
 
+def test_what_spoils_one_step_of_a_run_stops_none_of_the_others(
+    registry: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_transfers(registry)
+
+    def spoilt(*_: object, **__: object) -> None:
+        raise KeyError("a row that nobody expected")
+
+    monkeypatch.setattr("workers.queue.lock_free", spoilt)
+    result = run(registry)
+    assert result.errors == ["closing items broke off: KeyError('a row that nobody expected')"]
+    assert (result.created, result.announced, result.published) == (1, 1, 1)
+
+
 def test_hours_leave_out_what_has_not_changed_for_longer(registry: Bench) -> None:
     old = add_transfers(registry, updated_at=registry.clock.now() - timedelta(hours=5))
     new = add_transfers(registry, updated_at=registry.clock.now() - timedelta(hours=3))

@@ -443,7 +443,7 @@ class TestWhenNoRepairIsOpened:
         with north.sessions.begin() as session:
             settings = FixitySettings(every_days=1.0)
             later = north.clock.now() + timedelta(days=40)
-            begun = begin_checks(
+            begun, _ = begin_checks(
                 session, settings, agent="cron", pipelines=PIPELINES, clock=north.clock, now=later
             )
         assert begun == 0
