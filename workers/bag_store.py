@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from dpn.audit.trail import EventType
 from dpn.staging.staging import Staging
-from dpn.storage.errors import SourceChanged, StoreConflict
+from dpn.storage.errors import StagedChanged, StoreConflict
 from dpn.storage.store import Store
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import StartOver, Wait
@@ -63,7 +63,7 @@ class BagStore:
         except StoreConflict as error:
             reason = f"our store holds something else under this bag's name: {error}"
             raise Unwanted(Wait(self.conflict_poll_seconds, reason, needs_attention=True)) from error
-        except SourceChanged as error:
+        except StagedChanged as error:
             job.manifest.forget_staged()
             raise Unwanted(
                 StartOver(staged_by, f"the staged bag has changed since it was validated: {error}")

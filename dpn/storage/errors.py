@@ -1,7 +1,7 @@
 """What can go wrong with a long-term store, beyond what dpn.errors and dpn.s3.errors have.
 
 TransientError
-├── SourceChanged     the staged file is no longer what was validated: fetch it again
+├── StagedChanged     the staged file is no longer what was validated: fetch it again
 ├── ObjectReplaced    it is not, or no longer, the object that was looked at: look again
 └── TargetBusy        another process retrieves into the same file
 PermanentError
@@ -15,7 +15,7 @@ from __future__ import annotations
 from dpn.errors import PermanentError, TransientError
 
 
-class SourceChanged(TransientError):
+class StagedChanged(TransientError):
     """The staged file is not, or no longer, the one that was validated. Nothing of it is visible in the store."""
 
 

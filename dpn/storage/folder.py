@@ -22,7 +22,7 @@ from dpn.errors import Misconfigured, StoreMismatch, StoreMissing, StoreUnavaila
 from dpn.files import make_durable, new_file, publish_new
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.digests import Digests
-from dpn.storage.errors import ObjectReplaced, SourceChanged, StoreConflict
+from dpn.storage.errors import ObjectReplaced, StagedChanged, StoreConflict
 from dpn.storage.fetch import Wanted
 from dpn.storage.folder_disk import PROBE_PREFIX, Disk
 from dpn.storage.folder_files import compare, copy_with_digests, digests_on_disk, take_place
@@ -234,7 +234,7 @@ class FolderStore:
             with self._disk.troubles(), new_file(path, permissions=READ_ONLY) as (copy, temporary):
                 digests = copy_with_digests(file, plan, copy, cancellation, progress)
                 if digests.sha256 != sha256:
-                    raise SourceChanged(
+                    raise StagedChanged(
                         f"{source.name} has SHA-256 {digests.sha256}, it was validated with {sha256}: "
                         "nothing was stored, the bag is fetched again"
                     )

@@ -15,7 +15,7 @@ from dpn.cancellation import Cancellation
 from dpn.errors import StoreMismatch
 from dpn.files import sync_folder, write_all
 from dpn.storage.digests import Digester, Digests
-from dpn.storage.errors import SourceChanged
+from dpn.storage.errors import StagedChanged
 from dpn.storage.plan import PartPlan, plan_parts
 from dpn.storage.source import Source, open_source
 from dpn.storage.stored_object import Progress
@@ -56,7 +56,7 @@ def digests_on_disk(path: Path, plan: PartPlan | int, cancellation: Cancellation
             for part in plan.parts():
                 digester.digest(part, file.buffers(part, cancellation.check))
             return digester.digests()
-    except SourceChanged as error:
+    except StagedChanged as error:
         raise StoreMismatch(f"{path} is cut short or no regular file: {error}") from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpn.storage.errors import SourceChanged, SourceUnreadable
+from dpn.storage.errors import SourceUnreadable, StagedChanged
 from dpn.storage.plan import Part
 from dpn.storage.stored_object import READ_BYTES
 
@@ -50,21 +50,21 @@ class Source:
         """Lets the kernel forget what it keeps of the file, so that the next read comes from the disk."""
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
-    def _shrank(self, offset: int) -> SourceChanged:
-        return SourceChanged(
+    def _shrank(self, offset: int) -> StagedChanged:
+        return StagedChanged(
             f"{self.path.name} ends at byte {offset}, it had {self.size} when it was opened: it is fetched again"
         )
 
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
-    """A staged file open for reading. Raises SourceUnreadable, SourceChanged (it is no regular file)."""
+    """A staged file open for reading. Raises SourceUnreadable, StagedChanged (it is no regular file)."""
     # Non-blocking, so that a fifo put there cannot hold the worker; no effect on regular files.
     with _unreadable(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SourceChanged(f"{path.name} is not a regular file: it is fetched again")
+            raise StagedChanged(f"{path.name} is not a regular file: it is fetched again")
         yield Source(path, descriptor)
     finally:
         os.close(descriptor)

@@ -77,7 +77,7 @@ class Store(Protocol):
         `progress` gets bytes done and bytes in all.
 
         The digests are taken from the bytes that are sent. If they are not those of `sha256`, nothing becomes
-        visible and SourceChanged is raised. Further: StoreUnavailable, StoreMismatch, StoreMissing, UploadLost,
+        visible and StagedChanged is raised. Further: StoreUnavailable, StoreMismatch, StoreMissing, UploadLost,
         StoreConflict (another content under the key; never overwritten), ObjectTooLarge, Misconfigured,
         Interrupted, SourceUnreadable (an OSError).
         """

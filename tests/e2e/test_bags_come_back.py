@@ -17,7 +17,7 @@ from dpn.recovery.requests import request_of, state
 from tests.fixtures.offered_bags import deposit_all, take_all
 from tools.demo.watch import Watch
 from tools.network.cluster import Cluster
-from tools.network.node import Node
+from tools.network.node import RunningNode
 
 pytestmark = pytest.mark.slow
 
@@ -32,21 +32,21 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def said(node: Node, *words: str, code: int = 0) -> dict[str, Any]:
+def said(node: RunningNode, *words: str, code: int = 0) -> dict[str, Any]:
     done = node.run(*words, "--json")
     assert done.returncode == code, done.stdout
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
-def standing(node: Node, restore_id: str) -> str:
+def standing(node: RunningNode, restore_id: str) -> str:
     with reading(node.sessions) as session:
         found = request_of(session, restore_id)
     assert found is not None
     return state(found)
 
 
-def results(node: Node) -> list[str]:
+def results(node: RunningNode) -> list[str]:
     with reading(node.sessions) as session:
         return [one.result for one in drilled(session, now=datetime.now(UTC))]
 

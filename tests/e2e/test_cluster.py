@@ -22,7 +22,7 @@ from tools.demo.deposit import Request
 from tools.demo.watch import BagProgress, Watch
 from tools.network.cluster import Cluster
 from tools.network.errors import Broken
-from tools.network.node import Node
+from tools.network.node import RunningNode
 from tools.services.ports import LOOPBACK, free_ports
 
 pytestmark = pytest.mark.slow
@@ -170,7 +170,7 @@ def _change_one_byte(tar: Path, *, of: bytes) -> None:
         file.write(of[:1].swapcase())
 
 
-def _sent_bytes(owner: Node, size: int) -> list[int]:
+def _sent_bytes(owner: RunningNode, size: int) -> list[int]:
     """What the owner's rsync daemon says to have sent for a file of this size, one number a connection."""
     log = (owner.place.logs / "rsyncd.log").read_text(encoding="utf-8")
     return [int(sent) for sent in re.findall(rf"sent (\d+) bytes .* total size {size}$", log, re.MULTILINE)]

@@ -33,7 +33,7 @@ from tests.fixtures.deposits import mixed_files
 from tests.fixtures.in_full import in_full
 from tests.fixtures.made_bags import bag_info, checksums, declaration, write_folder
 from tools.network.cluster import Cluster
-from tools.network.node import WORKER, Node
+from tools.network.node import WORKER, RunningNode
 from tools.network.toml_text import Table
 
 pytestmark = pytest.mark.slow
@@ -169,7 +169,7 @@ class Depositor:
     member: str = ""
 
     @property
-    def north(self) -> Node:
+    def north(self) -> RunningNode:
         return self.cluster.nodes["north"]
 
     def enter_member(self) -> None:
@@ -209,7 +209,7 @@ class Depositor:
         ]
 
 
-def records(node: Node, kind: Kind[Any]) -> list[Any]:
+def records(node: RunningNode, kind: Kind[Any]) -> list[Any]:
     with reading(node.sessions) as session:
         return [record for batch in batches(session, kind) for record in batch]
 
@@ -359,6 +359,6 @@ def _await(cluster: Cluster, condition: Callable[[], bool]) -> None:
     assert cluster.wait_until(condition, timeout_seconds=PATIENCE_SECONDS)
 
 
-def _replications(node: Node) -> list[int]:
+def _replications(node: RunningNode) -> list[int]:
     with reading(node.sessions) as session:
         return list(session.scalars(select(WorkItem.id).where(WorkItem.task == "replication")))

@@ -22,7 +22,7 @@ from tools.demo.copies import read_back
 from tools.demo.watch import Watch
 from tools.network.cluster import Cluster
 from tools.network.environment import clean_environment
-from tools.network.node import RSYNCD, Node
+from tools.network.node import RSYNCD, RunningNode
 
 pytestmark = pytest.mark.slow
 
@@ -42,15 +42,15 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def south(cluster: Cluster) -> Node:
+def south(cluster: Cluster) -> RunningNode:
     return cluster.nodes["south"]
 
 
-def command(node: Node, *words: str) -> list[str]:
+def command(node: RunningNode, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "dpn.cli.main", "node", *words, "--config", str(node.place.settings_file)]
 
 
-def dpn_node(node: Node, *words: str) -> subprocess.CompletedProcess[str]:
+def dpn_node(node: RunningNode, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(node, *words),
         capture_output=True,
@@ -61,17 +61,17 @@ def dpn_node(node: Node, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def folder(node: Node) -> StateFolder:
+def folder(node: RunningNode) -> StateFolder:
     return StateFolder(node.place.directory / "processes")
 
 
-def well(node: Node) -> bool:
+def well(node: RunningNode) -> bool:
     """What `dpn_node status` would say; a command of Python's for each look would keep a machine busy."""
     state = folder(node).read()
     return state is not None and state.well
 
 
-def status(node: Node) -> tuple[int, dict[str, Any]]:
+def status(node: RunningNode) -> tuple[int, dict[str, Any]]:
     done = dpn_node(node, "status", "--json")
     document: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, document
@@ -81,11 +81,13 @@ def pids(document: dict[str, Any]) -> dict[str, int]:
     return {one["name"]: one["process"]["pid"] for one in document["processes"] if one["process"]}
 
 
-def running(node: Node) -> list[str]:
+def running(node: RunningNode) -> list[str]:
     return [line for _, line in command_lines() if f"{node.place.directory}/" in line and "down" not in line]
 
 
-def test_every_process_of_a_node_is_up_comes_back_when_it_is_killed_and_is_down_in_the_end(south: Node) -> None:
+def test_every_process_of_a_node_is_up_comes_back_when_it_is_killed_and_is_down_in_the_end(
+    south: RunningNode,
+) -> None:
     assert status(south) == (1, {"node": "south", "state": "down"})
     up = dpn_node(south, "up", "--detach")
     assert up.returncode == 0, up.stderr
@@ -116,7 +118,7 @@ def test_every_process_of_a_node_is_up_comes_back_when_it_is_killed_and_is_down_
     assert status(south)[0] == 1
 
 
-def test_if_what_runs_the_node_is_killed_nothing_is_left_and_the_next_one_takes_over(south: Node) -> None:
+def test_if_what_runs_the_node_is_killed_nothing_is_left_and_the_next_one_takes_over(south: RunningNode) -> None:
     assert dpn_node(south, "up", "--detach", "--workers", "all").returncode == 0
     first = status(south)[1]
     os.kill(first["supervisor"]["pid"], signal.SIGKILL)
@@ -131,7 +133,7 @@ def test_if_what_runs_the_node_is_killed_nothing_is_left_and_the_next_one_takes_
     assert f"the one before (pid {first['supervisor']['pid']}) was killed, and its processes with it" in output
 
 
-def test_in_the_foreground_it_says_what_happens_and_ctrl_c_stops_it(south: Node) -> None:
+def test_in_the_foreground_it_says_what_happens_and_ctrl_c_stops_it(south: RunningNode) -> None:
     process = subprocess.Popen(
         command(south, "up", "--workers", "all", "--without", "drill"),
         stdout=subprocess.PIPE,
@@ -150,7 +152,7 @@ def test_in_the_foreground_it_says_what_happens_and_ctrl_c_stops_it(south: Node)
     assert running(south) == []
 
 
-def test_a_node_that_cannot_start_says_why_and_leaves_nothing(south: Node) -> None:
+def test_a_node_that_cannot_start_says_why_and_leaves_nothing(south: RunningNode) -> None:
     settings = south.place.settings_file
     settings.write_text(settings.read_text(encoding="utf-8").replace("[processes]", "[process]"), encoding="utf-8")
     for words in (("up",), ("status",)):
@@ -159,7 +161,7 @@ def test_a_node_that_cannot_start_says_why_and_leaves_nothing(south: Node) -> No
         assert "process: unknown key" in done.stderr
 
 
-def test_bags_arrive_between_nodes_that_are_run_so(cluster: Cluster, south: Node, tmp_path: Path) -> None:
+def test_bags_arrive_between_nodes_that_are_run_so(cluster: Cluster, south: RunningNode, tmp_path: Path) -> None:
     north = cluster.nodes["north"]
     north.start(RSYNCD)
     for node in (north, south):

@@ -17,7 +17,7 @@ from tools.demo.copies import read_back
 from tools.demo.deposit import Request
 from tools.network.backends import BrokerKind, DatabaseKind, Kinds
 from tools.network.cluster import Cluster
-from tools.network.node import Node
+from tools.network.node import RunningNode
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def requests(cluster: Cluster, tmp_path: Path) -> list[Request]:
     return deposit_all(cluster.nodes["north"], deposits, ["south"], now=datetime.now(UTC))
 
 
-def second_host(node: Node) -> Path:
+def second_host(node: RunningNode) -> Path:
     """Settings of another machine of the node: all the same but for the staging volume."""
     volume = node.place.directory / "second-volume"
     volume.mkdir()
@@ -63,7 +63,7 @@ def second_host(node: Node) -> Path:
     return settings
 
 
-def stage_runs(node: Node, requests: list[Request]) -> dict[str, dict[str, str]]:
+def stage_runs(node: RunningNode, requests: list[Request]) -> dict[str, dict[str, str]]:
     """For each item, by which worker each of its stages was done."""
     wanted = {request.replication_id for request in requests}
     with node.sessions() as session:
@@ -79,7 +79,7 @@ def stage_runs(node: Node, requests: list[Request]) -> dict[str, dict[str, str]]
     return runs
 
 
-def all_succeeded(node: Node) -> bool:
+def all_succeeded(node: RunningNode) -> bool:
     with node.sessions() as session:
         statuses = session.scalars(select(WorkItem.status).where(WorkItem.task == Task.REPLICATION)).all()
     return len(statuses) == BAGS and set(statuses) == {"success"}
@@ -131,7 +131,7 @@ def test_what_a_host_had_staged_that_is_gone_for_good_is_copied_anew_by_the_othe
     assert all(copy.verified for copy in read_back(cluster.nodes, requests, cluster.backends))
 
 
-def _live_workers(node: Node) -> int:
+def _live_workers(node: RunningNode) -> int:
     from models.work import WorkerHeartbeat
 
     with node.sessions() as session:

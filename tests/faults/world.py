@@ -24,7 +24,7 @@ from tools.demo.deposit import Request
 from tools.network.backends import BrokerKind, DatabaseKind, Kinds, StoreKind
 from tools.network.cluster import Cluster
 from tools.network.environment import checkout
-from tools.network.node import Node
+from tools.network.node import RunningNode
 from tools.network.services import StartedServices
 
 ON_SERVERS = Kinds(BrokerKind.NSQ, DatabaseKind.POSTGRESQL, StoreKind.S3)
@@ -59,11 +59,11 @@ class World:
         )
 
     @property
-    def north(self) -> Node:
+    def north(self) -> RunningNode:
         return self.cluster.nodes["north"]
 
     @property
-    def south(self) -> Node:
+    def south(self) -> RunningNode:
         return self.cluster.nodes["south"]
 
     def start(self) -> None:

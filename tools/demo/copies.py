@@ -14,7 +14,7 @@ from dpn.storage.store import Store
 from dpn.storage.stores import open_store
 from tools.demo.deposit import Request
 from tools.network.backends import Backends
-from tools.network.node import Node
+from tools.network.node import RunningNode
 
 RESTORE_SECONDS = 120.0
 RESTORE_LOOK_SECONDS = 0.5
@@ -38,7 +38,7 @@ class Copy:
 
 
 def read_back(
-    nodes: Mapping[str, Node],
+    nodes: Mapping[str, RunningNode],
     requests: Sequence[Request],
     backends: Backends,
     *,
@@ -57,7 +57,9 @@ def read_back(
     ]
 
 
-def _read(request: Request, node: Node, store: Store, backends: Backends, cancellation: Cancellation) -> Copy:
+def _read(
+    request: Request, node: RunningNode, store: Store, backends: Backends, cancellation: Cancellation
+) -> Copy:
     key = f"{request.deposit.uuid}.tar"
     url = f"{node.settings.needed_store().url.rstrip('/')}/{key}"
     try:

@@ -23,7 +23,7 @@ from models.manifests import CheckManifest, RecoveryManifest
 from models.work import Status, Task, WorkItem
 from tools.demo.damage import Damage
 from tools.demo.deposit import Request
-from tools.network.node import Node
+from tools.network.node import RunningNode
 from workers.pipelines import PIPELINES
 
 
@@ -79,7 +79,7 @@ def victims(requests: Sequence[Request], nodes: Sequence[str]) -> list[tuple[str
     return chosen
 
 
-def begin(node: Node, bag: str, damage: Damage) -> Repair:
+def begin(node: RunningNode, bag: str, damage: Damage) -> Repair:
     """Has the node check the copy now."""
     check_id, clock = str(uuid4()), SystemClock()
     with node.sessions.begin() as session:
@@ -96,7 +96,7 @@ def begin(node: Node, bag: str, damage: Damage) -> Repair:
     return Repair(node.name, bag, damage, check_id)
 
 
-def look(node: Node, before: Repair) -> Repair:
+def look(node: RunningNode, before: Repair) -> Repair:
     """How far the node has come."""
     with reading(node.sessions) as session:
         return _ended(session, _mended(session, _found(session, before)))

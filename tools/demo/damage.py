@@ -14,7 +14,7 @@ from dpn.storage.stores import open_store
 from tools.demo.copies import chunks_of
 from tools.network.backends import Backends
 from tools.network.errors import Broken
-from tools.network.node import Node
+from tools.network.node import RunningNode
 
 PAYLOAD = "/data/"
 
@@ -31,7 +31,7 @@ class Spoiler:
     backends: Backends
     cancellation: Cancellation
 
-    def spoil(self, node: Node, bag: str, damage: Damage) -> None:
+    def spoil(self, node: RunningNode, bag: str, damage: Damage) -> None:
         """The node's copy of the bag is damaged when this returns; nothing but reading it shows that.
 
         Raises Broken if the copy cannot be damaged like that, OSError, and what the store raises.
@@ -47,7 +47,7 @@ class Spoiler:
         else:
             self._rewrite(node, key)
 
-    def _rewrite(self, node: Node, key: str) -> None:
+    def _rewrite(self, node: RunningNode, key: str) -> None:
         """For a store whose files cannot be reached: the object with a bit flipped takes its own place."""
         fetched = node.place.directory / f"{key}.spoilt"
         store = open_store(node.settings.needed_store(), clock=SystemClock())

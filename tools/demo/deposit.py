@@ -20,7 +20,7 @@ from models.manifests import IngestManifest
 from models.work import Status, WorkItem
 from tools.demo.sources import MEMBER, DemoSource
 from tools.network.errors import Unusable
-from tools.network.node import Node
+from tools.network.node import RunningNode
 from workers.pipelines import PIPELINES
 
 
@@ -78,7 +78,7 @@ class DepositState:
 class Ingests:
     """The ingests of all sources at `owner`, looked at as its operator would."""
 
-    def __init__(self, owner: Node, sources: Sequence[DemoSource], *, clock: Clock) -> None:
+    def __init__(self, owner: RunningNode, sources: Sequence[DemoSource], *, clock: Clock) -> None:
         """Submits them. Raises Unusable where one is refused."""
         self._owner = owner
         self._ingests: dict[int, DepositState] = {}

@@ -22,7 +22,7 @@ from tools.demo.corruption import Repair
 from tools.demo.progress import one_line, readable_bytes
 from tools.demo.watch import BagProgress, count_outcomes
 from tools.network.errors import Unusable
-from tools.network.node import Node
+from tools.network.node import RunningNode
 from tools.network.place import Place
 
 STDOUT = Path("-")
@@ -90,7 +90,7 @@ def write_json(result: Result, path: Path) -> None:
         file.write(text.encode("utf-8"))
 
 
-def print_result(result: Result, nodes: Mapping[str, Node], console: Console) -> None:
+def print_result(result: Result, nodes: Mapping[str, RunningNode], console: Console) -> None:
     """The copies, a sentence, and of each missing copy why and where to look."""
     if console.is_terminal:
         console.print(_table(result.copies))

@@ -27,7 +27,7 @@ from tools.network.backends import Kinds
 from tools.network.cluster import Cluster
 from tools.network.environment import find_program
 from tools.network.errors import EXIT_NOT_EVERYWHERE, StopRequested, Unusable
-from tools.network.node import Node
+from tools.network.node import RunningNode
 from tools.network.place import NAMES
 from tools.network.services import program as services_program
 from tools.network.toml_text import Table
@@ -215,7 +215,7 @@ class _Run:
             repairs.append(self._watch_repair(node, begin(node, bag, damage), deadline))
         return repairs
 
-    def _watch_repair(self, node: Node, repair: Repair, deadline: float) -> Repair:
+    def _watch_repair(self, node: RunningNode, repair: Repair, deadline: float) -> Repair:
         """Says how the node finds the damage and repairs it, until it has, or the time is over."""
         seen = repair
 

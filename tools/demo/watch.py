@@ -13,7 +13,7 @@ from dpn.work.queries import ItemFilter, list_items
 from models.manifests import ReplicationManifest
 from models.work import Status, Task, WorkItem
 from tools.demo.deposit import Request
-from tools.network.node import Node
+from tools.network.node import RunningNode
 
 UNKNOWN = "asked"
 """The stage of a transfer that its node has not heard of yet."""
@@ -43,7 +43,7 @@ class BagProgress:
 class Watch:
     """Looks at the work items of all nodes; a database that does not answer shows what was seen last."""
 
-    def __init__(self, nodes: Mapping[str, Node], requests: Sequence[Request]) -> None:
+    def __init__(self, nodes: Mapping[str, RunningNode], requests: Sequence[Request]) -> None:
         self._nodes = nodes
         self._positions = {request.replication_id: BagProgress(request) for request in requests}
 
@@ -56,7 +56,7 @@ class Watch:
                 continue  # it comes back, or the time runs out: the position stays what it was
         return list(self._positions.values())
 
-    def _look_at(self, node: Node) -> None:
+    def _look_at(self, node: RunningNode) -> None:
         with reading(node.sessions) as session:
             for item in list_items(session, ItemFilter(task=Task.REPLICATION)):
                 known = self._positions.get(item.identifier)
@@ -75,7 +75,7 @@ def count_outcomes(positions: Iterable[BagProgress]) -> Counter[str]:
     return counts
 
 
-def _position(request: Request, item: WorkItem, node: Node) -> BagProgress:
+def _position(request: Request, item: WorkItem, node: RunningNode) -> BagProgress:
     manifest = ReplicationManifest.read(item.manifest)
     arrived = 0
     if isinstance(manifest, ReplicationManifest):
@@ -85,7 +85,7 @@ def _position(request: Request, item: WorkItem, node: Node) -> BagProgress:
     )
 
 
-def _arrived_bytes(request: Request, manifest: ReplicationManifest, node: Node) -> int:
+def _arrived_bytes(request: Request, manifest: ReplicationManifest, node: RunningNode) -> int:
     if manifest.receipt is not None:
         return manifest.receipt.size
     if manifest.staged is not None:

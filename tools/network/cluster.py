@@ -29,7 +29,7 @@ from dpn.supervision.schedule import after_a_rest_of
 from dpn.supervision.supervisor import Supervisor, UnaskedExit
 from tools.network.backends import Backends, Kinds
 from tools.network.errors import Broken
-from tools.network.node import RSYNCD, WORKER, Node
+from tools.network.node import RSYNCD, WORKER, RunningNode
 from tools.network.place import NAMES, Place, Ports, node_settings, write_rsyncd_configuration, write_settings
 from tools.network.toml_text import Table, merged
 from tools.services.ports import LOOPBACK, answers, free_ports, is_free
@@ -70,7 +70,7 @@ class Cluster:
         for the nodes that it names. `cancellation` ends waits."""
         self.directory = directory
         self.backends = Backends(directory, kinds)
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, RunningNode] = {}
         self._places = [Place(name, directory / name) for name in names]
         self._over = dict(settings or {})
         self._over_of = dict(settings_of or {})
@@ -95,7 +95,7 @@ class Cluster:
             place.make_folders()
         self.backends.start(self._places, self._cancellation)
         for place in self._places:
-            node = Node(place, self.backends.database_url(place), self._supervisor)
+            node = RunningNode(place, self.backends.database_url(place), self._supervisor)
             self.nodes[place.name] = node
             node.create_database()
         self._issue_tokens()
@@ -166,7 +166,7 @@ class Cluster:
                         holder.place.write_secret(f"{issuer.name}.token", token)
                         issuer.peer_token = token
 
-    def _choose_ports(self, names: Sequence[str] | Mapping[str, Node]) -> None:
+    def _choose_ports(self, names: Sequence[str] | Mapping[str, RunningNode]) -> None:
         ports = iter(free_ports(2 * len(names)))
         for name in names:
             self.nodes[name].ports = Ports(registry=next(ports), rsync=next(ports))
@@ -194,7 +194,7 @@ class Cluster:
             self._configure()
         raise Broken(f"no free ports on {LOOPBACK} after {PORT_ATTEMPTS} attempts: another program takes them all")
 
-    def _is_open(self, node: Node, servers: Sequence[Running]) -> bool:
+    def _is_open(self, node: RunningNode, servers: Sequence[Running]) -> bool:
         """Waits until the node's servers answer; false if a port of its is taken. Raises Broken."""
         deadline = time.monotonic() + READY_SECONDS
         while not (node.answers() and answers(node.ports.rsync)):
@@ -208,7 +208,7 @@ class Cluster:
         return all(running.ending() is None for running in servers)
 
 
-def _port_was_taken(node: Node, running: Running, ending: Exit) -> bool:
+def _port_was_taken(node: RunningNode, running: Running, ending: Exit) -> bool:
     """Returns false if that is why a server ended at once. Raises Broken if it is not."""
     if is_free(node.ports.registry if running.program.name.endswith(SERVE) else node.ports.rsync):
         log = running.program.log

@@ -30,7 +30,7 @@ HTTP_SECONDS = 5.0
 MAX_ANSWER_BYTES = 1_000_000
 
 
-class Node:
+class RunningNode:
     """See the module's docstring."""
 
     def __init__(self, place: Place, database_url: str, supervisor: Supervisor) -> None:

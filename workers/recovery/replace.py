@@ -19,7 +19,7 @@ from dpn.fixity.repairs import Repairs
 from dpn.fixity.settings import FixitySettings
 from dpn.registry.catalogue import BAGS, find
 from dpn.staging.staging import Staging
-from dpn.storage.errors import ObjectReplaced, SourceChanged
+from dpn.storage.errors import ObjectReplaced, StagedChanged
 from dpn.storage.store import Store
 from dpn.storage.stored_object import StoredObject
 from dpn.work.outcomes import Done, Outcome, StartOver
@@ -51,7 +51,7 @@ class SettleStage:
                 return not_ready
             try:
                 self._mend(job, manifest.bad)
-            except SourceChanged as error:
+            except StagedChanged as error:
                 manifest.forget_staged()
                 return StartOver("fetch", f"what came has changed since it was judged: {error}")
         self._enter(job)
@@ -73,7 +73,7 @@ class SettleStage:
     def _mend(self, job: Job[RecoveryManifest], ours: CopyFacts) -> None:
         """Has a proven object lie under our copy's key, and its receipt in the manifest, saved.
 
-        Raises SourceChanged, ObjectReplaced: an object lies there that is neither the bag nor the one found bad.
+        Raises StagedChanged, ObjectReplaced: an object lies there that is neither the bag nor the one found bad.
         """
         manifest = job.manifest
         job.save(f"looking again at our copy, {ours.receipt.url}")
@@ -139,7 +139,7 @@ class SettleStage:
         manifest = job.manifest
         staged, judged = manifest.staged, manifest.validation
         if staged is None or judged is None:
-            raise SourceChanged("nothing is staged")
+            raise StagedChanged("nothing is staged")
 
         def keep_upload(upload: UploadState | None) -> None:
             manifest.upload = upload

@@ -50,7 +50,7 @@ def claimed(answer: Mapping[str, Any], etag: str, *, etags_are_checksums: bool) 
     return found
 
 
-class Digests:
+class RunningDigests:
     """Of one object's bytes, from the first one on: those that are claimed, and ours."""
 
     def __init__(self, algorithms: Iterable[str]) -> None:

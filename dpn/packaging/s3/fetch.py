@@ -22,7 +22,7 @@ from dpn.cancellation import Cancellation
 from dpn.errors import StoreUnavailable
 from dpn.files import make_durable
 from dpn.packaging.errors import FetchDamaged, SourceChanged
-from dpn.packaging.s3.checksums import OURS, Digests, claimed
+from dpn.packaging.s3.checksums import OURS, RunningDigests, claimed
 from dpn.packaging.s3.connection import S3Source
 from dpn.packaging.s3.listing import Listing, Object
 
@@ -43,7 +43,7 @@ class _Known:
     """Of an object that is being fetched: what is claimed of it, and the digests of the bytes that came."""
 
     claims: Checksums | None = None
-    digests: Digests | None = None
+    digests: RunningDigests | None = None
 
 
 class Fetch:
@@ -157,7 +157,7 @@ class Fetch:
         if known.claims is None:
             known.claims = self._claims(self._source.head(one.name.decode(), one.etag, self._cancellation), one)
         if known.digests is None or known.digests.size != start:
-            known.digests = Digests(known.claims)
+            known.digests = RunningDigests(known.claims)
             with partial.open("rb") as file:
                 while known.digests.size < start and (
                     data := file.read(min(READ_BYTES, start - known.digests.size))
@@ -178,7 +178,7 @@ class Fetch:
         if known.claims is None:
             known.claims = self._claims(answer, one)
         if known.digests is None or not begins:
-            known.digests = Digests(known.claims)
+            known.digests = RunningDigests(known.claims)
         with self._naming():
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         body = self._source.body(answer, one.size - begins, self._cancellation)

@@ -11,7 +11,7 @@ from dpn.cancellation import Cancellation
 from dpn.errors import DpnError, Misconfigured, StoreMismatch
 from dpn.s3.errors import ObjectTooLarge, PreconditionFailed, UploadLost
 from dpn.storage.digests import Digests
-from dpn.storage.errors import SourceChanged, StoreConflict
+from dpn.storage.errors import StagedChanged, StoreConflict
 from dpn.storage.evidence import Differs, Judgement, Proven, Unproven, judge
 from dpn.storage.metadata import encode_metadata
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
@@ -224,7 +224,7 @@ class Put:
     def _refuse_other_content(self, digests: Digests) -> None:
         if digests.sha256 != self._sha256:
             self._abort_upload()
-            raise SourceChanged(
+            raise StagedChanged(
                 f"{self._source.path.name} has SHA-256 {digests.sha256}, it was validated with {self._sha256}: "
                 "nothing was stored, the bag is fetched again"
             )

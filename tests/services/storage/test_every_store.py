@@ -12,7 +12,7 @@ import pytest
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import Interrupted, LeaseLost, PermanentError, StoreMismatch, StoreMissing
-from dpn.storage.errors import SourceChanged, StoreConflict
+from dpn.storage.errors import StagedChanged, StoreConflict
 from dpn.storage.store import Store
 from models.manifests import Receipt
 from tests.services.storage.conftest import METADATA, PART_BYTES, StagedBag
@@ -121,7 +121,7 @@ def test_a_bit_flipped_since_validation_makes_nothing_visible(store: Store, stag
     content[size // 2] ^= 1
     bag.path.write_bytes(content)
 
-    with pytest.raises(SourceChanged):
+    with pytest.raises(StagedChanged):
         bag.put(store, sha256=validated)
 
     assert store.head(bag.key) is None

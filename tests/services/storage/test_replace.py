@@ -13,7 +13,7 @@ import pytest
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost
 from dpn.storage import folder_files
-from dpn.storage.errors import ObjectReplaced, SourceChanged
+from dpn.storage.errors import ObjectReplaced, StagedChanged
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Replaced, Store
 from dpn.storage.stored_object import StoredObject
@@ -134,7 +134,7 @@ def test_a_source_that_changed_since_it_was_validated_replaces_nothing(
     validated = bag.sha256
     bag.path.write_bytes(b"?" + bag.content[1:])
 
-    with pytest.raises(SourceChanged):
+    with pytest.raises(StagedChanged):
         replace(store, bag, bad, sha256=validated)
 
     assert b"".join(store.read(bag.key)) == before

@@ -10,9 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HOUSE = ("models", "dpn", "workers", "tools")
 
 SHARED = {
-    "Digests",
     "Node",
-    "SourceChanged",
 }
 """Names that stand for two things all the same. None comes to them without a reason beside it."""
 

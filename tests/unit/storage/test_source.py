@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpn.errors import Interrupted
-from dpn.storage.errors import SourceChanged
+from dpn.storage.errors import StagedChanged
 from dpn.storage.plan import Part
 from dpn.storage.source import SEND_BYTES, SliceBody, open_source
 
@@ -57,12 +57,12 @@ def test_a_body_stops_between_two_buffers_and_keeps_why(path: Path) -> None:
 def test_a_file_that_shrank_is_found_out(path: Path) -> None:
     with open_source(path) as source:
         os.truncate(path, 150)
-        with pytest.raises(SourceChanged, match="ends at byte 150"):
+        with pytest.raises(StagedChanged, match="ends at byte 150"):
             list(source.buffers(PART, go_on))
 
 
 def test_a_fifo_does_not_hold_the_worker(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
 
-    with pytest.raises(SourceChanged, match="not a regular file"), open_source(tmp_path / "fifo"):
+    with pytest.raises(StagedChanged, match="not a regular file"), open_source(tmp_path / "fifo"):
         pass

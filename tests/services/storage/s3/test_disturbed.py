@@ -13,7 +13,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreUnavailable
 from dpn.s3.limits import Retries
-from dpn.storage.errors import ObjectReplaced, SourceChanged
+from dpn.storage.errors import ObjectReplaced, StagedChanged
 from dpn.storage.s3.store import S3Store
 from tests.services.storage.conftest import PART_BYTES, StagedBag, s3_settings, s3_store
 from tests.services.storage.s3_proxy import Fault, Proxy, Request, faulty_proxy
@@ -213,7 +213,7 @@ def test_a_bag_cut_short_while_it_is_sent_is_found_out(behind_proxy: S3Store, pr
     def cut_short(done: int, total: int) -> None:
         bag.path.open("r+b").truncate(PART_BYTES + 5)
 
-    with pytest.raises(SourceChanged, match="ends at byte"):
+    with pytest.raises(StagedChanged, match="ends at byte"):
         bag.put(behind_proxy, sha256=validated, progress=cut_short)
 
     assert behind_proxy.head(bag.key) is None

@@ -360,19 +360,19 @@ def test_of_a_long_fetch_that_breaks_off_often_each_byte_is_reckoned_once(
     prefix: Prefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_in_parts(prefix, "b", LARGE["b"], "CRC64NVME", "FULL_OBJECT")
-    really_get, really_update, reckoned = connection.S3Source.get, checksums.Digests.update, [0]
+    really_get, really_update, reckoned = connection.S3Source.get, checksums.RunningDigests.update, [0]
 
     def get(self: connection.S3Source, key: str, etag: str, start: int) -> dict[str, Any]:
         answer = really_get(self, key, etag, start)
         return {**answer, "Body": Broken(answer["Body"], 3 * MEBIBYTE)}
 
-    def update(self: checksums.Digests, data: bytes) -> None:
+    def update(self: checksums.RunningDigests, data: bytes) -> None:
         reckoned[0] += len(data)
         really_update(self, data)
 
     monkeypatch.setattr("dpn.s3.connection.Retries", QUICK)
     monkeypatch.setattr(connection.S3Source, "get", get)
-    monkeypatch.setattr(checksums.Digests, "update", update)
+    monkeypatch.setattr(checksums.RunningDigests, "update", update)
     assert payload(prefix.package().path) == {"b": LARGE["b"]}
     assert reckoned == [len(LARGE["b"])]
 

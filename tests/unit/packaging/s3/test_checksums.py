@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from dpn.packaging.s3.checksums import Digests, claimed
+from dpn.packaging.s3.checksums import RunningDigests, claimed
 
 CONTENT = b"123456789"
 MD5, PARTS = f'"{hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()}"', '"25f9e794323b453885f5181f1b624d0b-2"'
@@ -31,7 +31,7 @@ def said(algorithm: str, **more: Any) -> dict[str, Any]:
 def test_what_is_claimed_of_the_whole_is_what_its_bytes_give(algorithm: str, sizes: tuple[int, ...]) -> None:
     claims = claimed(said(algorithm, ChecksumType="FULL_OBJECT"), PARTS, etags_are_checksums=True)
     assert claims == {algorithm.lower(): CHECK[algorithm]}
-    digests, at = Digests(claims), 0
+    digests, at = RunningDigests(claims), 0
     for size in sizes:
         digests.update(CONTENT[at : at + size])
         at += size
