@@ -6,7 +6,7 @@ lists it no longer, and would never be heard: it is asked for the bag, wherever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -22,16 +22,20 @@ MOST_ASKED = 100
 They are drawn, so that no number of false claims keeps a true one out for good."""
 
 
-def ask_former_admins(heir: str, clients: Mapping[str, RegistryClient], sessions: Sessions) -> Applied:
+def ask_former_admins(
+    heir: str, clients: Mapping[str, RegistryClient], sessions: Sessions, is_time_over: Callable[[], bool]
+) -> Applied:
     """Asks for the bags that `heir` says are its own, those who administer them as far as we know.
 
-    Who does not answer is asked in another round.
+    Who does not answer, or not before the time is over, is asked in another round.
     """
     with reading(sessions) as session:
         claims = _claims_of(session, heir)
     applied = Applied()
     silent: set[str] = set()
     for uuid, admin_node in claims:
+        if is_time_over():
+            break
         if admin_node not in clients or admin_node in silent:
             continue
         try:

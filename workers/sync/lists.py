@@ -31,9 +31,15 @@ class PeerList:
     is_read_whole: bool = False
     """From the beginning, whenever anything changed: its stamps are of many clocks, and do not say what is new."""
 
-    def batches(self, after: datetime | None) -> Iterator[Rows]:
-        """What has changed since `after`, in batches; the peer is asked for more while one is worked on."""
-        return in_batches(ahead(self.pages(after=after, **self.filters), PAGES_AHEAD), BATCH)
+    def batches(self, after: datetime | None, after_each_page: Callable[[], None]) -> Iterator[Rows]:
+        """What has changed since `after`, in batches; the peer is asked for more while one is worked on, until
+        `after_each_page` raises."""
+        return in_batches(ahead(self._pages(after, after_each_page), PAGES_AHEAD), BATCH)
+
+    def _pages(self, after: datetime | None, after_each_page: Callable[[], None]) -> Iterator[Rows]:
+        for rows in self.pages(after=after, **self.filters):
+            yield rows
+            after_each_page()
 
     def known_of(self, session: Session, peer: str) -> int:
         """How many of its records are here, or set aside. Only for lists that are the peer's alone."""

@@ -53,6 +53,19 @@ class OutOfTime(DpnError):
     """Reading the peer takes longer than a round over all may: sync it by itself, with --node."""
 
 
+class OverQuota(DpnError):
+    """The peer shows more that is new than a round over all takes of it: sync it by itself, if that is right."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much a round takes of records of one peer that were not here, adopted or set aside."""
+
+    records: int
+    bytes: int
+    """On the wire, about: as if all records of the peer were of one size."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """How far a list has been read."""
@@ -81,6 +94,7 @@ class PeerRound:
         log: Log,
         full: bool,
         until: float | None,
+        quota: Quota | None,
     ) -> None:
         self.result = PeerResult(peer)
         self._peer = peer
@@ -90,6 +104,8 @@ class PeerRound:
         self._log = log
         self._full = full
         self._until = until
+        self._quota = quota
+        self._bytes_before = client.bytes_read
         self._marks: dict[str, Mark] = {}
         self._has_overflowed = False
 
@@ -111,7 +127,7 @@ class PeerRound:
         """Does one step; its failure is told and stops no other. False: the others would fare no better."""
         try:
             work()
-        except (NoAnswer, Misconfigured, OutOfTime, *DATABASE_AWAY) as error:
+        except (NoAnswer, Misconfigured, OutOfTime, OverQuota, *DATABASE_AWAY) as error:
             self.result.error = str(error)
             return False
         except (DpnError, SQLAlchemyError) as error:
@@ -143,7 +159,7 @@ class PeerRound:
 
     def take_over_bags(self, clients: Mapping[str, RegistryClient]) -> None:
         """Bags that others administered until now, and that they say are this peer's, too."""
-        applied = ask_former_admins(self._peer, clients, self._sessions)
+        applied = ask_former_admins(self._peer, clients, self._sessions, lambda: self._is_time_over)
         if applied.updated:
             self.result.of(SET_ASIDE).count(applied)
             self.take_up_again()
@@ -162,6 +178,7 @@ class PeerRound:
         if missing := [name for name in peer_list.needs if name not in self._marks]:
             result.error = f"not read before {', '.join(missing)} could be"
             return
+        self._require_time()
         mark, now = self._marks.get(peer_list.name, Mark()), self._clock.now()
         state = self._client.list_state(peer_list.kind.name, **peer_list.filters)
         if state is not None and state == mark.list_state and not self._full:
@@ -188,11 +205,11 @@ class PeerRound:
     ) -> datetime | None:
         """Takes what has changed since `start`; returns the newest stamp, of these and `newest`, until `now`."""
         result = self.result.of(peer_list.name)
-        for rows in peer_list.batches(start):
+        for rows in peer_list.batches(start, self._require_time):
             self._take(peer_list.kind, rows, result)
+            self._require_quota()
             stamps = [min(record.stamp, now) for record in records_of(rows)]
             newest = max([*stamps, *([newest] if newest else [])], default=None)
-            self._require_time()
         return newest
 
     def _lacks_some(self, peer_list: PeerList) -> bool:
@@ -260,8 +277,27 @@ class PeerRound:
             row.high_water, row.list_state = mark.high_water, mark.list_state
             row.succeeded_at = self._clock.now()
 
+    def _require_quota(self) -> None:
+        if self._quota is None:
+            return
+        lists = [one for name, one in self.result.types.items() if name != SET_ASIDE]
+        new, fetched = sum(one.added + one.refused for one in lists), sum(one.fetched for one in lists)
+        size = (self._client.bytes_read - self._bytes_before) * new // max(fetched, 1)
+        if new <= self._quota.records and size <= self._quota.bytes:
+            return
+        self._log.error("a peer shows more new records than one round takes", peer=self._peer, new=new, bytes=size)
+        raise OverQuota(
+            f"{self._peer} shows more that is new than one round takes: {new} records, {size >> 20} MiB. The rest "
+            f"is the next round's: if that is too much, remove its [peers] table; if it is right, "
+            f"`dpn sync --node {self._peer}` reads it whole"
+        )
+
+    @property
+    def _is_time_over(self) -> bool:
+        return self._until is not None and self._clock.monotonic() > self._until
+
     def _require_time(self) -> None:
-        if self._until is not None and self._clock.monotonic() > self._until:
+        if self._is_time_over:
             raise OutOfTime(
                 f"reading {self._peer} takes longer than a round over all nodes may: "
                 f"read it once by itself, with `dpn sync --node {self._peer}`"

@@ -16,16 +16,20 @@ from dpn.database import Sessions
 from dpn.registry.client import RegistryClient
 from dpn.runtime import THREADS, Runtime
 from dpn.telemetry.logs import Log
-from workers.sync.peer_round import PeerRound
+from workers.sync.peer_round import PeerRound, Quota
 from workers.sync.results import SET_ASIDE, PeerResult, TypeResult
 
 __all__ = ["PeerResult", "Sync", "TypeResult"]
 
-SECONDS_A_PEER = 1800.0
-"""How long a round over several peers reads one: a slow one must not keep the next round from the others."""
+SECONDS_A_PEER = 180.0
+"""How long a round over several peers reads one, and then to the end of a call (two minutes at most): a slow one
+must not keep the next round, five minutes after this one, from the others."""
 
 FULL_SECONDS_A_PEER = 4 * 3600.0
 """The same where everything is read again."""
+
+QUOTA = Quota(records=500_000, bytes=512 * 1024 * 1024)
+"""What such a round takes of new records of one peer: a network of 100,000 bags comes whole with the first."""
 
 MAX_THREADS = 16
 """As many connections as the database is asked for at most by default."""
@@ -46,9 +50,10 @@ class Sync:
         peers = [peer for peer in self.clients if only in (None, peer)]
         seconds = FULL_SECONDS_A_PEER if full else SECONDS_A_PEER
         until = None if only else self.clock.monotonic() + seconds
+        quota = None if only else QUOTA
         with self.runtime.pool(min(MAX_THREADS, max(1, len(peers))), "sync") as threads:
             rounds = [
-                PeerRound(peer, self.clients[peer], self.sessions, self.clock, self.log, full, until)
+                PeerRound(peer, self.clients[peer], self.sessions, self.clock, self.log, full, until, quota)
                 for peer in peers
             ]
             results = list(threads.map(lambda one: one.run(), rounds))

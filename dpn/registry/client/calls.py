@@ -74,6 +74,8 @@ class PeerCalls:
         self._pause = pause
         self.time_there: datetime | None = None
         """What the peer's clock showed when it last answered a GET; None where it does not tell."""
+        self.bytes_read = 0
+        """Of the bodies of all answers so far."""
 
     def get(self, path: str, parameters: Mapping[str, str] | None = None) -> PeerAnswer:
         """What the peer answers with."""
@@ -162,7 +164,9 @@ class PeerCalls:
                 parts = [*response.raw.stream(READ_BYTES, decode_content=False)]
             except (HTTPError, HTTPException, ValueError) as error:  # ValueError: chunks of less than nothing
                 raise self.nonsense(f"its answer breaks off: {_cause(error)}") from error
-            return Received(response.status_code, response.headers, b"".join(parts))
+            text = b"".join(parts)
+            self.bytes_read += len(text)
+            return Received(response.status_code, response.headers, text)
 
     def _target(self, url: str, location: str) -> str:
         """Where a redirect leads: nowhere else. A peer does not choose whom we call."""

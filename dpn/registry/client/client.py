@@ -73,6 +73,11 @@ class RegistryClient:
         """What the peer's clock showed when it last answered a GET; None where it does not tell."""
         return self._calls.time_there
 
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes the peer's answers have had so far."""
+        return self._calls.bytes_read
+
     def get_node(self, namespace: str) -> NodeRecord:
         """A node as the peer knows it."""
         key = parse_namespace(namespace)

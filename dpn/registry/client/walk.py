@@ -103,7 +103,7 @@ class ListWalk:
         self._count = 0
 
     def pages(self) -> Iterator[list[Any]]:
-        """The rows, page by page; some show twice. Raises EndlessList and ShortList."""
+        """The rows, page by page, of some pages none; some rows show twice. Raises EndlessList and ShortList."""
         yield from self._pass(by_time=True)
         if self._is_ordered and self._missing():
             yield from self._pass(by_time=True, until=self._newest)
@@ -136,8 +136,7 @@ class ListWalk:
             times = [time for row in page.rows if (time := self._reading.time(row))]
             if before is None:
                 self._count, self._newest = page.count, max(times, default="")
-            if fresh := self._fresh(page.rows, before.rows if before else []):
-                yield fresh
+            yield self._fresh(page.rows, before.rows if before else [])
             if by_time and not _in_order(times, place.before):
                 self._is_ordered = False
                 return

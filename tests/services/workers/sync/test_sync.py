@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, select
 
 from dpn.database import open_sessions
 from dpn.registry import catalogue
-from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, INGESTS, MEMBERS, RESTORES, TRANSFERS
+from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, INGESTS, MEMBERS, RESTORES, TRANSFERS, Applied
 from models.base import Base
 from models.registry import SyncMark
 from tests.fixtures.nasty_peer import Nasty
@@ -29,6 +29,8 @@ from tests.fixtures.sync_network import (
     network,
 )
 from workers.sync import sync as sync_module
+from workers.sync.handovers import ask_former_admins
+from workers.sync.peer_round import Quota
 
 
 @pytest.fixture
@@ -251,6 +253,44 @@ def test_a_peer_that_takes_too_long_is_left_for_the_next_round(quick: Us, monkey
     assert "--node north" in str(result.error)
     assert not quick.has_mark("restore")
     assert quick.sync(only="north")["north"].ok, "who asks for one node waits for it"
+
+
+@pytest.mark.parametrize("quota", [Quota(1_000, 2**40), Quota(10**9, 500_000)], ids=["records", "bytes"])
+def test_a_round_takes_no_more_that_is_new_of_a_peer_than_its_quota_and_says_so(
+    quick: Us, monkeypatch: pytest.MonkeyPatch, quota: Quota
+) -> None:
+    """The next round goes on where there is more: what is here already is not counted again."""
+    monkeypatch.setattr(sync_module, "QUOTA", quota)
+    quick.peers["north"].show(*[a_bag(number) for number in range(1, 3_500)])
+    taken = []
+    for _ in range(2):
+        result = quick.sync()["north"]
+        assert "`dpn sync --node north` reads it whole" in str(result.error)
+        assert any(line["event"] == "a peer shows more new records than one round takes" for line in quick.logs)
+        taken.append(len(quick.has(BAGS)))
+    assert 0 < taken[0] < taken[1] <= 3_500
+    assert quick.sync(only="north")["north"].ok
+    assert len(quick.has(BAGS)) == 3_499
+
+
+def test_the_time_of_a_round_is_looked_at_with_each_page(quick: Us, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that takes its time for each page, of which a thousand make a batch."""
+    north = quick.peers["north"]
+    north.show(*[a_bag(number) for number in range(1, 801)])
+    began = quick.clock.monotonic()
+
+    def passing() -> float:
+        pages = [path for path in north.asked("/bag/") if "page_size=100" in path]
+        return began + sync_module.SECONDS_A_PEER * len(pages) / 3
+
+    monkeypatch.setattr(quick.clock, "monotonic", passing)
+    assert "takes longer than a round" in str(quick.sync()["north"].error)
+    assert len([path for path in north.asked("/bag/") if "page_size=100" in path]) <= 4
+
+
+def test_no_claim_of_a_peers_has_others_asked_once_its_time_is_over(quick: Us) -> None:
+    asked = ask_former_admins("north", quick.clients(), quick.sessions, lambda: True)
+    assert (asked, quick.peers["north"].asked("/bag/")) == (Applied(), [])
 
 
 def test_a_peer_writes_nothing_that_is_anothers(us: Us) -> None:
