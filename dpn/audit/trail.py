@@ -60,9 +60,12 @@ class Event:
     item_id: int | None = None
 
 
-def record(session: Session, events: Sequence[Event], *, agent: str, at: datetime) -> None:
-    """Adds `events` in the session's transaction, in one statement."""
-    if not events:
+def record(session: Session, events: Sequence[Event], *, agent: str, at: datetime, again: bool = False) -> None:
+    """Adds `events` in the session's transaction, in one statement.
+
+    `again`: a commit whose answer was lost may have added them, at this very time: then nothing is added.
+    """
+    if not events or (again and _is_recorded(session, events[0], agent, at)):
         return
     session.execute(
         insert(AuditEvent),
@@ -79,6 +82,17 @@ def record(session: Session, events: Sequence[Event], *, agent: str, at: datetim
             for event in events
         ],
     )
+
+
+def _is_recorded(session: Session, event: Event, agent: str, at: datetime) -> bool:
+    recorded = select(AuditEvent.id).where(
+        AuditEvent.object_id == event.object_id,
+        AuditEvent.event_type == event.event_type,
+        AuditEvent.item_id == event.item_id,
+        AuditEvent.agent == agent,
+        AuditEvent.occurred_at == at,
+    )
+    return session.scalars(recorded.limit(1)).first() is not None
 
 
 def events_of_object(session: Session, object_id: str, *, limit: int = 200) -> list[AuditEvent]:

@@ -148,6 +148,8 @@ class Outbound:
                     raise
                 _remove_unfinished(kept)
                 _copy(tar, kept)
+        else:
+            sync_folder(kept.parent)  # who put it there may have died, or its disk failed, before this
         return kept
 
     def _make_folder(self, folder: Path) -> None:

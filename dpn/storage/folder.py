@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
-from dpn.files import make_durable, new_file, publish_new
+from dpn.files import make_durable, new_file, publish_new, sync_folder
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.digests import Digests
 from dpn.storage.errors import ObjectReplaced, StagedChanged, StoreConflict
@@ -29,10 +29,10 @@ from dpn.storage.folder_files import compare, copy_with_digests, digests_on_disk
 from dpn.storage.plan import Part, PartPlan, plan_parts
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
 from dpn.storage.settings import StoreSettings, Tier
-from dpn.storage.sidecar import write_sidecar
+from dpn.storage.sidecar import read_sidecar, write_sidecar
 from dpn.storage.source import open_source
 from dpn.storage.store import Checkpoint, Fence, Replaced
-from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
+from dpn.storage.stored_object import CLAIMED_SHA256, READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt, UploadState
 
 READ_ONLY = 0o444
@@ -80,12 +80,12 @@ class FolderStore:
             checkpoint(None)  # of the time when the settings named another store
         path = self._disk.path(key)
         if self.head(key):
-            return self._adopt(path, sha256, cancellation)
+            return self._adopt(path, sha256, metadata, cancellation, fence)
         write = partial(self._write, source, path, sha256, metadata, cancellation, fence, progress)
         try:
             return write(publish_new)
         except FileExistsError:
-            return self._adopt(path, sha256, cancellation)
+            return self._adopt(path, sha256, metadata, cancellation, fence)
 
     def replace(
         self,
@@ -104,7 +104,7 @@ class FolderStore:
         if resume:
             checkpoint(None)  # of the time when the settings named another store
         path = self._disk.path(key)
-        if (found := self.head(key)) and (good := self._good_already(path, sha256, cancellation)):
+        if (found := self.head(key)) and (good := self._good_already(path, sha256, metadata, cancellation, fence)):
             return Replaced(good)
         _refuse_another(path, found, bad)
         write = partial(self._write, source, path, sha256, metadata, cancellation, fence, progress)
@@ -240,12 +240,15 @@ class FolderStore:
                     )
                 make_durable(copy)
                 self._compare(temporary, digests, cancellation)
-                write_sidecar(path, metadata, digests)
                 fence()
                 publish(temporary, path)
+                # Only who gave the object its name says what it is: a late holder would say it of another's.
+                write_sidecar(path, metadata, digests)
         return self._receipt(path, digests)
 
-    def _good_already(self, path: Path, sha256: str, cancellation: Cancellation) -> Receipt | None:
+    def _good_already(
+        self, path: Path, sha256: str, metadata: Mapping[str, str], cancellation: Cancellation, fence: Fence
+    ) -> Receipt | None:
         """The receipt of what is there, if a repair before us came to its end."""
         try:
             digests = self._digest(path, self._part_size, cancellation)
@@ -253,9 +256,11 @@ class FolderStore:
             # A bad sector, for one: what cannot be read is not good, and is replaced by what can.
             _log.warning("%s cannot be read, and is taken for bad: %s", path, error)
             return None
-        return self._receipt(path, digests) if digests.sha256 == sha256 else None
+        return self._finished(path, digests, metadata, fence) if digests.sha256 == sha256 else None
 
-    def _adopt(self, path: Path, sha256: str, cancellation: Cancellation) -> Receipt:
+    def _adopt(
+        self, path: Path, sha256: str, metadata: Mapping[str, str], cancellation: Cancellation, fence: Fence
+    ) -> Receipt:
         """The receipt for an object that was there before us, if it proves to be this very bag."""
         digests = self._digest(path, self._part_size, cancellation)
         if digests.sha256 != sha256:
@@ -263,6 +268,16 @@ class FolderStore:
                 f"{path.as_uri()} holds another content, of SHA-256 {digests.sha256} instead of {sha256}. "
                 "It is not overwritten: compare the two, move the wrong one away, then retry the item"
             )
+        return self._finished(path, digests, metadata, fence)
+
+    def _finished(self, path: Path, digests: Digests, metadata: Mapping[str, str], fence: Fence) -> Receipt:
+        """The receipt of what proved to be this bag. Who published it may have died, or its disk failed, before
+        the name was durable and the sidecar written."""
+        with self._disk.troubles():
+            sync_folder(path.parent)
+            if read_sidecar(path).get(CLAIMED_SHA256) != digests.sha256:
+                fence()
+                write_sidecar(path, metadata, digests)
         return self._receipt(path, digests)
 
     def _compare(self, path: Path, expected: Digests, cancellation: Cancellation) -> None:

@@ -122,6 +122,7 @@ def _finished(target: Path, wanted: Wanted, cancellation: Cancellation) -> Retri
             sha256.update(chunk)
     if sha256.hexdigest() != receipt.sha256:
         return None
+    sync_folder(target.parent)
     return Retrieved(target, receipt.size, receipt.sha256, ("receipt",), receipt.size, wanted.stored)
 
 

@@ -11,11 +11,13 @@ import json
 import logging
 import logging.handlers
 import math
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,15 @@ class _File(_TellsOnStderr, logging.handlers.WatchedFileHandler):
     def __init__(self, path: Path, instead: logging.Handler | None) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
         self._instead = instead
+
+    def _open(self) -> TextIOWrapper:
+        """A line that a full disk or a crash has cut off spoils no other."""
+        stream = super()._open()
+        with suppress(OSError), Path(self.baseFilename).open("rb") as written:
+            written.seek(-1, os.SEEK_END)  # fails where nothing was written yet
+            if written.read(1) != b"\n":
+                stream.write("\n")
+        return stream
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

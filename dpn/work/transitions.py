@@ -29,8 +29,13 @@ def save_progress(
     events: Sequence[Event],
     worker: str,
     clock: Clock,
+    at: datetime,
+    again: bool,
 ) -> None:
-    """Persists what a running stage has reached. Raises LeaseLost."""
+    """Persists what a running stage has reached at `at`; `again` after a try of which nothing was heard.
+
+    Raises LeaseLost.
+    """
     values = {
         "manifest": manifest,
         "staging_volume": staging_volume,
@@ -38,7 +43,7 @@ def save_progress(
         "updated_at": clock.in_database(),
     }
     write_fenced(session, claim.item_id, claim.token, values)
-    record(session, events, agent=worker, at=clock.now())
+    record(session, events, agent=worker, at=at, again=again)
 
 
 def finish(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -120,6 +121,8 @@ class StageRunner:
                 raise LeaseLost(f"item {claim.item_id}: another worker may hold it")
 
         def persist(job: Job[Any], note: str) -> None:
+            at, tries = self.clock.now(), count()
+
             def save(session: Session) -> None:
                 save_progress(
                     session,
@@ -130,6 +133,8 @@ class StageRunner:
                     events=job.events,
                     worker=self.worker_id,
                     clock=self.clock,
+                    at=at,
+                    again=next(tries) > 0,
                 )
 
             self._while_away(self.sessions.begin, save, pause, log)

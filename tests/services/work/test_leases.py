@@ -115,7 +115,16 @@ def test_a_worker_that_lost_its_lease_changes_nothing(sessions: Sessions, clock:
         finish(sessions, late, clock, Fail("late", TransferCancellation(CancelReason.OTHER, "late")))
     with pytest.raises(LeaseLost), sessions.begin() as session:
         transitions.save_progress(
-            session, late, manifest={}, staging_volume="x", note="late", events=[], worker="a", clock=clock
+            session,
+            late,
+            manifest={},
+            staging_volume="x",
+            note="late",
+            events=[],
+            worker="a",
+            clock=clock,
+            at=clock.now(),
+            again=False,
         )
     with pytest.raises(LeaseLost), sessions.begin() as session:
         leases.holder(session, item, late.token)

@@ -31,6 +31,17 @@ def tar(tmp_path: Path) -> Path:
     return path
 
 
+def test_what_was_kept_by_who_died_over_it_is_made_durable_by_the_next(
+    tmp_path: Path, tar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = outbound(tmp_path / "out")
+    out.offer(tar, BAG, "south")
+    synced: list[Path] = []
+    monkeypatch.setattr("dpn.outbound.folder.sync_folder", synced.append)
+    out.offer(tar, BAG, "south")
+    assert synced == [tmp_path / "out" / ".bags", tmp_path / "out" / "south"]
+
+
 @pytest.mark.parametrize("form", ["hardlink", "symlink"])
 def test_a_bag_offered_to_many_takes_its_room_once_and_outlives_the_staged_file(
     tmp_path: Path, tar: Path, form: str

@@ -21,8 +21,9 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
+from dpn.errors import LeaseLost, Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
 from dpn.storage import folder, folder_disk
+from dpn.storage.errors import StoreConflict
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Store
 from dpn.storage.stores import open_store
@@ -71,15 +72,63 @@ def names(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir())
 
 
-def test_the_name_is_given_last_and_the_sidecar_is_there_before(store: Store, root: Path, bag: Path) -> None:
+def test_the_name_is_given_last_and_the_sidecar_only_by_who_gave_it(store: Store, root: Path, bag: Path) -> None:
     at_the_fence: list[list[str]] = []
 
     put(store, bag, fence=lambda: at_the_fence.append(names(root)))
 
     [before] = at_the_fence
     assert KEY not in before
-    assert f"{KEY}.json" in before
+    assert f"{KEY}.json" not in before
     assert names(root) == [KEY, f"{KEY}.json"]
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_late_holder_says_nothing_of_the_object_of_another(
+    store: Store, root: Path, bag: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """It is frozen with its copy written and wakes when another one has stored."""
+    late = bag.with_name("late.tar")
+    late.write_bytes(b"what the owner had before")
+    really = folder.compare
+
+    def frozen(*arguments: Any) -> None:
+        monkeypatch.setattr(folder, "compare", really)
+        put(store, bag)
+
+    def fence() -> None:
+        if knows:
+            raise LeaseLost("another worker holds it")
+
+    monkeypatch.setattr(folder, "compare", frozen)
+    with pytest.raises((LeaseLost, StoreConflict)):
+        put(
+            store,
+            late,
+            sha256=hashlib.sha256(late.read_bytes()).hexdigest(),
+            metadata={"from_node": "late"},
+            fence=fence,
+        )
+    stored = store.head(KEY)
+    assert stored is not None
+    assert stored.metadata["from_node"] == "north"
+
+
+def test_what_died_before_its_name_was_durable_and_its_sidecar_written_is_finished_by_the_next_run(
+    store: Store, root: Path, bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, bag)
+    (root / f"{KEY}.json").unlink()
+    synced: list[Path] = []
+    monkeypatch.setattr(folder, "sync_folder", synced.append)
+
+    put(store, bag)
+
+    assert synced == [root]
+    assert names(root) == [KEY, f"{KEY}.json"]
+    stored = store.head(KEY)
+    assert stored is not None
+    assert stored.metadata["from_node"] == "north"
 
 
 def test_the_sidecar_tells_what_the_object_is_meant_to_be(store: Store, root: Path, bag: Path) -> None:

@@ -115,6 +115,15 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_is_told_once(tmp_path: P
     assert "No space left" in told["error"]
 
 
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    """By a full disk, or a crash."""
+    (tmp_path / "proc.json").write_text('{"event": "cut o')
+    lines_of('log.info("one"); log.info("two")', tmp_path)
+    first, *others = (tmp_path / "proc.json").read_text().splitlines()
+    assert first == '{"event": "cut o'
+    assert [json.loads(line)["event"] for line in others] == ["one", "two"]
+
+
 @pytest.mark.parametrize("stderr", [True, False])
 def test_lines_that_cannot_be_written_to_their_file_are_on_stderr_once(tmp_path: Path, stderr: bool) -> None:
     """Somebody ran a command as root once, or the folder cannot be made."""

@@ -6,9 +6,11 @@ import errno
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from dpn import errors
+from dpn.audit.trail import EventType
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, LeaseLost, ServiceUnavailable
 from dpn.registry.rules.flags import CancelReason
@@ -17,6 +19,7 @@ from dpn.work.outcomes import Done, Fail, Outcome, Retry, StartOver, Stopped, Wa
 from models.work import Status
 from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
 from workers.cancellations import TransferCancellation
+from workers.runner import stage_runner
 from workers.runner.stage_runner import ASK_AGAIN_SECONDS
 
 TOLD = TransferCancellation(CancelReason.BAG_INVALID, "data/a.txt is missing")
@@ -163,6 +166,32 @@ def test_a_notice_is_owed_once_however_often_an_item_fails(bench: Bench) -> None
         row.status, row.attempts = Status.PENDING, 0
     bench.run(item, answers(Fail("the bag is invalid", TOLD)))
     assert len(bench.notices()) == 1
+
+
+def test_a_save_whose_answer_was_lost_leaves_its_events_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_runner, "DATABASE_RETRY_SECONDS", 0.01)
+    item = bench.make_item()
+    lost: list[str] = []
+
+    def lose(_: Any) -> None:
+        if not lost:
+            lost.append("answer")
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+
+    def run(job: Any) -> Outcome:
+        for number in range(2):
+            job.add_event(EventType.TRANSFER, "a bag", "success", number=number)
+        event.listen(bench.sessions, "after_commit", lose)
+        job.save("got that far")
+        event.remove(bench.sessions, "after_commit", lose)
+        return Done("done")
+
+    assert bench.run(item, run).stage == "validate"
+    assert lost
+    transfers = [one.detail for one in bench.events(item) if one.event_type == EventType.TRANSFER]
+    assert transfers == [{"number": 0}, {"number": 1}]
 
 
 def test_work_that_is_no_longer_wanted_ends_cancelled_and_nobody_is_told(bench: Bench) -> None:
