@@ -64,6 +64,9 @@ def begin_checks(
     """Makes the items of the checks that begin now, each with its event in the audit trail; returns how many, and
     the bags of copies whose rows are damaged: they stay due, and are looked at again after `NOT_AGAIN_DAYS`."""
     state = lock_pace(session)
+    # Nothing is due later than one promised time from now: what is, was checked while a clock was wrong.
+    latest = now + timedelta(days=settings.every_days)
+    session.execute(update(StoredCopy).where(StoredCopy.due_at > latest).values(due_at=latest))
     pace = pace_of(demand(session), now, settings.every_days)
     credit = credited(Credit(state.credit, state.paced_at), pace, now)
     limits = limits_of(settings)

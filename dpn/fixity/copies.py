@@ -16,6 +16,9 @@ from models.manifests import CopyFacts, Receipt
 from models.preservation import FixityPace, StoredCopy
 from models.work import Task, WorkItem
 
+LONGEST_READING = timedelta(days=30)
+"""Until it is noted. What lies further ahead was noted while a clock was wrong, and hides nothing."""
+
 BAD_AGAIN_DAYS = 30.0
 """A copy that was found bad is looked at again so soon: it may have been repaired where it lies."""
 
@@ -90,7 +93,11 @@ def checked(session: Session, read: CopyFacts, *, good: bool, at: datetime, ever
             # Of what lies there since then, with or without versions in the store, another receipt was entered.
             StoredCopy.stored_at == read.receipt.confirmed_at,
             StoredCopy.receipt["version_id"].as_string().is_not_distinct_from(read.receipt.version_id),
-            or_(StoredCopy.checked_at.is_(None), StoredCopy.checked_at <= at),
+            or_(
+                StoredCopy.checked_at.is_(None),
+                StoredCopy.checked_at <= at,
+                StoredCopy.checked_at > at + LONGEST_READING,
+            ),
         )
         .values(outcome="good" if good else "bad", checked_at=at, due_at=at + timedelta(days=days))
         .returning(StoredCopy.bag)

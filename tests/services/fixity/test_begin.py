@@ -146,6 +146,21 @@ def test_a_damaged_copy_stops_no_other_check_and_is_told_of(bench: Bench) -> Non
         )
 
 
+def test_a_check_of_a_time_ahead_hides_none_of_a_right_one_and_puts_none_off(bench: Bench) -> None:
+    store(bench, 2)
+    now = bench.clock.now()
+    for at, good in ((now + timedelta(days=365), True), (now, False)):
+        with bench.sessions.begin() as session:
+            assert checked(session, read_of(session, bag_id(1)), good=good, at=at, every_days=10.0)
+    with bench.sessions.begin() as session:
+        checked(session, read_of(session, bag_id(2)), good=True, at=now + timedelta(days=365), every_days=10.0)
+    run(bench)
+    with reading(bench.sessions) as session:
+        first, second = (session.get_one(StoredCopy, bag_id(number)) for number in (1, 2))
+    assert (first.outcome, first.checked_at) == ("bad", now)
+    assert second.due_at == now + timedelta(days=10)
+
+
 def test_an_item_says_which_copy_and_has_the_id_that_its_record_gets(bench: Bench) -> None:
     store(bench, 1)
     bench.clock.advance(2 * DAY_SECONDS)
