@@ -4,7 +4,8 @@
 
 A table of so many work items, most of them done. First few of them wait, all for another hour; then many do. Each
 time: the sweep of a worker of all stages and that of `dpn_queue`, which find nothing due. Then some become due;
-the claim of each is timed, with its commit. The database is a SQLite file unless an empty PostgreSQL one is named.
+the claim of each is timed, beside a bare UPDATE of a row. The database is a SQLite file unless an empty PostgreSQL
+one is named.
 Figures: sweeps.md.
 """
 
@@ -75,10 +76,9 @@ def _run(engine: Engine, items: int, few: int, many: int) -> None:
             f"  {name}: {ours:.2f} ms with {many:,} waiting, {baseline:.2f} ms with {few:,}: "
             f"{ours / baseline:.2f} times"
         )
-    claims = _claims(engine, sessions, many)
-    print(
-        f"  claim: median {statistics.median(claims):.2f} ms, p99 {statistics.quantiles(claims, n=100)[98]:.2f} ms"
-    )
+    for name, taken in _claims(engine, sessions, many).items():
+        p99 = statistics.quantiles(taken, n=100)[98]
+        print(f"  {name}: median {statistics.median(taken):.2f} ms, p99 {p99:.2f} ms")
 
 
 def _fill(engine: Engine, items: int) -> None:
@@ -101,6 +101,7 @@ def _let_wait(engine: Engine, waiting: int) -> None:
 
 def _timed(sessions: Sessions, sweep: Callable[[Sessions], None]) -> float:
     """The median of many, in milliseconds."""
+    sweep(sessions)
     taken = []
     for _ in range(SWEEPS):
         began = time.perf_counter()
@@ -121,21 +122,27 @@ def _queue_sweep(sessions: Sessions) -> None:
     assert found.items == []
 
 
-def _claims(engine: Engine, sessions: Sessions, waiting: int) -> list[float]:
-    """Milliseconds of each claim of an item that is due, with its commit."""
-    items = range(1, min(CLAIMS, waiting) + 1)
+def _claims(engine: Engine, sessions: Sessions, waiting: int) -> dict[str, list[float]]:
+    """Milliseconds of each claim of an item that is due and, in turn with them, of a bare UPDATE of another one's
+    note; each with its commit."""
+    items = range(1, min(CLAIMS, waiting // 2) + 1)
     with engine.begin() as connection:
         due = update(WorkItem).where(WorkItem.id <= items[-1])
         connection.execute(due.values(run_after=CLOCK.in_database()))
-    taken = []
+    taken: dict[str, list[float]] = {"claim": [], "a bare UPDATE": []}
+    bare = text("UPDATE work_items SET note = 'another note' WHERE id = :id")
     for item in items:
         began = time.perf_counter()
         with sessions.begin() as session:
             held = leases.claim(
                 session, item, worker="w", stages=SPECS, volumes=("main",), lease_seconds=60.0, clock=CLOCK
             )
-        taken.append((time.perf_counter() - began) * 1000)
+        taken["claim"].append((time.perf_counter() - began) * 1000)
         assert held is not None
+        began = time.perf_counter()
+        with engine.begin() as connection:
+            connection.execute(bare, {"id": items[-1] + item})
+        taken["a bare UPDATE"].append((time.perf_counter() - began) * 1000)
     return taken
 
 
