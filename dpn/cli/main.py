@@ -7,6 +7,7 @@ remedy on stderr).
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -20,6 +21,9 @@ from dpn.cli.owner import AS_ROOT_ANYWAY, AS_ROOT_ANYWAY_VARIABLE
 from dpn.errors import DpnError
 
 EXIT_UNUSABLE = 2
+
+OTHERS_OUT = 0o027
+"""The umask at least: what a process makes is for its own user and its group, whatever starts it."""
 
 
 class CommandEntry(NamedTuple):
@@ -160,6 +164,7 @@ def _main(
 
 def run() -> None:
     """What the `dpn` program does: failures that we name end in one clear line, not in a traceback."""
+    os.umask(os.umask(OTHERS_OUT) | OTHERS_OUT)
     try:
         app(prog_name="dpn")
     except DpnError as error:

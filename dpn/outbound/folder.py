@@ -10,6 +10,7 @@ An entry appears whole, under its final name, and survives a power cut. Taken aw
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import re
 import shutil
@@ -28,6 +29,8 @@ SUFFIX = ".tar"
 WITHDRAWN = re.compile(r"\.(?P<bag>[0-9a-f-]{36})\.tar\.(?P<id>[0-9a-f]{32})\.withdrawn\Z")
 READABLE = 0o644
 BROWSABLE = 0o755
+BY_GROUP = 0o750
+ONLY_FOR_US = 0o700
 
 
 class NotOurBag(PermanentError):
@@ -76,7 +79,7 @@ class Outbound:
         """
         kept = self._keep(tar, bag, anew)
         entry = self._folder / node / f"{bag}{SUFFIX}"
-        self._make_folder(entry.parent)
+        self._make_folder(entry.parent, node)
         if self._settings.form == "symlink":
             _place(entry, lambda name: name.symlink_to(Path("..", BAGS, kept.name)))
         else:
@@ -136,7 +139,7 @@ class Outbound:
     def _keep(self, tar: Path, bag: str, anew: bool) -> Path:
         """The bag under the name that stays."""
         kept = self._folder / BAGS / f"{bag}{SUFFIX}"
-        self._make_folder(kept.parent)
+        self._make_folder(kept.parent, None)
         if kept.exists() and kept.stat().st_size != tar.stat().st_size:
             raise NotOurBag(f"{kept} is not the bag that is to be offered: look at it, and move it away")
         if not kept.exists() or (anew and not kept.samefile(tar)):
@@ -152,16 +155,39 @@ class Outbound:
             sync_folder(kept.parent)  # who put it there may have died, or its disk failed, before this
         return kept
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, folder: Path, node: str | None) -> None:
         if not self.is_there:
             raise Misconfigured(
                 f"the outbound folder {self._folder} is not there: make or mount it, readable by the accounts "
                 "that the other nodes' rsync uses"
             )
-        if not folder.is_dir():
+        is_new = not folder.is_dir()
+        if is_new:
             folder.mkdir(exist_ok=True)
+        if self._settings.group is not None:
+            _restrict(folder, None if node is None else self._settings.group.format(node=node))
+        elif is_new:
             folder.chmod(BROWSABLE)  # whatever our umask is: the nodes' accounts are others
+        if is_new:
             sync_folder(self._folder)
+
+
+def _restrict(folder: Path, group: str | None) -> None:
+    """Lets only this group of the system look into the folder, or nobody but us. Raises Misconfigured.
+
+    What lies in it may be for all to read: a bag is one file, however many nodes it is offered to.
+    """
+    if group is None:
+        folder.chmod(ONLY_FOR_US)
+        return
+    try:
+        os.chown(folder, -1, grp.getgrnam(group).gr_gid)
+    except (KeyError, PermissionError) as error:
+        raise Misconfigured(
+            f"{folder} cannot be given to the group {group}, as [ingest.outbound] says: make that group, have our "
+            f"own user in it (usermod -aG {group} dpn), and restart what runs"
+        ) from error
+    folder.chmod(BY_GROUP)
 
 
 def _withdrawn(entry: Offer, withdrawal: str) -> Withdrawn:

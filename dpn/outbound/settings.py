@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from dpn.setting_types import AbsolutePath, NamespaceName, Section
 from dpn.storage.settings import Tier
@@ -16,6 +16,8 @@ class OutboundSettings(Section):
     folder: AbsolutePath
     link: str
     form: Literal["hardlink", "symlink"] = "hardlink"
+    group: str | None = None
+    """Of the system: who alone, besides our own user, may look into a node's folder."""
 
     @field_validator("link")
     @classmethod
@@ -29,6 +31,19 @@ class OutboundSettings(Section):
                 "must say where {bag}.tar is fetched by {node}: dpn.{node}@dpn.example.org:outbound/{bag}.tar"
             )
         return link
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_nodes_own(cls, group: str | None) -> str | None:
+        if group is not None and (group.count("{node}"), group.count("{"), group.count("}")) != (1, 1, 1):
+            raise ValueError("must have {node} in it, once: dpn.{node}")
+        return group
+
+    @model_validator(mode="after")
+    def _hides_nothing_that_must_be_seen(self) -> Self:
+        if self.group is not None and self.form == "symlink":
+            raise ValueError("group: the nodes' accounts must see .bags, too, with form symlink: say hardlink")
+        return self
 
 
 class RestoreSettings(Section):

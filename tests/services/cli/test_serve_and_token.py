@@ -173,3 +173,39 @@ def test_answers_do_not_wait_for_acknowledgements(config: Path) -> None:
             return time.perf_counter() - started
 
         assert sorted(seconds() for _ in range(40))[4] < 0.03, "a few of the answers are quick on any machine"
+
+
+def test_the_server_needs_no_secret_but_the_databases_address(config: Path, tmp_path: Path) -> None:
+    """So its unit can hide the folder of secrets, and the bags."""
+    hidden = tmp_path / "hidden"
+    text = config.read_text().replace('token = "x"', f'token_file = "{hidden}/token"')
+    text = text.replace(f'main = "{tmp_path}/staging"', f'main = "{hidden}/staging"')
+    text = text.replace((tmp_path / "store").as_uri(), "s3://bucket")
+    text += f'''
+        [transfer]
+        identity_file = "{hidden}/id_ed25519"
+        known_hosts_file = "{hidden}/known_hosts"
+    '''
+    text = text.replace(
+        's3://bucket"', f's3://bucket"\nsecret_access_key_file = "{hidden}/s3"\naccess_key_id = "x"'
+    )
+    config.write_text(text)
+    with serving(config) as (_, address):
+        assert requests.get(f"{address}/healthz", timeout=10).json() == {"status": "ok"}
+    assert not hidden.exists()
+
+
+def test_what_a_process_makes_is_not_for_others_whatever_umask_it_is_started_with(
+    config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "node.db").unlink()
+    config.write_text(f'{config.read_text()}\n[log]\ndirectory = "{tmp_path / "logs"}"\n')
+    before = os.umask(0)
+    try:
+        assert dpn(config, "db", "upgrade").returncode == 0
+        assert dpn(config, "queue").returncode == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "node.db").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o750
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "logs").iterdir()} == {0o640}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from dpn.errors import Misconfigured
 from dpn.outbound.folder import NotOurBag, Offer, Outbound
@@ -176,3 +178,31 @@ def test_under_a_strict_umask_the_nodes_accounts_can_read_it_all_the_same(
     for path in (tmp_path / "out" / "south", tmp_path / "out" / ".bags"):
         assert path.stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "out" / "south" / f"{BAG}.tar").stat().st_mode & 0o777 == 0o644
+
+
+def test_only_the_nodes_group_looks_into_its_folder_where_there_is_one(tmp_path: Path, tar: Path) -> None:
+    group = grp.getgrnam("daemon") if os.geteuid() == 0 else grp.getgrgid(os.getegid())
+    out, folder = outbound(tmp_path / "out", group="{node}"), tmp_path / "out" / group.gr_name
+    folder.mkdir(0o755)  # of the time before
+    out.offer(tar, BAG, group.gr_name)
+    found = folder.stat()
+    assert (found.st_gid, found.st_mode & 0o777) == (group.gr_gid, 0o750)
+    assert (tmp_path / "out" / ".bags").stat().st_mode & 0o777 == 0o700
+    assert (folder / f"{BAG}.tar").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_group_that_is_not_there_is_named_and_nothing_is_offered(tmp_path: Path, tar: Path) -> None:
+    out = outbound(tmp_path / "out", group="no-such-group.{node}")
+    with pytest.raises(Misconfigured, match=r"no-such-group\.south"):
+        out.offer(tar, BAG, "south")
+    assert not out.offers(BAG, "south")
+
+
+@pytest.mark.parametrize(
+    "more", [{"group": "all"}, {"group": "{bag}{node}"}, {"group": "{node}", "form": "symlink"}]
+)
+def test_a_group_is_the_nodes_own_and_hides_nothing_that_must_be_seen(
+    tmp_path: Path, more: dict[str, str]
+) -> None:
+    with pytest.raises(ValidationError, match="group"):
+        outbound(tmp_path / "out", **more)

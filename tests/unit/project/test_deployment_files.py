@@ -61,6 +61,15 @@ def test_all_units_have_the_same_sandbox_but_for_the_bags(path: Path) -> None:
     assert sandbox(path) == sandbox(SERVICES[0]) != []
 
 
+def test_the_server_sees_no_bags_and_no_secrets_and_has_limits() -> None:
+    text = (CONFIG / "systemd" / "dpn-serve.service").read_text()
+    service = unit(CONFIG / "systemd" / "dpn-serve.service")["Service"]
+    assert service["InaccessiblePaths"].split() == ["-/etc/dpn/secrets", "-/srv/dpn"]
+    assert service.keys() >= {"MemoryMax", "TasksMax", "LimitNOFILE"}
+    assert "#LoadCredential=database-url:" in text
+    assert "#Environment=DPN_DATABASE__URL_FILE=%d/database-url" in text
+
+
 def test_a_worker_has_the_time_to_finish_and_its_children_are_left_alone_meanwhile() -> None:
     service = unit(CONFIG / "systemd" / "dpn-worker@.service")["Service"]
     assert service["Type"] == "notify"
