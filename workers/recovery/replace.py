@@ -50,7 +50,7 @@ class SettleStage:
             if (not_ready := self._not_ready(job)) is not None:
                 return not_ready
             try:
-                self._mend(job, manifest.bad)
+                self._repair(job, manifest.bad)
             except StagedChanged as error:
                 manifest.forget_staged()
                 return StartOver("fetch", f"what came has changed since it was judged: {error}")
@@ -70,7 +70,7 @@ class SettleStage:
 
     # -- the object ----------------------------------------------------------------------------------------------
 
-    def _mend(self, job: Job[RecoveryManifest], ours: CopyFacts) -> None:
+    def _repair(self, job: Job[RecoveryManifest], ours: CopyFacts) -> None:
         """Has a proven object lie under our copy's key, and its receipt in the manifest, saved.
 
         Raises StagedChanged, ObjectReplaced: an object lies there that is neither the bag nor the one found bad.

@@ -146,13 +146,10 @@ class Put:
                 self._source,
                 digest,
                 check,
-                lambda body: self._connection.client.put_object(
-                    Bucket=self._connection.bucket,
-                    Key=self._full_key,
-                    Body=body,
-                    ContentLength=part.size,
-                    **headers,
-                ),
+                self._connection.client.put_object,
+                Bucket=self._connection.bucket,
+                Key=self._full_key,
+                **headers,
             )
 
         answer = self._connection.call(

@@ -52,11 +52,13 @@ def body_checksum(digest: PartDigest, capabilities: Capabilities) -> dict[str, s
     return {"ContentMD5": base64_of(digest.md5)} if digest.md5 else {}
 
 
-def send_body(source: Source, digest: PartDigest, check: Callable[[], None], request: Callable[[Any], Any]) -> Any:
+def send_body(
+    source: Source, digest: PartDigest, check: Callable[[], None], request: Callable[..., Any], **arguments: Any
+) -> Any:
     """`request` with the part as its body; what the body raises comes out as it was raised."""
     body = SliceBody(source, digest.part, check)
     try:
-        return request(body if digest.part.size else b"")
+        return request(Body=body if digest.part.size else b"", ContentLength=digest.part.size, **arguments)
     except TRANSLATED:
         if body.failure:
             raise body.failure from None
@@ -143,9 +145,10 @@ class MultipartUpload:
                 source,
                 digest,
                 stop.check,
-                lambda body: self._client.upload_part(
-                    **self._where, PartNumber=number, Body=body, ContentLength=size, **checksum
-                ),
+                self._client.upload_part,
+                PartNumber=number,
+                **self._where,
+                **checksum,
             )
             etag = str(self._connection.given(answer, "ETag"))
             if self._capabilities.etag_is_md5 and digest.md5 and etag.strip('"') != digest.md5:
