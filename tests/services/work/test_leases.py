@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from dpn.clock import ManualClock, SystemClock
 from dpn.database import Sessions
@@ -200,16 +202,57 @@ def test_an_item_that_is_not_yet_due_is_neither_found_nor_claimed(
         assert leases.due_items(session, stages=[COPY], volumes=(), limit=10, clock=clock) == [item]
 
 
-def test_leases_go_by_the_clock_of_the_database(sessions: Sessions, item: int) -> None:
-    """Whatever the worker's own clock says: the expiry lies one lease ahead of the database's now."""
+def test_leases_go_by_the_clock_of_the_database(
+    sessions: Sessions, item: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's own is a year ahead: nobody else could have the item for that year, or everybody at once."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=365)
+
+    monkeypatch.setattr("dpn.clock.datetime", Ahead)
     clock = SystemClock()
+    assert clock.now() > datetime.now(UTC) + timedelta(days=364)
+
+    def expires_in(session: Session) -> float:
+        expires = session.scalar(select(WorkItem.lease_expires_at).where(WorkItem.id == item))
+        assert expires is not None
+        return (expires - datetime.now(UTC)).total_seconds()  # the database is on this machine
+
     with sessions.begin() as session:
         held = leases.claim(
             session, item, worker="a", stages=[COPY], volumes=(), lease_seconds=LEASE_SECONDS, clock=clock
         )
-        expires = session.scalar(select(WorkItem.lease_expires_at).where(WorkItem.id == item))
-        now = session.scalar(select(clock.in_database()))
+        assert held is not None
+        assert LEASE_SECONDS - 5 < expires_in(session) <= LEASE_SECONDS + 1
+        leases.extend(session, [(item, held.token)], lease_seconds=2 * LEASE_SECONDS, clock=clock)
+        assert 2 * LEASE_SECONDS - 5 < expires_in(session) <= 2 * LEASE_SECONDS + 1
+    with sessions.begin() as session:
+        assert not leases.due_items(session, stages=[COPY], volumes=(), limit=1, clock=clock), (
+            "the lease has not run out"
+        )
+
+
+def test_an_item_that_has_ended_or_waits_is_held_by_nobody_though_its_token_is_the_same(
+    sessions: Sessions, clock: ManualClock, item: int
+) -> None:
+    held = claim(sessions, item, clock)
     assert held is not None
-    assert expires is not None
-    assert now is not None
-    assert LEASE_SECONDS - 5 < (expires - now).total_seconds() <= LEASE_SECONDS
+    for status in Status:
+        with sessions.begin() as session:
+            session.execute(update(WorkItem).where(WorkItem.id == item).values(status=status))
+        if status is Status.RUNNING:
+            with sessions.begin() as session:
+                leases.write_fenced(session, item, held.token, {"note": "mine"})
+                assert leases.holder(session, item, held.token) == "a"
+            continue
+        with pytest.raises(LeaseLost), sessions.begin() as session:
+            leases.write_fenced(session, item, held.token, {"note": "late"})
+        with pytest.raises(LeaseLost), sessions.begin() as session:
+            leases.holder(session, item, held.token)
+        with sessions.begin() as session:
+            kept = leases.extend(session, [(item, held.token)], lease_seconds=LEASE_SECONDS, clock=clock)
+        assert kept == set()
+    assert row(sessions, item).note == "mine"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dpn.files import is_temporary, new_file, publish_new, replace_file
+from dpn.files import is_temporary, make_durable, new_file, publish_new, replace_file
 
 
 def test_a_replaced_file_has_its_new_content_and_permissions_and_nothing_lies_beside_it(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_a_published_file_never_takes_a_name_that_is_taken(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_content_is_on_disk_before_the_name_and_the_name_before_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, steps = tmp_path / "a.json", []
-    fsync, rename = os.fsync, Path.replace
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What reaches the disk, in order."""
+    steps: list[str] = []
+    fsync, rename, link = os.fsync, Path.replace, os.link
 
     def seen_fsync(descriptor: int) -> None:
         steps.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")  # noqa: PTH112
@@ -91,13 +91,31 @@ def test_content_is_on_disk_before_the_name_and_the_name_before_the_answer(
         steps.append("name")
         return rename(self, target)
 
-    monkeypatch.setattr(os, "fsync", seen_fsync)
-    monkeypatch.setattr(Path, "replace", seen_rename)
+    def seen_link(source: Path, target: Path) -> None:
+        steps.append("name")
+        link(source, target)
 
-    with replace_file(path) as file:
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "link", seen_link)
+    monkeypatch.setattr(Path, "replace", seen_rename)
+    return steps
+
+
+def test_content_is_on_disk_before_the_name_and_the_name_before_the_answer(
+    tmp_path: Path, steps: list[str]
+) -> None:
+    with replace_file(tmp_path / "a.json") as file:
         file.write(b"new")
 
     assert steps == ["file", "name", "folder"]
+
+
+def test_a_new_files_name_is_on_disk_before_the_answer(tmp_path: Path, steps: list[str]) -> None:
+    with new_file(tmp_path / "a.tar") as (file, temporary):
+        file.write(b"new")
+        make_durable(file)
+        publish_new(temporary, tmp_path / "a.tar")
+        assert steps == ["file", "name", "folder"]
 
 
 @pytest.mark.parametrize("name", ["a.tar", ".a.tar", ".a.tmp", "a.tar.0123456789abcdef.tmp", ".rsync.0123.tmp"])
