@@ -63,6 +63,8 @@ UPGRADE_LOCK = 0x64706E
 
 def open_engine(url: str, *, pool_size: int = 10) -> Engine:
     """An engine for `sqlite:///…` or `postgresql+psycopg://…`. Raises Misconfigured for any other URL."""
+    if url.count("@") > 1 and not url.startswith("sqlite"):  # what follows the first one would be taken for a host
+        raise Misconfigured(f"{ADDRESS} has more than one @: write those of user and password as %40")
     try:
         address = make_url(url)
     except ArgumentError as error:

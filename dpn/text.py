@@ -13,6 +13,10 @@ from collections.abc import Callable
 NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202d\u202e\ud800-\udfff]")
 """Unicode's categories Cc, Zl, Zp and Cs, which never gain a member, and the two bidirectional overrides."""
 
+QUOTED_PATH = re.compile(r"""(['"])/[^'"]*?([^'"/]*)\1""")
+PATH = re.compile(r"""(?<![\w:/.@~-])/(?:[^\s'"/]+/)+""")
+"""Of a file of ours; not what follows a host's name or a scheme. All but its last name."""
+
 NOT_A_LINE = "line breaks, control characters or spaces at its ends"
 """What is wrong with words that `is_line` refuses."""
 
@@ -25,6 +29,11 @@ def is_text(words: str) -> bool:
 def is_line(words: str) -> bool:
     """Whether it is text that comes back the same from a file of lines: no white space at its ends."""
     return is_text(words) and words == words.strip()
+
+
+def without_folders(words: str) -> str:
+    """The words as a stranger may read them: of each path on this machine its last name alone."""
+    return PATH.sub("…/", QUOTED_PATH.sub(r"\1…/\2\1", words))
 
 
 def replaced(words: str, by: str | Callable[[re.Match[str]], str]) -> str:

@@ -15,6 +15,7 @@ from dpn.audit.trail import Event, EventType, record
 from dpn.clock import Clock
 from dpn.database import insert_missing
 from dpn.registry.rules.flags import MAX_DETAIL_LENGTH, CancelReason
+from dpn.text import without_folders
 from dpn.work.endings import EndedBy, Ending
 from dpn.work.notes import printable
 from dpn.work.outcomes import FollowUp
@@ -26,13 +27,13 @@ from workers.endings import StoringEndings
 
 @dataclass(frozen=True)
 class TransferCancellation(FollowUp):
-    """What the node whose transfer it is must be told when we give it up."""
+    """What the node whose transfer it is must be told when we give it up; not where our files lie."""
 
     reason: CancelReason
     detail: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "detail", self.detail[:MAX_DETAIL_LENGTH])
+        object.__setattr__(self, "detail", without_folders(self.detail)[:MAX_DETAIL_LENGTH])
 
 
 class TransferEndings(StoringEndings):

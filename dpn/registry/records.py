@@ -36,6 +36,7 @@ from dpn.registry.wire import (
     WireFlag,
     WireHex,
 )
+from dpn.text import replaced
 
 FIXITY_ALGORITHM: Literal["sha256"] = "sha256"
 """Of every registered digest (DPN REST API v2); transfers that ask for another are declined."""
@@ -281,9 +282,9 @@ class RestoreRecord(Record):
 
 
 def why_cancelled(record: ReplicationRecord | RestoreRecord) -> str:
-    """The reason of a cancelled transfer, in words."""
+    """The reason of a cancelled transfer, in words on one line, whatever its node wrote."""
     given = (record.cancel_reason, record.cancel_reason_detail)
-    return ": ".join(part for part in given if part) or "no reason given"
+    return replaced(": ".join(part for part in given if part), " ") or "no reason given"
 
 
 def explained(problem: Any) -> str:

@@ -8,6 +8,6 @@ MAX_NOTE_CHARACTERS = 4000
 
 
 def printable(text: str, max_characters: int = MAX_NOTE_CHARACTERS) -> str:
-    """The text without what a terminal would obey or a database refuses (PostgreSQL: NUL; both: surrogates)."""
-    lines = text[:max_characters].split("\n")
-    return "\n".join(replaced(line, "\N{REPLACEMENT CHARACTER}") for line in lines)
+    """The text on one line, without what a terminal would obey or a database refuses (PostgreSQL: NUL; both:
+    surrogates): no peer writes a line that looks like ours."""
+    return replaced(text[:max_characters].replace("\n", " "), "\N{REPLACEMENT CHARACTER}")

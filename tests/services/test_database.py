@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from dpn.cancellation import Cancellation
 from dpn.database import open_engine, open_sessions, reading, writes
+from dpn.errors import Misconfigured
 from dpn.server.app import database_check
 from dpn.work.outcomes import Done
 from models.work import Status
@@ -131,3 +133,10 @@ def test_a_damaged_sqlite_database_is_away_and_a_read_only_one_takes_no_writes(
     with pytest.raises(OperationalError):
         update(engine)
     engine.dispose()
+
+
+@pytest.mark.parametrize("user", ["dpn:hard@to-guess", "dpn:hard@to/guess?", "d@p:n"])
+def test_an_address_with_an_at_in_its_password_tells_and_looks_up_nothing_of_it(user: str) -> None:
+    with pytest.raises(Misconfigured, match="%40") as told:
+        open_engine(f"postgresql+psycopg://{user}@db.example.org/dpn")
+    assert not {"hard", "guess", "db.example.org"} & set(re.split(r"[^a-z.]+", str(told.value)))

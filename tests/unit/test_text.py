@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dpn.text import is_line, is_text, replaced
+from dpn.text import is_line, is_text, replaced, without_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERRIDES = {"LRO", "RLO"}
@@ -73,3 +73,24 @@ def test_nobody_has_another_test_for_text() -> None:
         if own.search(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (
+            "[Errno 5] Input/output error: '/srv/dpn/staging/items/7/3/x.tar'",
+            "[Errno 5] Input/output error: '…/x.tar'",
+        ),
+        ("cannot read /srv/staging/items/7/x.tar: gone", "cannot read …/x.tar: gone"),
+        ("(/srv/our staging/x.tar)", "(…/our staging/x.tar)"),
+        ('"/srv/our staging/x.tar"', '"…/x.tar"'),
+        (
+            "rsync://host:873/module/x.tar and host:/srv/x.tar and ~/a/b",
+            "rsync://host:873/module/x.tar and host:/srv/x.tar and ~/a/b",
+        ),
+        ("data/a/b is missing, and/or 1/2", "data/a/b is missing, and/or 1/2"),
+    ],
+)
+def test_where_our_files_lie_is_nothing_for_strangers(words: str, shown: str) -> None:
+    assert without_folders(words) == shown

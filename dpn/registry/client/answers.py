@@ -71,12 +71,12 @@ def excerpt(text: str) -> str:
 
 
 def http_date(text: str | None) -> datetime | None:
-    """The date in a header (RFC 9110 §5.6.7)."""
+    """The date in a header (RFC 9110 §5.6.7), None where it is none that any clock shows."""
     try:
         date = parsedate_to_datetime(text or "")
-    except ValueError:
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _retry_after(text: str | None, clock: Clock) -> float | None:

@@ -18,8 +18,10 @@ from dpn.registry.records import (
     NodeRecord,
     Record,
     ReplicationRecord,
+    why_cancelled,
 )
 from dpn.registry.wire import format_instant, parse_flag, parse_instant
+from dpn.text import is_text
 from tests.fixtures.records import DIGEST, a_bag, a_digest, a_node, a_transfer, uuid
 
 FIELDS: dict[type[Record], str] = {
@@ -226,3 +228,14 @@ def test_whatever_is_sent_is_a_record_or_an_invalid_record(damage: dict[str, Any
         return
     json.dumps(record.to_wire()).encode()
     assert ReplicationRecord.from_wire(record.to_wire()) == record
+
+
+def test_the_reason_of_a_peer_is_one_line_that_no_terminal_obeys() -> None:
+    reason = {
+        "cancelled": True,
+        "cancel_reason": "\x1b]0;owned\x07\r\n",
+        "cancel_reason_detail": "a\u202eb\nitem 7 stored",
+    }
+    said = why_cancelled(a_transfer(1).change(**reason))
+    assert is_text(said)
+    assert said.endswith("a b item 7 stored")
