@@ -155,8 +155,13 @@ def _quotable(path: Path) -> str:
     return text
 
 
+def find_program(name: str) -> str | None:
+    """Where the program of this name or path is."""
+    return shutil.which(name, path=None if "/" in name else ENVIRONMENT["PATH"])
+
+
 def _program(name: str, key: str, package: str) -> str:
-    found = shutil.which(name, path=None if "/" in name else ENVIRONMENT["PATH"])
+    found = find_program(name)
     if found is None:
         raise Misconfigured(f"{key}: no program {name!r}: install {package}, or give its full path")
     return found

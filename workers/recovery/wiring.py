@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dpn.fixity.repairs import Repairs
+from dpn.transfer.programs import require_programs
 from dpn.work.pipeline import StageSpec
 from workers.recovery import ASK, FETCH, JUDGE, SETTLE
 from workers.recovery.ask import AskStage
@@ -35,6 +36,7 @@ def _ask(services: Services) -> AskStage:
 
 
 def _fetch(services: Services) -> FetchStage:
+    require_programs(services.settings.transfer, (peer.rsync for peer in services.settings.peers.values()))
     return FetchStage(
         requests=_requests(services),
         peer_settings=services.settings.peers,

@@ -11,8 +11,10 @@ from workers.stage import Stage
 
 
 def _copy(services: Services) -> Stage:
+    from dpn.transfer.programs import require_programs
     from workers.replication.copy import CopyStage
 
+    require_programs(services.settings.transfer, (peer.rsync for peer in services.settings.peers.values()))
     return CopyStage(
         node=services.namespace,
         peers=services.peers,

@@ -74,6 +74,20 @@ def test_what_a_stage_needs_is_asked_for_by_its_name_and_nothing_else_is(
     assert build(spec, services(sqlite_url, **needed)).name == spec.name
 
 
+@pytest.mark.parametrize("which", [("replication", "copy"), ("recovery", "fetch")])
+def test_a_stage_that_fetches_from_peers_asks_for_an_rsync_that_is_new_enough(
+    sqlite_url: str, tmp_path: Path, which: tuple[str, str]
+) -> None:
+    old = tmp_path / "rsync"
+    old.write_text("#!/bin/sh\necho 'rsync  version 3.1.3  protocol version 31'\n")
+    old.chmod(0o755)
+    (spec,) = [spec for spec in PIPELINES.all_specs() if (spec.task, spec.name) == which]
+    with pytest.raises(Misconfigured, match=r"transfer\.rsync.*3\.1\.3"):
+        build(
+            spec, services(sqlite_url, staging={"volumes": {"main": str(tmp_path)}}, transfer={"rsync": str(old)})
+        )
+
+
 def test_a_worker_that_stages_nothing_mounts_nothing(sqlite_url: str, tmp_path: Path) -> None:
     gone = {"volumes": {"main": str(tmp_path / "not there")}}
     used = services(sqlite_url, staging=gone)
