@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Unpack
 
@@ -23,17 +24,22 @@ from models.manifests import Receipt
 
 
 def open_own_store(settings: StoreSettings, *, node: str, sessions: Sessions, clock: Clock) -> Store:
-    """The store of `node` that the settings name; nothing is asked of it yet. Raises Misconfigured."""
-    return OwnStore(open_store(settings, clock=clock), Ownership(node, settings.name, sessions, clock))
+    """The store of `node` that the settings name; it is opened when it is first asked."""
+    opened = partial(open_store, settings, clock=clock)
+    return OwnStore(opened, settings.name, Ownership(node, settings.name, sessions, clock))
 
 
 class OwnStore:
     """See dpn.storage.store.Store. Every call raises Misconfigured, too, where the store is not ours."""
 
-    def __init__(self, store: Store, ownership: Ownership) -> None:
-        self._store = store
+    def __init__(self, opened: Callable[[], Store], name: str, ownership: Ownership) -> None:
+        self._opened = opened
         self._ownership = ownership
-        self.name = store.name
+        self.name = name
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._opened()  # at first use: a worker at rest does without botocore's 25 MB
 
     def probe(self) -> Capabilities:
         self._require()
