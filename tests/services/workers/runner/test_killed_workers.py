@@ -71,7 +71,7 @@ def test_a_worker_that_was_paused_beyond_its_lease_changes_nothing(node: Scripte
         node.script.open_gate("late")
     eventually(lambda: paused.log("lease lost: nothing was changed"))
     if not deaf:
-        assert "LeaseLost" in node.script.journal("stopped", item=item)[0].detail
+        assert f"item {item}" in node.script.journal("stopped", item=item)[0].detail, "its work was not stopped"
     held = node.item(item)
     assert (held.status, held.note, held.lease_token) == (Status.RUNNING, "second", 2)
     assert held.lease_owner == f"host/other/{node.workers[1].pid}"
