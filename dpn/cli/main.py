@@ -54,16 +54,20 @@ COMMANDS = {
         "dpn.cli.worker:worker",
         "Run the worker of a stage until told to stop (SIGTERM: finish what runs, take nothing new).",
     ),
-    "node": CommandEntry("dpn.cli.processes:app", "The processes of the node on this machine, without systemd."),
-    "cron": CommandEntry("dpn.cli.cron_jobs:cron", "Run jobs of cron's in this order, each as if by itself."),
-    "sync": CommandEntry("dpn.cli.cron:sync", "Pull the records of the other nodes into our registry."),
+    "node": CommandEntry(
+        "dpn.cli.processes.commands:app", "The processes of the node on this machine, without systemd."
+    ),
+    "cron": CommandEntry(
+        "dpn.cli.processes.cron_jobs:cron", "Run jobs of cron's in this order, each as if by itself."
+    ),
+    "sync": CommandEntry("dpn.cli.processes.cron:sync", "Pull the records of the other nodes into our registry."),
     "queue": CommandEntry(
-        "dpn.cli.cron:queue",
+        "dpn.cli.processes.cron:queue",
         "Make work items of open transfers, of bags that other nodes ask back and of fixity checks whose time has "
         "come; announce whatever is due.",
     ),
     "cleanup": CommandEntry(
-        "dpn.cli.cron:cleanup",
+        "dpn.cli.processes.cron:cleanup",
         "Release and remove what no item needs any more: reservations, staged bytes, old quarantine, dead "
         "uploads, offers. Count anew what lists hold.",
     ),
@@ -72,11 +76,11 @@ COMMANDS = {
         "Deposit content: it becomes a bag with as many proven copies as are wanted.",
     ),
     "member": CommandEntry("dpn.cli.member:app", "The institutions whose content the network keeps."),
-    "fixity": CommandEntry("dpn.cli.fixity:app", "Checks of stored copies."),
+    "fixity": CommandEntry("dpn.cli.fixity.commands:app", "Checks of stored copies."),
     "store": CommandEntry("dpn.cli.store.commands:app", "The long-term store as a whole."),
     "restore": CommandEntry("dpn.cli.restore.commands:app", "Bags back from other nodes, or from our own store."),
     "drill": CommandEntry(
-        "dpn.cli.drill:drill",
+        "dpn.cli.fixity.drill:drill",
         "Bring random bags back to scratch space and prove them: a restore drill, for cron.",
     ),
     "items": CommandEntry(

@@ -10,7 +10,7 @@ from dpn.storage.store import Store
 def open_store(settings: StoreSettings, *, clock: Clock) -> Store:
     """The store that the settings name; nothing is asked of it yet. Raises Misconfigured."""
     if settings.url.startswith("file:"):
-        from dpn.storage.folder import FolderStore
+        from dpn.storage.folder.store import FolderStore
 
         return FolderStore(settings, clock=clock)
     # Only now: botocore costs a process that needs no S3 some 25 MB and 0.2 s of processor.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dpn.cli.node_processes import JOBS, STAGE_WORKERS
+from dpn.cli.processes.node import JOBS, STAGE_WORKERS
 from dpn.supervision.state import StateFolder
 from tests.fixtures.demos import alive, command_lines, eventually
 from tests.fixtures.offered_bags import deposit_all, take_all

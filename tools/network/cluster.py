@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from dpn.cancellation import Cancellation
-from dpn.cli.node_processes import SERVE
+from dpn.cli.processes.node import SERVE
 from dpn.clock import Clock, SystemClock
 from dpn.registry import tokens
 from dpn.registry.catalogue import ensure_nodes

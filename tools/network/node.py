@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dpn.cli.node_processes import WorkerSplit, dpn_program, plan
+from dpn.cli.processes.node import WorkerSplit, dpn_program, plan
 from dpn.database import Sessions, open_engine, open_sessions, upgrade
 from dpn.settings import Settings
 from dpn.settings_file import load_settings

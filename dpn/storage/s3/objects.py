@@ -12,7 +12,7 @@ from dpn.errors import Misconfigured, StoreMissing
 from dpn.s3.connection import Connection
 from dpn.storage.digests import base64_of
 from dpn.storage.evidence import Differs, Proven
-from dpn.storage.metadata import decode_metadata, encode_metadata
+from dpn.storage.s3.metadata import decode_metadata, encode_metadata
 from dpn.storage.s3.ranges import read_range
 from dpn.storage.store import MARKER
 from dpn.storage.stored_object import READ_BYTES, StoredObject

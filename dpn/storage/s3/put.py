@@ -13,10 +13,10 @@ from dpn.s3.errors import ObjectTooLarge, PreconditionFailed, UploadLost
 from dpn.storage.digests import Digests
 from dpn.storage.errors import StagedChanged, StoreConflict
 from dpn.storage.evidence import Differs, Judgement, Proven, Unproven, judge
-from dpn.storage.metadata import encode_metadata
 from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.s3 import objects
 from dpn.storage.s3.bucket import Bucket
+from dpn.storage.s3.metadata import encode_metadata
 from dpn.storage.s3.upload import MultipartUpload, Written, body_checksum, digester_for, send_body
 from dpn.storage.settings import COLD_CLASSES
 from dpn.storage.source import Source

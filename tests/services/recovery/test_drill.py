@@ -224,7 +224,7 @@ def test_what_was_not_printed_was_not_told(asking: Asking, monkeypatch: pytest.M
         raise BrokenPipeError
 
     with monkeypatch.context() as patched:
-        patched.setattr("dpn.cli.drill._as_json", broken)
+        patched.setattr("dpn.cli.fixity.drill._as_json", broken)
         with pytest.raises(BrokenPipeError):
             asking.dpn("drill", "--sample", "1", "--from", "south", "--json")
     assert tallies(drill(asking, "--sample", "1", "--from", "south", code=1))["peer:south"][2] == 1

@@ -12,8 +12,8 @@ import pytest
 
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost
-from dpn.storage import folder_files
 from dpn.storage.errors import ObjectReplaced, StagedChanged
+from dpn.storage.folder import files as folder_files
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Replaced, Store
 from dpn.storage.stored_object import StoredObject

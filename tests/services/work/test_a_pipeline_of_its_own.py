@@ -15,7 +15,7 @@ from dpn.clock import ManualClock
 from dpn.database import insert_missing, reading
 from dpn.errors import PermanentError
 from dpn.settings import Settings
-from dpn.storage.folder import FolderStore
+from dpn.storage.folder.store import FolderStore
 from dpn.work.items import NotAllowed, cancel_item, new_item, retry_item
 from dpn.work.outcomes import Done, Fail, Retry, StartOver, Stopped
 from dpn.work.reconciliation import close

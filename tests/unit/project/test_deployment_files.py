@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dpn.cli.node_processes import JOBS, SERVE, STAGE_WORKERS
+from dpn.cli.processes.node import JOBS, SERVE, STAGE_WORKERS
 from dpn.supervision.schedule import SUNDAY
 from dpn.work.settings import WorkSettings
 from workers.pipelines import PIPELINES

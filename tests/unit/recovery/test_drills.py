@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpn.cli.drill import summary
+from dpn.cli.fixity.drill import summary
 from dpn.recovery.drills import Drilled
 from tests.fixtures.records import LONG_AGO
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, func, select
 
-from dpn.cli.cron import _recount
+from dpn.cli.processes.cron import _recount
 from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, reading
 from dpn.registry.catalogue import (

@@ -17,7 +17,7 @@ from dpn.fixity.begin import begin_check, begin_checks, repair_under_way
 from dpn.fixity.repairs import check_after
 from dpn.fixity.settings import FixitySettings
 from dpn.recovery.requests import give_up
-from dpn.storage.folder import FolderStore
+from dpn.storage.folder.store import FolderStore
 from dpn.work.items import cancel_item, retry_item
 from models.preservation import StoredCopy
 from models.work import WorkItem

@@ -15,8 +15,8 @@ from stat import S_ISREG
 from dpn.errors import Misconfigured, StoreUnavailable
 from dpn.files import DISK_FULL, is_temporary, replace_file
 from dpn.storage.errors import SourceUnreadable
-from dpn.storage.folder_files import is_bad_left_over
-from dpn.storage.sidecar import SIDECAR_SUFFIX, read_sidecar
+from dpn.storage.folder.files import is_bad_left_over
+from dpn.storage.folder.sidecar import SIDECAR_SUFFIX, read_sidecar
 from dpn.storage.store import MARKER, check_key, is_bag_key
 from dpn.storage.stored_object import StoredObject
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import func, select
 
-from dpn.cli.fixity_copies import JsonOption, check, history, repair
+from dpn.cli.fixity.copies import JsonOption, check, history, repair
 from dpn.cli.node import ConfigOption, open_node
 from dpn.cli.tables import print_table
 from dpn.database import reading

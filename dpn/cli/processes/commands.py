@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 
 from dpn.cli.node import ConfigOption, settings_of
-from dpn.cli.node_processes import WorkerSplit, plan
 from dpn.cli.owner import AS_ROOT_ANYWAY, AS_ROOT_ANYWAY_VARIABLE, runs_anyway
+from dpn.cli.processes.node import WorkerSplit, plan
 from dpn.clock import SystemClock
 from dpn.errors import Misconfigured
 from dpn.settings import Settings

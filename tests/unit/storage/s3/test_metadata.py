@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dpn.storage.metadata import MAX_TOTAL_BYTES, decode_metadata, encode_metadata
+from dpn.storage.s3.metadata import MAX_TOTAL_BYTES, decode_metadata, encode_metadata
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 names = st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True)

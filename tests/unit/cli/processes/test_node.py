@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpn.cli.node_processes import JOBS, WorkerSplit, plan, worker_environment
+from dpn.cli.processes.node import JOBS, WorkerSplit, plan, worker_environment
 from dpn.errors import Misconfigured
 from dpn.settings import Settings
 from workers.pipelines import PIPELINES

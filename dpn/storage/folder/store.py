@@ -24,12 +24,12 @@ from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.digests import Digests
 from dpn.storage.errors import ObjectReplaced, StagedChanged, StoreConflict
 from dpn.storage.fetch import Wanted
-from dpn.storage.folder_disk import PROBE_PREFIX, Disk
-from dpn.storage.folder_files import compare, copy_with_digests, digests_on_disk, take_place
+from dpn.storage.folder.disk import PROBE_PREFIX, Disk
+from dpn.storage.folder.files import compare, copy_with_digests, digests_on_disk, take_place
+from dpn.storage.folder.sidecar import read_sidecar, write_sidecar
 from dpn.storage.plan import Part, PartPlan, plan_parts
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
 from dpn.storage.settings import StoreSettings, Tier
-from dpn.storage.sidecar import read_sidecar, write_sidecar
 from dpn.storage.source import open_source
 from dpn.storage.store import Checkpoint, Fence, Replaced
 from dpn.storage.stored_object import CLAIMED_SHA256, READ_BYTES, Capabilities, Progress, StoredObject

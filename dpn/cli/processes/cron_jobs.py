@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from dpn.cli.node import ConfigOption, settings_of
-from dpn.cli.node_processes import JOBS
 from dpn.cli.owner import AS_ROOT_ANYWAY, runs_anyway
+from dpn.cli.processes.node import JOBS
 from dpn.errors import Misconfigured
 
 
