@@ -15,7 +15,7 @@ from dpn.telemetry.logs import Log
 
 
 @dataclass(frozen=True)
-class Node:
+class OpenNode:
     """A node's settings, its open database, its log and its clock."""
 
     settings: Settings
@@ -30,7 +30,7 @@ class Node:
         return self.settings.node.namespace
 
 
-def open_broker(node: Node) -> Broker:
+def open_broker(node: OpenNode) -> Broker:
     """The broker that the settings name."""
     if node.settings.broker.kind == "nsq":
         from dpn.broker.nsq import NsqBroker

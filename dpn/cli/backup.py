@@ -22,7 +22,7 @@ from dpn.cli.node import ConfigOption, open_node
 from dpn.database import schema_of
 from dpn.errors import Misconfigured
 from dpn.files import replace_file, sync_folder
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.registry import archive
 
 SQLITE_COPY = "dpn.sqlite"
@@ -53,7 +53,7 @@ def backup(
     print(f"{folder}: {', '.join(f'{name} ({size} bytes)' for name, size in sizes.items())}")
 
 
-def make_backup(node: Node, folder: Path) -> dict[str, int]:
+def make_backup(node: OpenNode, folder: Path) -> dict[str, int]:
     """Makes the folder; returns the bytes of each file in it. Raises Misconfigured, OSError: then none is made."""
     if folder.exists():
         raise Misconfigured(f"{folder} is there already: each backup is a folder of its own: name another")
@@ -69,7 +69,7 @@ def make_backup(node: Node, folder: Path) -> dict[str, int]:
     return sizes
 
 
-def _fill(node: Node, folder: Path) -> dict[str, int]:
+def _fill(node: OpenNode, folder: Path) -> dict[str, int]:
     if node.engine.dialect.name == "sqlite":
         database = folder / SQLITE_COPY
         _copy_sqlite(node, database)
@@ -93,7 +93,7 @@ def _fill(node: Node, folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_size for name in names}
 
 
-def _copy_sqlite(node: Node, target: Path) -> None:
+def _copy_sqlite(node: OpenNode, target: Path) -> None:
     """A copy of the file alone may be torn, and lacks what is still in the write-ahead log."""
     with closing(node.engine.raw_connection()) as connection:
         connection.cursor().execute("VACUUM INTO ?", (str(target),))

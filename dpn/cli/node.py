@@ -14,7 +14,7 @@ import typer
 from dpn.cli.owner import require_owner, runs_anyway
 from dpn.clock import SystemClock
 from dpn.database import check_schema, open_engine, open_sessions
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.setting_types import SettingsError
 from dpn.settings import Settings
 from dpn.settings_file import load_settings
@@ -30,14 +30,14 @@ ConfigOption = Annotated[
 
 
 @contextmanager
-def open_node(context: typer.Context, config: Path | None, process: str) -> Iterator[Node]:
+def open_node(context: typer.Context, config: Path | None, process: str) -> Iterator[OpenNode]:
     """The node of `--config`, wherever on the command line it stands. Raises Misconfigured."""
     settings, path = settings_of(context, config)
     log = configure_logs(settings.log, process, node=settings.node.namespace)
     engine = open_engine(settings.database.address(), pool_size=settings.database.pool_size)
     try:
         check_schema(engine)
-        yield Node(settings, path, engine, open_sessions(engine), SystemClock(), log)
+        yield OpenNode(settings, path, engine, open_sessions(engine), SystemClock(), log)
     finally:
         engine.dispose()
 

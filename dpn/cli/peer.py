@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from dpn.cli.node import ConfigOption, open_node
 from dpn.cli.tables import print_table
 from dpn.database import reading
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.setting_types import SettingsError
 from models.registry import BagReplica, SyncMark
 from models.work import ServiceHealth, Status, WorkItem
@@ -71,7 +71,7 @@ def list_peers(
     print_table(headings, rows, alarming=alarming)
 
 
-def peer_states(session: Session, node: Node) -> list[PeerState]:
+def peer_states(session: Session, node: OpenNode) -> list[PeerState]:
     """Of all peers of the settings, by name; a query a column."""
     is_open = WorkItem.status.in_((Status.PENDING, Status.RUNNING))
     marks = select(SyncMark.peer, func.max(SyncMark.succeeded_at)).group_by(SyncMark.peer)

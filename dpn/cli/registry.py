@@ -20,7 +20,7 @@ from dpn.cli.tables import print_table
 from dpn.database import reading
 from dpn.errors import Misconfigured
 from dpn.files import replace_file
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.registry.wire import format_instant
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def disown_record(
         print(f"{number} {name} removed")
 
 
-def _client(node: Node, peer: str) -> Any:
+def _client(node: OpenNode, peer: str) -> Any:
     from dpn.registry.client import RegistryClient
 
     if peer not in node.settings.peers:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpn.cli.node import ConfigOption, open_node
-from dpn.node import Node, open_broker
+from dpn.node import OpenNode, open_broker
 
 
 def serve(
@@ -60,7 +60,7 @@ def serve(
         run(front)
 
 
-def _announce(node: Node, item: int) -> None:
+def _announce(node: OpenNode, item: int) -> None:
     from dpn.broker import BrokerUnavailable
     from dpn.work.dispatch import publish_intents
 

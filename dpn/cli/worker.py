@@ -11,7 +11,7 @@ import typer
 
 from dpn.cli.node import ConfigOption, open_node
 from dpn.errors import Misconfigured
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.work.pipeline import StageSpec
 from workers.pipelines import PIPELINES, WORKERS, stages_of
 
@@ -42,7 +42,7 @@ def _specs(stage: str) -> list[StageSpec]:
     return specs
 
 
-def _open(node: Node, name: str, specs: list[StageSpec], concurrency: int) -> Worker:
+def _open(node: OpenNode, name: str, specs: list[StageSpec], concurrency: int) -> Worker:
     # Imported here: what one stage needs (boto3, pynsq) is not loaded for a process that does not run it.
     from dpn.work.breakers import Breakers
     from workers.pipelines import build

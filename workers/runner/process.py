@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from dpn.errors import DpnError
-from dpn.node import Node, open_broker
+from dpn.node import OpenNode, open_broker
 from dpn.staging.staging import Staging
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
@@ -84,7 +84,7 @@ def _probe(store: Store, log: Log) -> None:
         log.error("the store cannot be used now", store=store.name, error=str(error))
 
 
-def _metrics(node: Node) -> WorkerMetrics:
+def _metrics(node: OpenNode) -> WorkerMetrics:
     """What counts, and is asked at the address in the log, where the settings give a port."""
     if node.settings.log.metrics_port is None:
         return WorkerMetrics()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dpn.clock import Clock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.runtime import THREADS, Runtime
 from dpn.settings import Settings
 from dpn.telemetry.logs import Log
@@ -38,7 +38,7 @@ class Services:
 
     def __init__(
         self,
-        node: Node,
+        node: OpenNode,
         *,
         pipelines: Pipelines,
         breakers: Breakers,

@@ -19,7 +19,7 @@ from dpn.fixity.coverage import Coverage, not_known_here, of_others, of_ours
 from dpn.fixity.forecast import Plan
 from dpn.fixity.forecast import plan as forecast
 from dpn.fixity.levels import Facts, Levels, levels
-from dpn.node import Node
+from dpn.node import OpenNode
 from models.preservation import StoredCopy
 from models.work import Task
 from workers.pipelines import PIPELINES
@@ -94,7 +94,7 @@ def report(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _facts(node: Node, ours: list[Coverage]) -> Facts:
+def _facts(node: OpenNode, ours: list[Coverage]) -> Facts:
     return Facts(
         copies=sum(one.copies for one in ours),
         overdue=sum(one.overdue for one in ours),

@@ -16,7 +16,7 @@ from dpn.database import reading
 from dpn.errors import PermanentError
 from dpn.fixity.begin import begin_check, copy_facts, repair_under_way, running_check
 from dpn.fixity.repairs import find_repair, open_repair
-from dpn.node import Node, open_broker
+from dpn.node import OpenNode, open_broker
 from dpn.work.dispatch import publish_intents
 from dpn.work.notes import printable
 from dpn.work.queries import find_item
@@ -105,7 +105,7 @@ def history(
     print_table(("time (UTC)", "item", "event", "outcome", "detail"), rows)
 
 
-def _repair(session: Session, node: Node, bag: str, force: bool) -> int:
+def _repair(session: Session, node: OpenNode, bag: str, force: bool) -> int:
     """The item of the repair, made if there is none yet."""
     copy = _copy(session, bag)
     under_way = repair_under_way(session, bag)
@@ -151,7 +151,7 @@ def _copy(session: Session, bag: str) -> StoredCopy:
     return copy
 
 
-def _announce(node: Node, item_id: int) -> None:
+def _announce(node: OpenNode, item_id: int) -> None:
     """The sweep finds the item anyway, if the broker is away."""
     from dpn.broker import BrokerUnavailable
 

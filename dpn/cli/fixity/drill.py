@@ -15,7 +15,7 @@ import typer
 from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.cli.tables import print_table
 from dpn.errors import Misconfigured
-from dpn.node import Node, open_broker
+from dpn.node import OpenNode, open_broker
 from dpn.work.notes import printable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def summary(told: Sequence[Drilled], *, late_after: timedelta) -> DrillReport:
     return DrillReport([tallies[source] for source in sorted(tallies)], bad, late)
 
 
-def _sources(node: Node, only: Sequence[str] | None) -> list[str]:
+def _sources(node: OpenNode, only: Sequence[str] | None) -> list[str]:
     """Our store and every peer, or those that are named. Raises Misconfigured."""
     from dpn.recovery.drills import PEER, STORE
 
@@ -130,7 +130,7 @@ def _sources(node: Node, only: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(ours if name == OUR_STORE else f"{PEER}{name}" for name in only))
 
 
-def _begin(node: Node, sources: Sequence[str], drill_id: str, sample: int, seed: int) -> list[Begun]:
+def _begin(node: OpenNode, sources: Sequence[str], drill_id: str, sample: int, seed: int) -> list[Begun]:
     from dpn.broker import BrokerUnavailable
     from dpn.recovery.drills import Drilling, begin_drill
     from dpn.work.dispatch import publish_intents

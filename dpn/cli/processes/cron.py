@@ -13,7 +13,7 @@ import typer
 from dpn.cli.node import ConfigOption, open_node
 from dpn.cli.tables import print_reconciliation, print_sync
 from dpn.errors import Misconfigured
-from dpn.node import Node, open_broker
+from dpn.node import OpenNode, open_broker
 from workers.pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def queue(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _queue(node: Node) -> Queue:
+def _queue(node: OpenNode) -> Queue:
     from workers.queue import Queue
 
     peers = frozenset(node.settings.peers)
@@ -173,7 +173,7 @@ def cleanup(context: typer.Context, config: ConfigOption = None) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _recount(node: Node) -> None:
+def _recount(node: OpenNode) -> None:
     """What lists hold is kept with every change; this sees that it is true, whatever was done to the database."""
     from dpn.registry.catalogue import totals
 

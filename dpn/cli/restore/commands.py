@@ -13,7 +13,7 @@ from dpn.cli.node import ConfigOption, open_node, operator
 from dpn.cli.restore.fetch_command import fetch
 from dpn.cli.tables import print_table
 from dpn.errors import Misconfigured
-from dpn.node import Node
+from dpn.node import OpenNode
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -152,7 +152,7 @@ def cancel(
     print(f"Request {ended.restore_id} is cancelled; {ended.from_node} hears of it when it next looks.")
 
 
-def _chosen(session: Session, node: Node, bag: str, from_node: str | None) -> str:
+def _chosen(session: Session, node: OpenNode, bag: str, from_node: str | None) -> str:
     """The node to ask. Raises Misconfigured if there is none, or it was asked already."""
     from dpn.recovery.holders import candidates
     from dpn.recovery.requests import open_requests

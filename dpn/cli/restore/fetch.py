@@ -20,7 +20,7 @@ from dpn.cli.bag import progress_bar
 from dpn.cli.node import operator
 from dpn.database import reading
 from dpn.errors import DpnError, Misconfigured
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.recovery.arrival import UNPROVEN, Judged, judge_received, receive
 from dpn.recovery.destination import Destination, Occupied
 from dpn.registry.catalogue import BAGS, DIGESTS, find
@@ -50,7 +50,7 @@ class FetchedBag:
 class BagFetch:
     """What is the same wherever the bag comes from. `shown`: whether a terminal shows how far it is."""
 
-    node: Node
+    node: OpenNode
     bag: BagRecord
     digest: str | None
     destination: Destination
@@ -154,7 +154,7 @@ class BagFetch:
             yield lambda done: None if bar is None else bar(done, 0)
 
 
-def registered(node: Node, bag: str) -> tuple[BagRecord, str | None]:
+def registered(node: OpenNode, bag: str) -> tuple[BagRecord, str | None]:
     """The bag as our registry knows it, and the digest of its tag manifest. Raises Misconfigured."""
     with reading(node.sessions) as session:
         known, digest = find(session, BAGS, bag), find(session, DIGESTS, bag, FIXITY_ALGORITHM)

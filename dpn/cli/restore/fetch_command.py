@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from dpn.cli.node import ConfigOption, open_node
-from dpn.node import Node
+from dpn.node import OpenNode
 
 if TYPE_CHECKING:
     from dpn.cli.restore.fetch import BagFetch, FetchedBag
@@ -126,7 +126,7 @@ def _until_offered(bag_fetch: BagFetch, found: RestoreRecord, wait_seconds: floa
         bag_fetch.cancellation.check()
 
 
-def _finish(node: Node, found: RestoreRecord) -> bool:
+def _finish(node: OpenNode, found: RestoreRecord) -> bool:
     """Tells the node that gave the bag that we have it; false, with the reason on stderr, if it is not to know."""
     from dpn.recovery.errors import RequestRefused
     from dpn.recovery.requests import finish, request_of

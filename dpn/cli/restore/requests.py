@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from dpn.database import reading
 from dpn.errors import Misconfigured
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.recovery.requests import items_asking, open_requests, state
 from dpn.registry.catalogue import RESTORES, find
 from dpn.registry.records import RestoreRecord, why_cancelled
@@ -24,7 +24,7 @@ def uuid_of(text: str) -> str:
         raise Misconfigured(f"{text[:60]!a}: {error}") from error
 
 
-def our_request(session: Session, node: Node, restore_id: str) -> RestoreRecord:
+def our_request(session: Session, node: OpenNode, restore_id: str) -> RestoreRecord:
     """Our request with this id. Raises Misconfigured."""
     found = find(session, RESTORES, restore_id)
     if found is None:
@@ -34,7 +34,7 @@ def our_request(session: Session, node: Node, restore_id: str) -> RestoreRecord:
     return found
 
 
-def request_or_bag(node: Node, which: str) -> tuple[RestoreRecord | None, str]:
+def request_or_bag(node: OpenNode, which: str) -> tuple[RestoreRecord | None, str]:
     """The request that is meant, and its bag; of several for a bag the one that came furthest.
 
     Without an open one only the bag: it may lie there already. Raises Misconfigured.

@@ -24,7 +24,7 @@ from dpn.database import reading
 from dpn.errors import Misconfigured, NoSpace, PermanentError, StoreMismatch, StoreMissing, TransientError
 from dpn.fixity.copies import remember
 from dpn.fixity.thaw_budget import ColdBudget
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.recovery.arrival import Judged, judge_received
 from dpn.storage.errors import ObjectReplaced
 from dpn.storage.retrieval import discard_partial
@@ -51,7 +51,7 @@ class Adopting:
     """How objects are read: in place, or one at a time in the folder `scratch`. With `thaw`, cold ones are asked
     out of cold storage, which is billed."""
 
-    node: Node
+    node: OpenNode
     store: Store
     profile: Profile | None
     cancellation: Cancellation

@@ -9,11 +9,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 HOUSE = ("models", "dpn", "workers", "tools")
 
-SHARED = {
-    "Node",
-}
-"""Names that stand for two things all the same. None comes to them without a reason beside it."""
-
 
 def public_classes() -> dict[str, list[str]]:
     """Where each name is given to a class at the top of a module, by files."""
@@ -26,6 +21,4 @@ def public_classes() -> dict[str, list[str]]:
 
 
 def test_no_two_public_classes_have_one_name() -> None:
-    several = {name: paths for name, paths in public_classes().items() if len(paths) > 1}
-    assert {name: paths for name, paths in several.items() if name not in SHARED} == {}
-    assert SHARED - set(several) == set(), "these are shared no more: take them off the list"
+    assert {name: paths for name, paths in public_classes().items() if len(paths) > 1} == {}

@@ -24,7 +24,7 @@ from dpn.broker.memory import MemoryBroker, MemoryQueues
 from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, reading
 from dpn.errors import PeerUnavailable
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.registry.catalogue import BAGS, DIGESTS, TRANSFERS, find, put_transfer
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord
@@ -187,7 +187,7 @@ class World:
         scheduler, clock = self.scheduler, self.scheduler.clock
         log = structlog.stdlib.get_logger()
         breakers = Breakers(self.south, BREAKER_POLICY, clock=clock, jitter=scheduler.chance)
-        node = Node(self.settings, Path("node.toml"), self.south.kw["bind"], self.south, clock, log)
+        node = OpenNode(self.settings, Path("node.toml"), self.south.kw["bind"], self.south, clock, log)
         services = Services(
             node,
             pipelines=PIPELINES,

@@ -11,7 +11,7 @@ import structlog
 from dpn.clock import ManualClock
 from dpn.database import open_engine, open_sessions
 from dpn.errors import Misconfigured
-from dpn.node import Node
+from dpn.node import OpenNode
 from dpn.settings import Settings
 from dpn.work.breakers import Breakers
 from dpn.work.pipeline import StageSpec
@@ -39,7 +39,7 @@ def services(database_url: str, **tables: Any) -> Services:
     )
     engine = open_engine(database_url)
     sessions, clock = open_sessions(engine), ManualClock()
-    node = Node(settings, Path("node.toml"), engine, sessions, clock, structlog.stdlib.get_logger())
+    node = OpenNode(settings, Path("node.toml"), engine, sessions, clock, structlog.stdlib.get_logger())
     breakers = Breakers(sessions, BREAKER_POLICY, clock=clock, jitter=lambda: 0.5)
     return Services(node, pipelines=PIPELINES, breakers=breakers)
 
