@@ -12,9 +12,9 @@ MAX_DEPTH = 256
 UNSAFE = frozenset({"name-absolute", "name-traversal", "name-not-normal", "name-too-long"})
 """Codes of names that cannot be used at all."""
 
-_PLAIN_PART = rb"(?!\.)(?:[ -$&-.0-\[\]-~]++|%(?!0[ADad]))++"
-"""Printable ASCII without '/' and '\\', no dot at its begin, no encoded line break."""
-_PLAIN = re.compile(rb"%b(?:/%b)*+(?<! )" % (_PLAIN_PART, _PLAIN_PART))
+_PLAIN_PART = rb"(?!\.)[ -.0-\[\]-~]+"
+"""Printable ASCII without '/' and '\\', no dot at its begin. (Python 3.11's first releases get `++` wrong.)"""
+_PLAIN = re.compile(rb"(?!.*%%0[ADad])%b(?:/%b)*(?<! )" % (_PLAIN_PART, _PLAIN_PART))
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]|\\\\u00(?:[01][0-9a-fA-F]|7[fF]|[89][0-9a-fA-F])")
 """C0, DEL and C1, also written as an escape, as the DPN validator saw them (reference: DPN 3.5)."""
 _LINE_END = re.compile("[\u2028\u2029]")

@@ -20,7 +20,7 @@ MAX_VALUES = 500_000
 """Of one text. A page of 100 bags that each list a thousand nodes, rights and interpretive bags has 300,000; 16 MB
 of brackets would become hundreds of MB of objects."""
 
-STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 """One that nothing ends goes to the end of the text, so that none is looked at twice."""
 
 FLAWLESS = frozenset({str, int, bool, type(None)})

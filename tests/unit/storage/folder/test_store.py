@@ -22,7 +22,8 @@ import pytest
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost, Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
-from dpn.storage import folder, folder_disk
+from dpn.storage.folder import disk as folder_disk
+from dpn.storage.folder import store as folder
 from dpn.storage.errors import StoreConflict
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Store
