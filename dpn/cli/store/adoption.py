@@ -148,8 +148,9 @@ class Adopting:
     def _receipt(self, path: Path, key: str, judged: Judged) -> Receipt:
         """As for a bag that is stored again and is there already: with the bytes that were judged."""
 
-        def never() -> None:
-            raise ObjectReplaced(f"{key} went while it was looked at")
+        def only_what_is_there() -> None:
+            if self.store.head(key) is None:
+                raise ObjectReplaced(f"{key} went while it was looked at")
 
         return self.store.put(
             path,
@@ -159,7 +160,7 @@ class Adopting:
             resume=None,
             checkpoint=lambda _: None,
             cancellation=self.cancellation,
-            fence=never,
+            fence=only_what_is_there,
         )
 
     def _enter(self, bag: str, receipt: Receipt, judged: Judged) -> None:

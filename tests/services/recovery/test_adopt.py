@@ -65,7 +65,7 @@ def test_what_lies_beside_a_copy_is_not_needed_and_proves_nothing(asking: Asking
     path.unlink()
     path.write_bytes(content)
     code, told = adopt(asking)
-    assert (code, told[bare][0], told[changed][0]) == (1, "adopted", "refused")
+    assert (code, told[bare][0], told[changed][0]) == (1, "adopted", "refused"), told
     assert "the bag is invalid" in told[changed][1]
     assert set(known(asking)) == {bare}
     assert path.read_bytes() == content, "nothing is done to it"
