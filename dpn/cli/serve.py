@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from ipaddress import ip_network
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ def serve(
     """Run the registry server until told to stop (SIGTERM: answer what was asked, take nothing new)."""
     from dpn.registry.catalogue import ensure_nodes
     from dpn.server.app import create_app
+    from dpn.server.connections import ConnectionLimits
     from dpn.server.deposits.service import deposit_service
     from dpn.server.registry.service import registry_service
     from dpn.server.runner import Front, run
@@ -57,7 +59,8 @@ def serve(
             certificate_file=here.certificate_file,
             key_file=here.key_file,
         )
-        run(front)
+        proxies = [ip_network(proxy) for proxy in here.proxies]
+        run(front, limits=ConnectionLimits(here.max_connections, here.max_connections_per_address, proxies))
 
 
 def _announce(node: OpenNode, item: int) -> None:

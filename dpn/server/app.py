@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from dpn.database import Sessions, reading, writes
-from dpn.server.bodies import json_object_in, read_body
+from dpn.server.bodies import NothingDrained, json_object_in, read_body
 from dpn.server.openapi import describe
-from dpn.server.replies import Refusal, hanging_up, json_reply, refusal_reply
+from dpn.server.replies import Refusal, json_reply, refusal_reply
 from dpn.server.request_log import OneLineARequest
 from dpn.server.service import Call, Check, HttpService, Operation
 
@@ -43,7 +43,7 @@ def create_app(*services: HttpService) -> FastAPI:
         routes=routes,
         openapi_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(OneLineARequest)],
+        middleware=[Middleware(NothingDrained), Middleware(OneLineARequest)],
         exception_handlers={
             Refusal: _refused,
             HTTPException: _not_served,
@@ -87,11 +87,8 @@ def _endpoint(operation: Operation[Any], max_body_bytes: int) -> Any:
     """Whether the caller may ask is settled before anything else; who may not is not read from."""
 
     async def endpoint(request: Request) -> Response:
-        try:
-            caller = await run_in_threadpool(operation.guard.admit, request)
-            sent = None if operation.body is None else await read_body(request, max_body_bytes)
-        except Refusal as refusal:
-            return hanging_up(refusal.reply())
+        caller = await run_in_threadpool(operation.guard.admit, request)
+        sent = None if operation.body is None else await read_body(request, max_body_bytes)
         try:
             path = {name: operation.parts[name].read(part) for name, part in request.path_params.items()}
         except ValueError:

@@ -42,9 +42,3 @@ def refusal_reply(status: int, messages: Iterable[str] = (), headers: Mapping[st
     if status in TOLD_AS_TEXT:
         return Response("".join(f"{message}\n" for message in told), status, headers, "text/plain")
     return json_reply({"errors": told}, status, headers)
-
-
-def hanging_up(reply: Response) -> Response:
-    """The last answer on its connection: what the client still sends of its body is not waited for."""
-    reply.headers["Connection"] = "close"
-    return reply

@@ -1,19 +1,24 @@
 """Runs servers until the process is told to stop: uvicorn, with TLS if asked, and bounds to what clients may take.
 
-A client has HEAD_SECONDS and HEAD_BYTES for the head of each request; what is read of its body is the service's to
-bound. On SIGTERM or SIGINT what was asked is answered, and nothing new is taken.
+A client has HEAD_SECONDS and HEAD_BYTES for the head of each request, and FLUSH_SECONDS to take what is left of
+the last answer; what is read of its body is the service's to bound. Connections are bounded, and so are the lines
+that strangers can have logged. On SIGTERM or SIGINT what was asked is answered, and nothing new is taken.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import signal
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h11
 import structlog
@@ -22,8 +27,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dpn.errors import Misconfigured
+from dpn.server.connections import ClientConnection, ConnectionLimits, Connections, Listener
 from dpn.setting_types import require_file
 from dpn.telemetry.readiness import notify_systemd
+from dpn.telemetry.repeats import BoundedWarnings
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -33,7 +40,14 @@ STOP_SECONDS = 30
 KEEP_ALIVE_SECONDS = 30
 HEAD_SECONDS = 30.0
 HEAD_BYTES = 65_536
+FLUSH_SECONDS = 60.0
 BACKLOG = 2048
+
+OTHER_FILES = 200
+"""What the process may have open besides connections: its database's, logs, what libraries read."""
+
+WARNINGS, WARNING_SECONDS = 10, 60.0
+"""So many lines of each warning or error in so long."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +64,18 @@ class Front:
     key_file: Path | None = None
 
 
-def run(*fronts: Front) -> None:
+def run(*fronts: Front, limits: ConnectionLimits) -> None:
     """Serves all of them until the process is told to stop. Raises Misconfigured before any of them serves."""
+    _allow_files(limits.most)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(BoundedWarnings(WARNINGS, WARNING_SECONDS))
+    connections = Connections(limits)
+    proxies = [str(network) for network in limits.proxies]
     with ExitStack() as open_listeners:
-        listeners = [open_listeners.enter_context(_listen(front)) for front in fronts]
+        listeners = [open_listeners.enter_context(Listener(_listen(front), connections)) for front in fronts]
         all_listen = asyncio.Barrier(len(fronts))
-        asyncio.run(_serve([_Server(front, all_listen) for front in fronts], listeners))
+        servers = [_Server(front, all_listen, connections, proxies) for front in fronts]
+        asyncio.run(_serve(servers, listeners))
     log.info("stopped serving")
 
 
@@ -70,6 +90,19 @@ async def _serve(servers: Sequence[_Server], listeners: Sequence[socket.socket])
     async with asyncio.TaskGroup() as running:
         for server, listener in zip(servers, listeners, strict=True):
             running.create_task(server.serve([listener]))
+
+
+def _allow_files(connections: int) -> None:
+    """Raises this process's own limit of open files where it would not do for so many connections."""
+    wanted = connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != hard < wanted:
+        raise Misconfigured(
+            f"server.max_connections is {connections}, but this process may open {hard} files: let it open "
+            f"{wanted} (LimitNOFILE, ulimit -n), or set at most {max(hard - OTHER_FILES, 0)}"
+        )
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(front: Front) -> socket.socket:
@@ -110,19 +143,22 @@ def _tls(front: Front) -> ssl.SSLContext | None:
 class _Server(uvicorn.Server):
     """uvicorn's, which leaves signals to `run`, and begins when all listen."""
 
-    def __init__(self, front: Front, all_listen: asyncio.Barrier) -> None:
+    def __init__(
+        self, front: Front, all_listen: asyncio.Barrier, connections: Connections, proxies: list[str]
+    ) -> None:
         self._all_listen = all_listen
         context = _tls(front)
         config = uvicorn.Config(
             front.app,
-            http=_HttpProtocol,
+            http=partial(_HttpProtocol, connections),  # type: ignore[arg-type]
             h11_max_incomplete_event_size=HEAD_BYTES,
             lifespan="off",
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
             ssl_context_factory=None if context is None else lambda *_: context,
@@ -144,21 +180,46 @@ class _Server(uvicorn.Server):
 
 class _HttpProtocol(H11Protocol):
     """One connection. Its client has so much time for the head of a request, from the connection or its first byte
-    on: uvicorn alone would wait for ever."""
+    on, and to take an answer: uvicorn alone would wait for ever."""
 
     _overdue: asyncio.TimerHandle | None = None
+    _connection: ClientConnection | None = None
+
+    def __init__(self, connections: Connections, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._connections = connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._connection = self._connections.by_descriptor(transport.get_extra_info("socket").fileno())
         self._watch_the_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        self._note_whether_busy()
         self._watch_the_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._note_whether_busy()
+        self._end_a_flush_without_end()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._end_a_flush_without_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_watching()
+
+    def _note_whether_busy(self) -> None:
+        if self._connection is not None:  # it was closed meanwhile
+            busy = self.cycle is not None and not self.cycle.response_complete
+            self._connections.note(self._connection, busy=busy)
+
+    def _end_a_flush_without_end(self) -> None:
+        if self.transport.is_closing():
+            self.loop.call_later(FLUSH_SECONDS, self.transport.abort)
 
     def _watch_the_head(self) -> None:
         if self.conn.their_state is not h11.IDLE:

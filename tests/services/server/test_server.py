@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import structlog
+from starlette.types import ASGIApp
 
+from dpn.errors import Misconfigured
 from dpn.registry import strict_json
+from dpn.server import runner
 from dpn.server.app import create_app
+from dpn.server.connections import ConnectionLimits
 from dpn.server.openapi import describe
-from tests.services.server.toy import MAX_BODY_BYTES, SICK, toy_service
+from dpn.server.request_log import REFUSALS
+from tests.services.server.toy import FLUSH_SECONDS, LIMITS, LONG_PAGE, MAX_BODY_BYTES, SICK, toy_service
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAD_SECONDS = 1.0
@@ -90,8 +99,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
         reader.join()
 
 
-def connected(toy: Toy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", toy.ports[0]), timeout=10)
+def connected(toy: Toy, source: str = "127.0.0.1", front: int = 0) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", toy.ports[front]), timeout=10, source_address=(source, 0))
+
+
+def open_files(toy: Toy) -> int:
+    return len(list(Path(f"/proc/{toy.process.pid}/fd").iterdir()))
 
 
 def received(client: socket.socket) -> bytes:
@@ -132,7 +145,8 @@ def test_what_is_refused_is_refused_in_one_form(
 ) -> None:
     refused = requests.post(f"{toy.url}{path}", timeout=10, **more)
     assert (refused.status_code, refused.text) == (status, said)
-    assert (refused.headers.get("Connection") == "close") == (status in (401, 413)), "its body is not awaited"
+    unread = status in (401, 413) or path == "/toy"
+    assert (refused.headers.get("Connection") == "close") == unread, "what nobody reads is not awaited"
 
 
 def test_the_document_says_what_guard_path_and_body_may_be_refused_for(toy: Toy) -> None:
@@ -151,9 +165,34 @@ def test_each_request_leaves_one_line(toy: Toy) -> None:
     requests.post(f"{toy.url}/toy/blue", json={}, headers=FRIEND, timeout=10)
     [line] = toy.lines("POST", "/toy/blue")
     assert (line["event"], line["status"], line["caller"]) == ("request", 201, "ada")
+    assert line["client"] == "127.0.0.1"
     assert 0 <= line["seconds"] < 10
     requests.get(f"{toy.url}/{'x' * 5000}", timeout=10)
     assert toy.lines("GET", "/" + "x" * 199)[0]["status"] == 404, "no line is as long as a stranger wants"
+
+
+def test_strangers_do_not_fill_the_log() -> None:
+    """What they are refused has its line so often; a member's requests, and good ones, always have theirs."""
+
+    async def asked(app: ASGIApp, path: str) -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b""}
+
+        async def send(_: Any) -> None:
+            pass
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "client": None}
+        await app(scope, receive, send)
+
+    async def all_asked() -> None:
+        app = create_app(toy_service())
+        for path in ("/nowhere", "/toy/red"):
+            for _ in range(REFUSALS + 5):
+                await asked(app, path)
+
+    with structlog.testing.capture_logs() as lines:
+        asyncio.run(all_asked())
+    assert Counter(line["path"] for line in lines) == {"/nowhere": REFUSALS, "/toy/red": REFUSALS + 5}
 
 
 def test_a_failure_that_nobody_expected_is_told_to_the_log_and_not_to_the_client(toy: Toy) -> None:
@@ -271,6 +310,89 @@ def test_tls_is_spoken_where_there_is_a_certificate(toy: Toy) -> None:
         requests.get(url, timeout=10)
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.get(url.replace("https", "http"), timeout=10)
+
+
+def test_a_proxy_is_believed_about_who_asks_and_nobody_else_is(toy: Toy) -> None:
+    for source, path in (("127.0.0.1", "/by-proxy"), ("127.0.0.2", "/by-itself")):
+        with connected(toy, source) as client:
+            client.sendall(f"GET {path} HTTP/1.0\r\nX-Forwarded-For: 10.0.0.1, 192.0.2.7\r\n\r\n".encode())
+            received(client)
+    assert toy.lines("GET", "/by-proxy")[0]["client"] == "192.0.2.7"
+    assert toy.lines("GET", "/by-itself")[0]["client"] == "127.0.0.2"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [("POST /nowhere", 404), ("PUT /toy/red", 405), ("GET /toy/red", 200), ("POST /toy/red", 401)],
+)
+@pytest.mark.parametrize("length", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
+def test_a_body_that_nobody_wants_is_not_waited_for(toy: Toy, request_line: str, status: int, length: str) -> None:
+    with connected(toy) as client:
+        client.sendall(f"{request_line} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+        answer = received(client)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("front", [0, 1])
+def test_idle_connections_hold_neither_the_server_nor_more_files_nor_the_log(toy: Toy, front: int) -> None:
+    before, logged = open_files(toy), len(toy.log)
+    idle = [connected(toy, front=front) for _ in range(3 * LIMITS.most)]
+    try:
+        assert requests.get(f"{toy.url}/toy/red", timeout=10).status_code == 200
+        assert open_files(toy) <= before + LIMITS.most + 1
+        told = [line for line in toy.log[logged:] if line["event"] == "an idle connection was ended for a new one"]
+        assert len(told) <= runner.WARNINGS
+    finally:
+        for one in idle:
+            one.close()
+
+
+def test_one_address_ends_its_own_idle_connections_and_no_others(toy: Toy) -> None:
+    with connected(toy, "127.0.0.3") as mine:
+        theirs = [connected(toy, "127.0.0.4") for _ in range(2 * LIMITS.most_per_address)]
+        try:
+            assert received(theirs[0]) == b""
+            theirs[-1].sendall(b"GET /toy/red HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert theirs[-1].recv(65_536).startswith(b"HTTP/1.1 200")
+            mine.sendall(b"GET /toy/red HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert mine.recv(65_536).startswith(b"HTTP/1.1 200")
+        finally:
+            for one in theirs:
+                one.close()
+
+
+def test_a_connection_that_waits_for_its_answer_is_not_ended_for_a_new_one(toy: Toy) -> None:
+    busy = [connected(toy, "127.0.0.5") for _ in range(LIMITS.most_per_address)]
+    for one in busy:
+        one.sendall(b"POST /toy/red HTTP/1.1\r\nHost: x\r\nX-Friend: eve\r\nContent-Length: 2\r\n\r\n{")
+    while not requests.get(f"{toy.url}/toy/red", timeout=10).ok:  # it has got what was sent before this
+        pass
+    with connected(toy, "127.0.0.5") as one_more:
+        one_more.sendall(b"GET /toy/red HTTP/1.1\r\nHost: x\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert received(one_more) == b""
+    for one in busy:
+        one.sendall(b"}")
+        assert one.recv(65_536).startswith(b"HTTP/1.1 201")
+        one.close()
+
+
+def test_who_never_takes_its_answer_is_hung_up_on(toy: Toy) -> None:
+    with connected(toy) as client:
+        client.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        threading.Event().wait(2 * FLUSH_SECONDS)
+        try:
+            taken = len(received(client))
+        except ConnectionResetError:
+            taken = 0
+    assert taken < len(LONG_PAGE)
+
+
+def test_more_connections_than_files_stop_the_start() -> None:
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with pytest.raises(Misconfigured, match="LimitNOFILE"):
+        runner.run(limits=ConnectionLimits(allowed, 1))
 
 
 def test_sigterm_answers_what_was_asked_and_ends_all_fronts(toy: Toy) -> None:

@@ -8,6 +8,7 @@ It listens on two ports; with a certificate the second one speaks TLS.
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 from dpn.server import runner
 from dpn.server.app import create_app
+from dpn.server.connections import ConnectionLimits
 from dpn.server.openapi import TEXT, answer, refusal
 from dpn.server.replies import Refusal, json_reply
 from dpn.server.service import ANYONE, ApiDescription, Call, Guard, HttpService, Operation, PathPart
@@ -23,6 +25,9 @@ from dpn.telemetry.logs import configure_logs
 from dpn.telemetry.settings import LogSettings
 
 MAX_BODY_BYTES = 1000
+FLUSH_SECONDS = 0.3
+LONG_PAGE = b"x" * 16_000_000
+LIMITS = ConnectionLimits(most=40, most_per_address=6, proxies=[ip_network("127.0.0.1")])
 SICK = Path("sick")
 """Where this file lies in the working folder, the toy says that it is not well."""
 
@@ -86,16 +91,22 @@ def toy_service() -> HttpService:
         description,
         MAX_BODY_BYTES,
         checks={"toy": lambda: "the toy is sick" if SICK.exists() else None},
-        routes=[Route("/page", lambda _: PlainTextResponse("a page"))],
+        routes=[
+            Route("/page", lambda _: PlainTextResponse("a page")),
+            Route("/long", lambda _: Response(LONG_PAGE)),
+        ],
     )
 
 
 def main(head_seconds: str, *certificate_and_key: str) -> None:
     configure_logs(LogSettings(), "toy", node="toy")
-    runner.HEAD_SECONDS = float(head_seconds)
+    runner.HEAD_SECONDS, runner.FLUSH_SECONDS = float(head_seconds), FLUSH_SECONDS
     app = create_app(toy_service())
     files = [Path(name) for name in certificate_and_key] or [None, None]
-    runner.run(runner.Front(app, "first", "127.0.0.1", 0), runner.Front(app, "second", "127.0.0.1", 0, *files))
+    first, second = (
+        runner.Front(app, name, "127.0.0.1", 0, *of) for name, of in (("first", ()), ("second", files))
+    )
+    runner.run(first, second, limits=LIMITS)
 
 
 if __name__ == "__main__":
