@@ -71,7 +71,7 @@ def test_others_read_the_tar_and_find_every_file_as_it_was(source: Path, out: Pa
     bag = build_bag(source, out, metadata=METADATA)
     with tarfile.open(bag.path) as tar:
         assert len(tar.getnames()) == len(FILES) + 5
-        tar.extractall(tmp_path)
+        tar.extractall(tmp_path)  # noqa: S202  (a tar of our own; Python 3.11.2 knows no filter)
     found = {name: (tmp_path / bag.uuid / "data" / name).read_bytes() for name in FILES}
     assert found == FILES
     assert bagit.Bag(str(tmp_path / bag.uuid)).is_valid()

@@ -22,9 +22,9 @@ import pytest
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
 from dpn.errors import LeaseLost, Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
+from dpn.storage.errors import StoreConflict
 from dpn.storage.folder import disk as folder_disk
 from dpn.storage.folder import store as folder
-from dpn.storage.errors import StoreConflict
 from dpn.storage.settings import StoreSettings
 from dpn.storage.store import Store
 from dpn.storage.stores import open_store
