@@ -55,7 +55,13 @@ class ApiToken(Base):
     namespace: Mapped[str] = mapped_column(Namespace, index=True)
     salt: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(255), server_default="")
+    """What an operator calls it."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """From when on it is refused; None if its age does not end it."""
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """To within minutes: not every use is noted."""
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 

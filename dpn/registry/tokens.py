@@ -1,7 +1,7 @@
 """The tokens that other nodes show us. A token is seen once, when it is issued; only its salted hash is kept.
 
 Tokens are 256 random bits, so a fast hash is enough: there is nothing to guess. Several may be valid for a node,
-so that one can be replaced without a gap.
+so that one can be replaced without a gap: who issues them sees by its last use when the old one may go.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -21,6 +21,10 @@ from models.registry import ApiToken
 TOKEN_BYTES = 32
 SALT_BYTES = 16
 MAX_TOKEN_LENGTH = 512
+MAX_LABEL_LENGTH = 255
+
+USES_APART = timedelta(minutes=5)
+"""At least so far apart are two uses of a token that are noted."""
 
 AUTHORIZATION = re.compile(
     r"token\s+(?:token\s*=\s*)?(?P<token>\"[^\"]*\"|[^\s,;\"]+)\s*(?:[,;].*)?\Z", re.IGNORECASE
@@ -35,29 +39,55 @@ class IssuedToken:
 
     id: int
     namespace: str
+    label: str
     created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
     revoked_at: datetime | None
 
 
-def issue(session: Session, namespace: str, *, now: datetime) -> str:
+@dataclass(frozen=True)
+class ShownToken:
+    """A token of ours that somebody showed, and that is not revoked."""
+
+    id: int
+    namespace: str
+    expires_at: datetime | None
+
+
+def issue(
+    session: Session, namespace: str, *, now: datetime, label: str = "", expires_at: datetime | None = None
+) -> str:
     """A new token for `namespace`: hand it over, it cannot be shown again."""
     token = secrets.token_hex(TOKEN_BYTES)
     salt = secrets.token_hex(SALT_BYTES)
-    session.add(ApiToken(namespace=namespace, salt=salt, sha256=_digest(salt, token), created_at=now))
+    row = {"namespace": namespace, "salt": salt, "sha256": _digest(salt, token), "created_at": now}
+    session.add(ApiToken(**row, label=label, expires_at=expires_at))
     session.flush()
     return token
 
 
-def identify(session: Session, token: str) -> str | None:
-    """The node whose valid token this is. Takes the same time whichever token comes how close."""
+def identify(session: Session, token: str) -> ShownToken | None:
+    """Which token this is, expired or not; None if it is none, or revoked. Takes the same time whichever token
+    comes how close."""
     if len(token) > MAX_TOKEN_LENGTH:
         return None
-    valid = select(ApiToken.namespace, ApiToken.salt, ApiToken.sha256).where(ApiToken.revoked_at.is_(None))
+    columns = (ApiToken.id, ApiToken.namespace, ApiToken.expires_at, ApiToken.salt, ApiToken.sha256)
     found = None
-    for namespace, salt, expected in session.execute(valid):
+    for number, namespace, expires_at, salt, expected in session.execute(
+        select(*columns).where(ApiToken.revoked_at.is_(None))
+    ):
         if hmac.compare_digest(_digest(salt, token), expected):
-            found = namespace
+            found = ShownToken(number, namespace, expires_at)
     return found
+
+
+def note_use(session: Session, token_id: int, *, now: datetime) -> None:
+    """Notes that a token is used now, unless a use within `USES_APART` is noted. One from ahead, of a clock that
+    was wrong, gives way."""
+    last = ApiToken.last_used_at
+    is_old = last.is_(None) | ~last.between(now - USES_APART, now)
+    session.execute(update(ApiToken).where(ApiToken.id == token_id, is_old).values(last_used_at=now))
 
 
 def revoke(session: Session, token_id: int, *, now: datetime) -> bool:
@@ -73,8 +103,8 @@ def revoke(session: Session, token_id: int, *, now: datetime) -> bool:
 
 def issued(session: Session) -> list[IssuedToken]:
     """All tokens ever issued, oldest first."""
-    rows = session.scalars(select(ApiToken).order_by(ApiToken.id))
-    return [IssuedToken(row.id, row.namespace, row.created_at, row.revoked_at) for row in rows]
+    columns = [getattr(ApiToken, field.name) for field in fields(IssuedToken)]
+    return [IssuedToken(*row) for row in session.execute(select(*columns).order_by(ApiToken.id))]
 
 
 def token_in(authorization: str) -> str | None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import datetime
+from functools import partial
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.requests import Request
 
+from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.registry import tokens
 from dpn.registry.rules import Caller
 from dpn.registry.rules.decisions import LOCAL_ONLY
+from dpn.registry.wire import format_instant
+from dpn.runtime import THREADS, Runtime
 from dpn.server.replies import Refusal
 from dpn.server.service import Guard, Part
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 SECURITY: dict[str, Part] = {
     name: {"type": "apiKey", "in": "header", "name": "Authorization", "description": says}
@@ -24,9 +36,11 @@ SECURITY: dict[str, Part] = {
 class NodeTokens:
     """The tokens that this node, `us`, has issued."""
 
-    def __init__(self, sessions: Sessions, us: str) -> None:
+    def __init__(self, sessions: Sessions, us: str, clock: Clock, runtime: Runtime = THREADS) -> None:
         self._sessions = sessions
         self._us = us
+        self._clock = clock
+        self._uses = _TokenUses(sessions, runtime)
         self.any_node = Guard(self._identified, ("401",))
         """Whoever shows a valid token."""
 
@@ -35,16 +49,54 @@ class NodeTokens:
 
     def _identified(self, request: Request) -> Caller:
         token = tokens.token_in(request.headers.get("authorization", ""))
-        if token is not None:
-            with reading(self._sessions) as session:
-                namespace = tokens.identify(session, token)
-            if namespace is not None:
-                request.scope["dpn.caller"] = namespace
-                return Caller(namespace, self._us)
-        raise Refusal(401, "HTTP Token: Access denied.", headers={"WWW-Authenticate": 'Token realm="Application"'})
+        if token is None:
+            raise _denied()
+        with reading(self._sessions) as session:
+            shown = tokens.identify(session, token)
+        if shown is None:
+            raise _denied()
+        now = self._clock.now()
+        if shown.expires_at is not None and shown.expires_at <= now:
+            expired = f"This token expired at {format_instant(shown.expires_at)}"
+            raise _denied(f"{expired}: ask the operators of {self._us} for a new one.")
+        self._uses.note(shown.id, now)
+        request.scope["dpn.caller"] = shown.namespace
+        return Caller(shown.namespace, self._us)
 
     def _local(self, request: Request) -> Caller:
         caller = self._identified(request)
         if not caller.is_local:
             raise Refusal(403, *LOCAL_ONLY.messages)
         return caller
+
+
+class _TokenUses:
+    """Notes when tokens were last used, each once in `tokens.USES_APART`, beside the requests: none of them waits
+    for it, nor fails with it. What could not be noted is left to the next use after that time."""
+
+    def __init__(self, sessions: Sessions, runtime: Runtime) -> None:
+        self._sessions = sessions
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._noted: dict[int, datetime] = {}
+
+    def note(self, token_id: int, now: datetime) -> None:
+        with self._lock:
+            last = self._noted.get(token_id)
+            if last is not None and abs(now - last) < tokens.USES_APART:
+                return
+            self._noted[token_id] = now
+        self._runtime.start("token use", partial(self._write, token_id, now))
+
+    def _write(self, token_id: int, now: datetime) -> None:
+        try:
+            with self._sessions.begin() as session:
+                tokens.note_use(session, token_id, now=now)
+        except (DBAPIError, PoolTimeout) as error:
+            log.warning("the use of a token was not noted", token=token_id, error=str(error))
+
+
+def _denied(*why: str) -> Refusal:
+    return Refusal(
+        401, "HTTP Token: Access denied.", *why, headers={"WWW-Authenticate": 'Token realm="Application"'}
+    )

@@ -54,7 +54,7 @@ def value_of(peer: str, answer: Received, clock: Clock) -> Any:
     if "html" in answer.headers.get("content-type", "").lower():
         raise nonsense(peer, f"HTTP {answer.status} with a web page: is a proxy answering for it?")
     if 400 <= answer.status < 500:
-        raise PeerRefused(peer, answer.status, _message(answer.body))
+        raise PeerRefused(peer, answer.status, reason_in(answer.body))
     if answer.status not in (200, 201):
         raise nonsense(peer, f"HTTP {answer.status}, which is no answer to this")
     if answer.headers.get("content-encoding", "identity").lower() != "identity":
@@ -93,7 +93,7 @@ def _retry_after(text: str | None, clock: Clock) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
 
 
-def _message(body: bytes) -> str:
+def reason_in(body: bytes) -> str:
     """What the peer says of its refusal."""
     try:
         value = strict_json.parse(body)

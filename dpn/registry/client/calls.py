@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, PeerUnavailable
 from dpn.http_bounds import AnswerTooLarge, Bounds, CallTooLong, bounded
-from dpn.registry.client.answers import NoAnswer, Received, excerpt, http_date, nonsense, value_of
+from dpn.registry.client.answers import NoAnswer, Received, excerpt, http_date, nonsense, reason_in, value_of
 from dpn.registry.settings import RegistryAccess
 from dpn.setting_types import SettingsError
 
@@ -99,8 +99,9 @@ class PeerCalls:
         if answer.status == 401:
             here = f"peers.{self.peer}"
             raise Misconfigured(
-                f"{self.peer} does not accept our token (HTTP 401): have it issue one and put it in {here}; if it "
-                f'is the right one, try another {here}.authorization than "{self._settings.authorization}"'
+                f"{self.peer} does not accept our token (HTTP 401: {reason_in(answer.body)}): have it issue one "
+                f"and put it in {here}; if it is the right one, try another {here}.authorization than "
+                f'"{self._settings.authorization}"'
             )
         return value_of(self.peer, answer, self._clock)
 

@@ -75,7 +75,7 @@ def deposit_service(
 ) -> HttpService:
     """Deposits with the node `namespace`. `announce` is told of each new item once it is committed."""
     deposits = _Deposits(sessions, clock, source_folders, pipelines, announce)
-    this_node = NodeTokens(sessions, namespace).this_node
+    this_node = NodeTokens(sessions, namespace, clock).this_node
     standing = reference("Submitted")
     operations = (
         Operation(

@@ -35,7 +35,7 @@ def registry_service(
 ) -> HttpService:
     """The registry of this node, where a bag is to have so many copies. The database must have its schema."""
     registry = Registry(sessions, clock, node.address(), copies, PageMemory(clock.monotonic))
-    tokens = NodeTokens(sessions, node.namespace)
+    tokens = NodeTokens(sessions, node.namespace, clock)
     versions = {"app_version": version("dpn"), "api_version": "2"}
     what_runs: Operation[Caller] = Operation(
         "GET",

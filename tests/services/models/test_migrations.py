@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ import models.work
 from dpn.clock import ManualClock
 from dpn.database import check_schema, open_engine, open_sessions, upgrade
 from dpn.errors import Misconfigured
+from dpn.registry import tokens
 from models.base import Base, UtcDateTime
 from tests.fixtures.scripted.bench import Bench
 
@@ -152,6 +154,20 @@ def test_what_an_older_schema_holds_is_still_there_after_the_upgrade(empty: Engi
     check_schema(empty)
     with empty.connect() as connection:
         assert connection.execute(select(models.registry.ApiToken.namespace)).scalars().all() == ["south"]
+
+
+def test_a_token_of_the_time_before_expiry_still_counts_and_never_expires(empty: Engine) -> None:
+    upgrade_to(empty, "0008")
+    digest = hashlib.sha256(b"salt" + b"token").hexdigest()
+    held = {"namespace": "south", "salt": "salt", "sha256": digest, "created_at": ManualClock().now()}
+    with empty.begin() as connection:
+        connection.execute(insert(models.registry.ApiToken), held)
+    upgrade(empty)
+    with open_sessions(empty)() as session:
+        shown = tokens.identify(session, "token")
+        assert shown is not None
+        assert (shown.namespace, shown.expires_at) == ("south", None)
+        assert [(one.label, one.last_used_at) for one in tokens.issued(session)] == [("", None)]
 
 
 def test_each_migration_follows_the_one_before() -> None:
