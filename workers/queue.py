@@ -1,5 +1,6 @@
-"""dpn_queue: makes items of open transfers, of restores that others ask of us and of fixity checks whose time has
-come, closes those of transfers that have ended, announces what is due.
+"""dpn_queue: makes items of open transfers, of restores that others ask of us, of fixity checks whose time has
+come and of new copies at other nodes that are to be proven; closes those of transfers that have ended, announces
+what is due.
 
 Safe to run as often as one likes and at the same time as anything else: an item exists once a transfer, and an
 announcement may be repeated. Nothing is left out because of its age unless `--hours` asks for that.
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from uuid import uuid4
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
@@ -23,6 +25,7 @@ from dpn.fixity.begin import begin_checks
 from dpn.fixity.copies import take_in
 from dpn.fixity.settings import FixitySettings
 from dpn.outbound.settings import RestoreSettings
+from dpn.recovery.drills import Drilling, begin_proofs
 from dpn.registry.catalogue import TRANSFERS, find_many
 from dpn.telemetry.logs import Log
 from dpn.work.dispatch import publish_intents
@@ -57,6 +60,8 @@ class QueueResult:
     """Requests of ours whose repairs or drills have failed or were cancelled: nobody waits for the bags."""
     checks_begun: int = 0
     """Fixity checks that became items."""
+    proofs_begun: int = 0
+    """New copies at other nodes that are drilled."""
     copies_entered: int = 0
     """Copies of items that had succeeded before copies were remembered."""
     announced: int = 0
@@ -83,6 +88,8 @@ class Queue:
     log: Log
     fixity: FixitySettings | None = None
     restore: RestoreSettings | None = None
+    prove_within_days: float = 0.0
+    """How new a copy at another node is, to be drilled by itself; 0: none is."""
 
     def run(self, *, hours: float | None = None) -> QueueResult:
         """One round over everything, in batches; `hours`: only transfers changed since then become new items."""
@@ -93,6 +100,7 @@ class Queue:
             "taking up restores": lambda: self._restores(result, hours),
             "withdrawing requests": lambda: self._withdraw_requests(result),
             "beginning checks": lambda: self._begin_checks(result),
+            "beginning proofs": lambda: self._begin_proofs(result),
             "announcing items": lambda: self._announce(result),
             "publishing messages": lambda: self._publish(result),
         }
@@ -112,6 +120,7 @@ class Queue:
             restores_declined=result.restores_declined,
             requests_withdrawn=result.requests_withdrawn,
             checks_begun=result.checks_begun,
+            proofs_begun=result.proofs_begun,
             copies_entered=result.copies_entered,
             announced=result.announced,
             published=result.published,
@@ -192,6 +201,18 @@ class Queue:
         result.errors += [
             f"our copy of bag {bag} is not checked: its row is damaged: repair it" for bag in damaged
         ]
+
+    def _begin_proofs(self, result: QueueResult) -> None:
+        """New copies at other nodes are their word until a drill has read them."""
+        if not self.prove_within_days:
+            return
+        agent = f"dpn_queue of {self.node}"
+        with self.sessions.begin() as session:
+            now = session.execute(select(self.clock.in_database())).scalar_one()
+            drilling = Drilling(str(uuid4()), agent, self.pipelines, self.clock, now)
+            result.proofs_begun = begin_proofs(
+                session, drilling, self.node, peers=self.peers, within_days=self.prove_within_days
+            )
 
     def _items_of_ended_transfers(self, session: Session, after: int) -> list[tuple[int, int]]:
         """A batch of open items, with their tokens, whose transfers have ended in our registry."""

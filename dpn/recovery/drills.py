@@ -7,13 +7,14 @@ once the bag has come and is proven. How they end is told by the next drill, or 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import Select, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType, record
@@ -29,11 +30,14 @@ from dpn.work.pipeline import Pipelines
 from dpn.work.transitions import announce
 from models.manifests import RecoveryManifest
 from models.preservation import DrilledBag, StoredCopy
-from models.registry import BagReplica, MessageDigest
+from models.registry import BagReplica, MessageDigest, ReplicationTransfer
 from models.work import Status, Task, WorkItem
 
 STORE, PEER = "store:", "peer:"
 OPEN = (Status.PENDING, Status.RUNNING)
+
+PROOFS_AT_ONCE = 10
+"""No more requests than recoveries have open at a node at once: what is beyond would only wait."""
 
 RECENT = timedelta(days=35)
 """How long ends that were told already are shown again to who asks for them: monthly drills included."""
@@ -100,6 +104,21 @@ def begin_drill(
     return begun
 
 
+def begin_proofs(
+    session: Session, drilling: Drilling, us: str, *, peers: Collection[str], within_days: float
+) -> int:
+    """Drills the new copies of our bags at `peers`: each that was said to be stored within so many days, and that
+    no drill has begun to read since; returns how many. A peer has at most PROOFS_AT_ONCE drilled at a time."""
+    lock_pace(session)
+    room = {peer: PROOFS_AT_ONCE - waiting for peer, waiting in _waiting(session, peers).items()}
+    claimed: dict[str, list[str]] = defaultdict(list)
+    since = drilling.now - timedelta(days=within_days)
+    for peer, bag in session.execute(_new_claims(us, [peer for peer in room if room[peer] > 0], since)):
+        if len(claimed[peer]) < room[peer]:
+            claimed[peer].append(bag)
+    return sum(len(_begin(session, drilling, PEER + peer, bags).items) for peer, bags in claimed.items())
+
+
 def drilled(session: Session, *, now: datetime, recent: bool = False) -> list[Drilled]:
     """The bags of drills whose end no report has told, oldest first; with `recent` those told lately, too."""
     untold, told_lately = DrilledBag.reported_at.is_(None), DrilledBag.reported_at >= now - RECENT
@@ -154,6 +173,37 @@ def _held_by(session: Session, peer: str) -> Page:
         return list(session.scalars(of_peer.order_by(BagReplica.bag).limit(most)))
 
     return page
+
+
+def _waiting(session: Session, peers: Collection[str]) -> dict[str, int]:
+    """How many drills of each of these peers have not ended."""
+    statement = (
+        select(DrilledBag.source, func.count())
+        .join(WorkItem, WorkItem.id == DrilledBag.item_id)
+        .where(WorkItem.task == Task.RECOVERY, WorkItem.status.in_(OPEN))
+        .group_by(DrilledBag.source)
+    )
+    counts = dict(session.execute(statement).all())
+    return {peer: counts.get(PEER + peer, 0) for peer in sorted(peers)}
+
+
+def _new_claims(us: str, peers: Sequence[str], since: datetime) -> Select[str, str]:
+    """Node and bag of each copy stored for us since then that no drill has begun to read; oldest first."""
+    transfer = ReplicationTransfer
+    is_drilled = exists().where(
+        DrilledBag.bag == transfer.bag,
+        DrilledBag.source == literal(PEER) + transfer.to_node,
+        DrilledBag.begun_at >= transfer.updated_at,
+    )
+    is_kept = exists().where(BagReplica.bag == transfer.bag, BagReplica.node == transfer.to_node)
+    can_be_proven = exists().where(MessageDigest.bag == transfer.bag, MessageDigest.algorithm == FIXITY_ALGORITHM)
+    return (
+        select(transfer.to_node, transfer.bag)
+        .where(transfer.from_node == us, transfer.stored, transfer.updated_at >= since)
+        .where(transfer.to_node.in_(peers), ~is_drilled, is_kept, can_be_proven)
+        .group_by(transfer.to_node, transfer.bag)
+        .order_by(func.max(transfer.updated_at), transfer.bag)
+    )
 
 
 # -- making items ------------------------------------------------------------------------------------------------

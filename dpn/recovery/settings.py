@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from dpn.setting_types import NamespaceName, Section
 
@@ -13,3 +13,4 @@ class RecoverySettings(Section):
     repair: bool = False
     prefer: tuple[NamespaceName, ...] = ()
     answer_days: PositiveFloat = 7.0
+    prove_within_days: NonNegativeFloat = 0.0

@@ -116,6 +116,7 @@ def _queue(node: OpenNode) -> Queue:
         node.log,
         settings.fixity,
         settings.restore,
+        settings.recovery.prove_within_days,
     )
 
 
@@ -123,6 +124,7 @@ def _queue_summary(result: QueueResult) -> str:
     unknown = result.unknown_peers.items()
     return (
         f"{result.created} items made, {result.closed} closed, {result.checks_begun} fixity checks begun, "
+        f"{result.proofs_begun} new copies at other nodes drilled, "
         f"{result.restores_declined} restores declined, {result.requests_withdrawn} requests withdrawn, "
         f"{result.announced} due items announced, {result.published} messages published."
         + "".join(f"\n{count} open requests of {peer}: no [peers.{peer}]" for peer, count in unknown)

@@ -17,14 +17,14 @@ from sqlalchemy import select, update
 
 from dpn.clock import SystemClock
 from dpn.database import reading
-from dpn.recovery.drills import Drilling, begin_drill
+from dpn.recovery.drills import PROOFS_AT_ONCE, Drilling, begin_drill
 from dpn.recovery.requests import state
-from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, RESTORES, batches
+from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, RESTORES, TRANSFERS, batches
 from dpn.registry.catalogue.rows import save
 from models.manifests import CheckManifest, RecoveryManifest
 from models.preservation import DrilledBag, FixityHour, StoredCopy
 from models.work import Status, WorkItem
-from tests.fixtures.records import a_bag, a_digest, uuid
+from tests.fixtures.records import a_bag, a_digest, a_transfer, uuid
 from tests.services.recovery.asking import Asking
 from workers.pipelines import PIPELINES
 
@@ -162,6 +162,41 @@ def test_a_source_whose_last_drill_is_open_is_left_alone_and_said(north: Asking)
     assert len(begun(second)["peer:west"]["bags"]) == 2
     assert len(items(north)) == 6
     assert tallies(second) == {"peer:south": (2, 0, 0, 2), "peer:west": (2, 1, 0, 0)}
+
+
+def test_each_new_copy_at_a_peer_is_drilled_once(north: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    def queue(days: float) -> int:
+        monkeypatch.setenv("DPN_RECOVERY__PROVE_WITHIN_DAYS", str(days))
+        done = north.dpn("queue", "--json")
+        assert done.code == 0, done
+        return int(done.said["proofs_begun"])
+
+    def stored(numbers: range, peer: str, days_ago: float, **more: Any) -> None:
+        at = datetime.now(UTC) - timedelta(days=days_ago)
+        done = {"fixity_value": "0" * 64, "store_requested": True, "stored": True, **more}
+        transfers = [
+            a_transfer(number, number, to_node=peer, created_at=at, updated_at=at, **done) for number in numbers
+        ]
+        with north.registry.sessions.begin() as session:
+            save(session, TRANSFERS, transfers)
+
+    known(north, 20, "south", "west", "stranger")
+    stored(range(100, 112), "south", 2)
+    stored(range(112, 114), "south", 30)
+    stored(range(114, 115), "south", 2, stored=False)
+    stored(range(115, 116), "west", 2)
+    stored(range(116, 117), "stranger", 2)
+    assert queue(0) == 0, "off by default"
+    assert queue(20) == PROOFS_AT_ONCE + 1
+    drilled = [RecoveryManifest.read(item.manifest) for item in items(north)]
+    assert [(one.only_node, one.bag) for one in drilled if one.only_node != "south"] == [("west", uuid(115))]
+    assert queue(20) == 0, "no more at once"
+    for item in items(north):
+        end(north, item.id, Status.SUCCESS)
+    assert queue(20) == 12 - PROOFS_AT_ONCE
+    assert queue(20) == 0, "each once"
+    bags = {RecoveryManifest.read(item.manifest).bag for item in items(north)}
+    assert bags == {uuid(number) for number in (*range(100, 112), 115)}
 
 
 def test_two_drills_at_once_begin_one(north: Asking) -> None:
