@@ -111,6 +111,24 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spreads the files that run whole networks among those that need servers: no three of them run at once on two
+    cores, and none is left for the end, when the others have nothing to do. What needs no server comes last."""
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    networks = [file for file in files if file.startswith(("tests/e2e/", "tests/faults/"))]
+    servers = [file for file in files if file.startswith("tests/services/")]
+    others = [file for file in files if file not in {*networks, *servers}]
+    between = len(servers) // (len(networks) + 1) + 1
+    order: list[str] = []
+    for number, file in enumerate(servers, 1):
+        order.append(file)
+        if number % between == 0:
+            order.append(networks.pop())
+    items[:] = [item for file in (*order, *networks, *others) for item in files[file]]
+
+
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
     """The session's servers: `services.up("s3")` answers what services.json says of it."""
