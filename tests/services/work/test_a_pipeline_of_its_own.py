@@ -146,7 +146,8 @@ def test_its_uploads_are_its_own_as_long_as_it_is_open(toys: Bench, tmp_path: An
     item = make(toys, ToyManifest(upload=upload).model_dump(mode="json"))
     assert owned(toys, tmp_path) == {"u-1"}
     with toys.sessions.begin() as session:
-        session.execute(update(WorkItem).values(manifest={"upload": {"upload_id": "u-2"}, "restarts": "damaged"}))
+        damaged = {"upload": {"upload_id": "u-2"}, "restarts": "damaged"}
+        session.execute(update(WorkItem).values(status=Status.RUNNING, manifest=damaged))
     assert owned(toys, tmp_path) == {"u-2"}, "a manifest that is damaged elsewhere still says what it owns"
     with toys.sessions.begin() as session:
         session.execute(update(WorkItem).values(stage=SEAL.name))

@@ -234,6 +234,34 @@ def test_pages_before_the_one_that_fails_are_kept(quick: Us) -> None:
     assert len(quick.has(BAGS)) == 250
 
 
+def test_a_list_that_is_short_moves_no_mark_and_what_was_missing_is_found(quick: Us) -> None:
+    """What did not show may have any stamp: were the mark beyond it, it would never be read."""
+    north, missing = quick.peers["north"], a_bag(3, updated_at=later(hours=1))
+    north.show(a_bag(1))
+    quick.sync()
+    before = quick.mark("bag D")
+    north.show(a_bag(2, updated_at=later(days=9)), a_digest(bag=2))
+    real = north.front.well
+
+    def counts_one_too_many(seen: Any) -> tuple[int, bytes]:
+        status, body = real(seen)
+        if "/bag/" not in seen.path or "bag_type=D" not in seen.path:
+            return status, body
+        page = json.loads(body)
+        return status, json.dumps(page | {"count": page["count"] + 1}).encode()
+
+    north.front.well = counts_one_too_many  # type: ignore[method-assign]
+    result = quick.sync()["north"]
+    assert "is short" in str(result.types["bag D"].error)
+    assert (len(quick.has(BAGS)), len(quick.has(DIGESTS))) == (2, 1), "what shows is taken"
+    after = quick.mark("bag D")
+    assert (after.high_water, after.list_state) == (before.high_water, before.list_state)
+    north.front.well = real  # type: ignore[method-assign]
+    north.show(missing)
+    assert quick.sync()["north"].ok
+    assert missing in quick.has(BAGS)
+
+
 def test_a_dead_peer_and_one_that_hangs_delay_no_other_and_end_within_their_limits(tmp_path: Path) -> None:
     with network(f"sqlite:///{tmp_path / 'south.db'}", tmp_path, "north", "west") as us:
         us.peers["north"].show(*ONE_OF_EACH)
