@@ -100,7 +100,7 @@ class DrilledBag(Base):
 
 
 class ColdRequest(Base):
-    """A copy that was asked out of cold storage: noted before an item asks the store, kept for a year."""
+    """A copy that was asked out of cold storage: noted before the store is asked, kept for a year."""
 
     __tablename__ = "cold_requests"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""The budget of what is asked out of cold storage. An item notes its request before it is made: it is billed."""
+"""The budget of what is asked out of cold storage. Each request is noted before it is made: it is billed."""
 
 from __future__ import annotations
 
@@ -56,11 +56,20 @@ class ColdBudget:
             last = select(func.max(ColdRequest.id)).where(ColdRequest.item_id == item_id).scalar_subquery()
             session.execute(delete(ColdRequest).where(ColdRequest.id == last))
 
-    def note(self, *, bag: str, size: int, tier: str) -> None:
-        """Counts a request that an operator has made by a command: that is not held back."""
+    def note(self, *, bag: str, size: int, tier: str) -> int:
+        """Counts a request that an operator is about to make by a command, which is not held back; returns what
+        `forget` needs."""
         with self.sessions.begin() as session:
             now = session.execute(select(self.clock.in_database())).scalar_one()
-            session.add(ColdRequest(item_id=None, bag=bag, tier=tier, bytes=size, requested_at=now))
+            request = ColdRequest(item_id=None, bag=bag, tier=tier, bytes=size, requested_at=now)
+            session.add(request)
+            session.flush()
+            return request.id
+
+    def forget(self, noted: int) -> None:
+        """The store has not taken the operator's request: it is not billed."""
+        with self.sessions.begin() as session:
+            session.execute(delete(ColdRequest).where(ColdRequest.id == noted))
 
     def _refusal(self, session: Session, size: int, now: datetime) -> NoBudget | None:
         most = self.bytes_per_month

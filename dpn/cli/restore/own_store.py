@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dpn.audit.trail import EventType
 from dpn.cli.restore.fetch import BagFetch, FetchedBag, NotFetched
+from dpn.cli.thaw import request_thaw
 from dpn.database import reading
 from dpn.errors import Misconfigured, StoreMismatch, StoreMissing
 from dpn.fixity.begin import copy_facts
-from dpn.fixity.thaw_budget import ColdBudget
 from dpn.storage.availability import RestoreRequested
 from dpn.storage.errors import ObjectReplaced
 from dpn.storage.ownership.own_store import open_own_store
@@ -98,33 +97,22 @@ def _until_readable(bag_fetch: BagFetch, copied: CopyFacts, store: Store, wait_s
 
 def _ask(bag_fetch: BagFetch, copied: CopyFacts, store: Store) -> RestoreRequested:
     """Has the copy made readable. Raises NotFetched if it refuses."""
-    settings = bag_fetch.node.settings.fixity
-    asked = store.request_restore(
+    asked = request_thaw(
+        bag_fetch.node,
+        store,
         copied.key,
-        tier=settings.retrieval_tier,
-        days=settings.keep_restored_days,
+        bag=copied.bag,
+        size=copied.size,
         version_id=copied.receipt.version_id,
+        url=copied.receipt.url,
         cancellation=bag_fetch.cancellation,
     )
-    if asked.asked:
-        bag_fetch.note(
-            EventType.RESTORE_REQUESTED,
-            asked.outcome,
-            url=copied.receipt.url,
-            storage_class=asked.storage_class,
-            size=copied.size,
-            tier=settings.retrieval_tier,
-            days=settings.keep_restored_days,
-        )
-    if asked.outcome in ("accepted", "faster"):
-        node = bag_fetch.node
-        budget = ColdBudget(node.sessions, settings.max_cold_bytes_per_month, node.clock)
-        budget.note(bag=copied.bag, size=copied.size, tier=settings.retrieval_tier)
     if asked.outcome in ("refused", "no-capacity"):
+        tier = bag_fetch.node.settings.fixity.retrieval_tier
         raise NotFetched(
             "refused",
-            f"the store gives no {settings.retrieval_tier} restore of {copied.receipt.url}: {asked.why}. Try "
-            "again later, or set another fixity.retrieval_tier",
+            f"the store gives no {tier} restore of {copied.receipt.url}: {asked.why}. Try again later, or set "
+            "another fixity.retrieval_tier",
         )
     return asked
 

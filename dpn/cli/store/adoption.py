@@ -20,10 +20,10 @@ from dpn.bags.validation.profiles import Profile
 from dpn.cancellation import Cancellation
 from dpn.cli.node import operator
 from dpn.cli.restore.fetch import registered
+from dpn.cli.thaw import request_thaw
 from dpn.database import reading
 from dpn.errors import Misconfigured, NoSpace, PermanentError, StoreMismatch, StoreMissing, TransientError
 from dpn.fixity.copies import remember
-from dpn.fixity.thaw_budget import ColdBudget
 from dpn.node import OpenNode
 from dpn.recovery.arrival import Judged, judge_received
 from dpn.storage.errors import ObjectReplaced
@@ -98,14 +98,11 @@ class Adopting:
             return None
         if not self.thaw:
             return Adoption(bag, "cold", f"{found.why}: --thaw asks for it (billed)")
-        settings = self.node.settings.fixity
-        asked = self.store.request_restore(
-            key, tier=settings.retrieval_tier, days=settings.keep_restored_days, cancellation=self.cancellation
-        )
-        if asked.outcome in ("accepted", "faster"):
-            budget = ColdBudget(self.node.sessions, settings.max_cold_bytes_per_month, self.node.clock)
-            budget.note(bag=bag, size=found.stored.size, tier=settings.retrieval_tier)
-        return Adoption(bag, "cold", f"{asked.why}: the same command again, once it can be read")
+        why = found.why
+        if found.state == "cold":
+            size, cancellation = found.stored.size, self.cancellation
+            why = request_thaw(self.node, self.store, key, bag=bag, size=size, cancellation=cancellation).why
+        return Adoption(bag, "cold", f"{why}: the same command again, once it can be read")
 
     @contextmanager
     def _readable(self, key: str) -> Iterator[Path]:
