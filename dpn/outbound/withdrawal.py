@@ -27,7 +27,7 @@ from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.outbound.folder import Offer, Outbound, Withdrawn
 from dpn.telemetry.logs import Log
-from models.registry import ReplicationTransfer, RestoreTransfer
+from models.registry import Bag, ReplicationTransfer, RestoreTransfer
 from models.work import AuditEvent, Status, Task, WorkItem
 
 BATCH = 500
@@ -101,8 +101,11 @@ class OutboundCleanup:
     def _tell(self, withdrawn: list[Withdrawn]) -> None:
         if not withdrawn:
             return
+        bags = sorted({one.entry.bag for one in withdrawn})
         with self.sessions.begin() as session:
-            told = _told(session, sorted({one.entry.bag for one in withdrawn}))
+            # Another one who has found the same waits here, and sees then what has been told.
+            session.execute(select(Bag.uuid).where(Bag.uuid.in_(bags)).order_by(Bag.uuid).with_for_update())
+            told = _told(session, bags)
             new = [one for one in withdrawn if one.id not in told]
             record(session, list(map(_event, new)), agent=f"dpn_cleanup of {self.node}", at=self.clock.now())
         for one in new:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from dpn.audit.trail import EventType
+from dpn.database import reading
 from dpn.errors import PeerUnavailable
+from dpn.outbound import withdrawal
 from dpn.outbound.folder import Outbound
 from dpn.registry.catalogue import TRANSFERS
 from dpn.registry.catalogue.rows import save
 from dpn.work.items import cancel_item, retry_item
 from dpn.work.sweep import abandon_lost_volumes
-from models.work import StagingVolume, Status, Task, WorkItem
+from models.work import AuditEvent, StagingVolume, Status, Task, WorkItem
 from tests.fixtures.records import a_transfer
 from tests.services.workers.fixity.checking import BAG
 from tests.services.workers.fixity.cold_stores import SlowFolder
@@ -270,3 +275,31 @@ def test_an_offer_that_an_operator_renews_has_all_its_time_again(north: Holder) 
     north.clock.advance(13 * 86_400)
     north.run_all()
     assert north.the_item(restore).status == Status.CANCELLED
+
+
+def test_two_who_find_one_withdrawal_at_once_tell_of_it_once(
+    either_north: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one who died before it was told. The second looks while the first is about to tell."""
+    north, told, others = either_north, withdrawal._told, []
+    north.hand_out(north.requester.ask())
+    outbound = Outbound(north.settings.ingest.outbound["main"])
+    for entry in outbound.entries_of(BAG, "south"):
+        outbound.withdraw(entry)
+
+    def meanwhile(*about: Any) -> set[str]:
+        known = told(*about)
+        if not others:
+            others.append(threading.Thread(target=north.take_away_offers))
+            others[0].start()
+            others[0].join(0.3)
+        return known
+
+    monkeypatch.setattr(withdrawal, "_told", meanwhile)
+    north.take_away_offers()
+    others[0].join()
+    with reading(north.sessions) as session:
+        tellings = select(AuditEvent.detail).where(AuditEvent.event_type == EventType.DELETION)
+        ids = [detail["withdrawal"] for detail in session.scalars(tellings)]
+    assert len(ids) == len(set(ids)) == 2
+    assert north.offered() == []
