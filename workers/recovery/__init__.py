@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dpn.work.pipeline import Pipeline, StageSpec
 from models.manifests import RecoveryManifest
 from models.work import Task
-from workers.endings import StoringEndings
+from workers.recovery.ending import RecoveryEndings
 
 if TYPE_CHECKING:
     from workers.runner.services import Services
@@ -24,7 +24,7 @@ PIPELINE = Pipeline(
     Task.RECOVERY,
     (ASK, FETCH, JUDGE, SETTLE),
     manifest=RecoveryManifest,
-    endings=StoringEndings(),
+    endings=RecoveryEndings(),
     unlogged={"receipt": {"part_sha256"}, "bad": {"receipt": {"part_sha256"}}},
 )
 

@@ -145,7 +145,7 @@ def _last_check(session: Session, copy: StoredCopy) -> tuple[str, str]:
 
 
 def _copy(session: Session, bag: str) -> StoredCopy:
-    copy = session.get(StoredCopy, bag.lower())
+    copy = session.get(StoredCopy, bag.lower(), with_for_update=True)
     if copy is None:
         raise PermanentError(f"we keep no copy of bag {bag}: `dpn fixity report` counts those that we keep")
     return copy

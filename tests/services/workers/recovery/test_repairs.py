@@ -18,7 +18,7 @@ from dpn.fixity.repairs import check_after
 from dpn.fixity.settings import FixitySettings
 from dpn.recovery.requests import give_up
 from dpn.storage.folder.store import FolderStore
-from dpn.work.items import cancel_item, retry_item
+from dpn.work.items import NotAllowed, cancel_item, retry_item
 from models.preservation import StoredCopy
 from models.work import WorkItem
 from tests.conftest import Services
@@ -454,18 +454,7 @@ class TestWhenNoRepairIsOpened:
     def test_it_stays_known_when_a_check_is_begun_meanwhile(self, north: RepairBench) -> None:
         north.spoil("truncated")
         north.find_bad()
-        with north.sessions.begin() as session:
-            begin_check(
-                session,
-                BAG,
-                identifier=str(uuid4()),
-                note="a drill",
-                agent="me",
-                pipelines=PIPELINES,
-                clock=north.clock,
-                now=north.clock.now(),
-            )
-        check = north.settle(north.last_check().id)
+        check = north.settle(self._begin_check(north))
         assert f"Repair: item {north.repair().id}" in check.note
         assert north.repairs() == 1
         north.holders["south"].offer()
@@ -490,6 +479,51 @@ class TestWhenNoRepairIsOpened:
             event.remove(WorkItem, "load", note)
         assert found is not None
         assert read == [found.id] == [north.repair().id]
+
+    def test_one_that_ended_is_not_tried_again_beside_a_newer_one(self, north: RepairBench) -> None:
+        north.spoil("truncated")
+        north.find_bad()
+        first = north.repair().id
+        self._cancel(north, first)
+        north.find_bad()
+        second = north.repair().id
+        assert second != first
+        with north.sessions.begin() as session, pytest.raises(NotAllowed, match=f"item {second} repairs"):
+            retry_item(session, first, operator="me", pipelines=PIPELINES, clock=north.clock)
+        self._cancel(north, second)
+        with north.sessions.begin() as session:
+            retry_item(session, first, operator="me", pipelines=PIPELINES, clock=north.clock)
+
+    def test_one_that_is_tried_again_is_known_to_later_checks(self, north: RepairBench) -> None:
+        """Whose item took its place beside the copy once it had ended."""
+        north.spoil("truncated")
+        north.find_bad()
+        repair = north.repair().id
+        self._cancel(north, repair)
+        check = self._begin_check(north)
+        with north.sessions.begin() as session:
+            retry_item(session, repair, operator="me", pipelines=PIPELINES, clock=north.clock)
+        assert f"Repair: item {repair}" in north.settle(check).note
+        assert north.repairs() == 1
+
+    def _cancel(self, north: RepairBench, item: int) -> None:
+        with north.sessions.begin() as session:
+            cancel_item(session, item, reason="later", operator="me", pipelines=PIPELINES, clock=north.clock)
+
+    def _begin_check(self, north: RepairBench) -> int:
+        with north.sessions.begin() as session:
+            item = begin_check(
+                session,
+                BAG,
+                identifier=str(uuid4()),
+                note="looked at",
+                agent="me",
+                pipelines=PIPELINES,
+                clock=north.clock,
+                now=north.clock.now(),
+            )
+        assert item is not None
+        return item
 
     def test_a_check_that_is_run_again_opens_no_second_repair(self, north: RepairBench) -> None:
         north.spoil("truncated")
