@@ -58,8 +58,17 @@ class RecoveryManifest(BagManifest):
 
     @property
     def asking(self) -> AskedNode | None:
-        """The node that is asked at present."""
+        """The node that was asked last or, once one offers the bag, that one; None if nothing comes of it."""
         return self.asked[-1] if self.asked and self.asked[-1].ended is None else None
+
+    @property
+    def hopes(self) -> list[AskedNode]:
+        """All that were asked and of whom something may still come, in the order in which they were asked."""
+        return [one for one in self.asked if one.ended is None]
+
+    def turn_to(self, asked: AskedNode) -> None:
+        """It is this node's bag that is fetched."""
+        self.asked = [*(one for one in self.asked if one.restore_id != asked.restore_id), asked]
 
     @property
     def tried(self) -> list[AskedNode]:

@@ -1,9 +1,9 @@
-"""ask: asks the nodes that keep a copy of the bag for it, one after the other, until one offers it.
+"""ask: asks the nodes that keep a copy of the bag for it, the next one as soon as all before are late, until one
+offers it.
 
 A node that has many requests of ours to answer is not asked for more until it has: its time runs from our request,
 and it serves so many at once. Meanwhile others are asked. A node that declines, or takes longer for its next step
-than `recovery.answer_days`, is told that we want nothing any more, and the next one is asked. Waiting is no
-attempt and takes up no worker.
+than `recovery.answer_days`, is told that we want nothing any more. Waiting is no attempt and takes up no worker.
 """
 
 from __future__ import annotations
@@ -33,26 +33,31 @@ class AskStage:
     def run(self, job: Job[RecoveryManifest]) -> Outcome:
         manifest = job.manifest
         manifest.forget_staged()
-        while (asked := manifest.asking or self._choose(job)) is not None:
-            if isinstance(asked, Wait):
-                return asked
-            try:
-                record = self.requests.record(asked) or self.requests.open(manifest.bag, asked)
-            except RequestRefused as error:
-                self.requests.note_end(job, str(error))
-                continue
-            if (ended := self._ended(record)) is not None:
-                self.requests.note_end(job, ended)
-            elif record.link is not None:
-                return Done(f"{asked.node} offers the bag")
-            else:
-                return self._wait(asked, record)
-        return _nobody_left(manifest)
+        while True:
+            waited_for: list[tuple[AskedNode, RestoreRecord]] = []
+            for asked in manifest.hopes:
+                try:
+                    record = self.requests.record(asked) or self.requests.open(manifest.bag, asked)
+                except RequestRefused as error:
+                    self.requests.note_end(job, asked, str(error))
+                    continue
+                if (ended := self._ended(record)) is not None:
+                    self.requests.note_end(job, asked, ended)
+                elif record.link is not None:
+                    manifest.turn_to(asked)
+                    return Done(f"{asked.node} offers the bag")
+                else:
+                    waited_for.append((asked, record))
+            if not all(self.requests.is_late(record) for _, record in waited_for):
+                return self._wait(waited_for)
+            more = self._choose(job)
+            if not isinstance(more, AskedNode):
+                return self._wait(waited_for) if waited_for else more or _nobody_left(manifest)
 
     def _choose(self, job: Job[RecoveryManifest]) -> AskedNode | Wait | None:
         """The next node to ask, noted with the id of its request before that is made; None if all were asked."""
         manifest = job.manifest
-        tried = {one.node for one in manifest.tried}
+        tried = {one.node for one in (*manifest.tried, *manifest.hopes)}
         if manifest.only_node is not None:
             holders = [manifest.only_node] if manifest.only_node in self.requests.peers else []
         else:
@@ -93,12 +98,16 @@ class AskStage:
             return f"no answer in {days:g} days: {said}"
         return None
 
-    def _wait(self, asked: AskedNode, record: RestoreRecord) -> Wait:
-        node, at = asked.node, f"{asked.asked_at:%Y-%m-%d %H:%M} UTC"
-        reason = f"asked {node} for the bag on {at}; {node} has not answered yet"
-        if record.accepted:
-            reason = f"asked {node} for the bag on {at}; {node} has accepted and prepares it"
+    def _wait(self, waited_for: Sequence[tuple[AskedNode, RestoreRecord]]) -> Wait:
+        reason = "; ".join(_standing(asked, record) for asked, record in waited_for)
         return Wait(self.poll_seconds, reason, patience_seconds=self.requests.patience_seconds)
+
+
+def _standing(asked: AskedNode, record: RestoreRecord) -> str:
+    node, at = asked.node, f"{asked.asked_at:%Y-%m-%d %H:%M} UTC"
+    if record.accepted:
+        return f"asked {node} for the bag on {at}; {node} has accepted and prepares it"
+    return f"asked {node} for the bag on {at}; {node} has not answered yet"
 
 
 def _nobody_left(manifest: RecoveryManifest) -> Fail:

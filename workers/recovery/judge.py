@@ -45,7 +45,8 @@ class JudgeStage:
         problems = self._problems(job, staged)
         if problems:
             why = f"what it gave us is not the bag: {'; '.join(problems)}"
-            self.requests.note_end(job, why)  # saved before the file is moved: whatever dies, the verdict stands
+            # Saved before the file is moved: whatever dies, the verdict stands.
+            self.requests.note_end(job, asked, why)
             return self._put_aside(job, f"{asked.node}: {why}")
         return Done(f"what {asked.node} gave us is the bag, whole")
 

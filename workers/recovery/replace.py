@@ -219,6 +219,8 @@ class SettleStage:
         manifest, asked = job.manifest, job.manifest.asking
         if manifest.finished or asked is None:
             return
+        for late in manifest.hopes[:-1]:
+            self.requests.note_end(job, late, f"the bag came from {asked.node}")
         job.fence()
         refused = self.requests.finish(asked)
         manifest.finished = True

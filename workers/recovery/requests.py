@@ -24,6 +24,10 @@ DAY_SECONDS = 86_400.0
 MOST_ASKED_AT_ONCE = 10
 """Of one node: one that is asked for more than it serves at a time answers the rest later than it may."""
 
+LATE_DAYS = 2.0
+"""A node that takes longer than this for its next step is late: another one is asked beside it. As long as a cold
+store takes at most (Amazon S3 User Guide, "Archive retrieval options")."""
+
 MAX_REASON_CHARACTERS = 500
 """Of what is kept of another node's words, or rsync's."""
 
@@ -95,22 +99,29 @@ class Requests:
 
     def is_overdue(self, record: RestoreRecord) -> bool:
         """Whether nothing has happened to the request for longer than a node may take."""
-        return (self.clock.now() - record.updated_at).total_seconds() >= self.patience_seconds
+        return self._unchanged_seconds(record) >= self.patience_seconds
+
+    def is_late(self, record: RestoreRecord) -> bool:
+        """Whether another node is to be asked, too: this one may still give the bag."""
+        return self._unchanged_seconds(record) >= LATE_DAYS * DAY_SECONDS
+
+    def _unchanged_seconds(self, record: RestoreRecord) -> float:
+        return (self.clock.now() - record.updated_at).total_seconds()
 
     def pass_over(self, job: Job[RecoveryManifest], why: str) -> StartOver:
         """Asks the node that is asked at present no more, and the next one instead."""
-        self.note_end(job, why)
+        if (asked := job.manifest.asking) is not None:
+            self.note_end(job, asked, why)
         return StartOver("ask", why)
 
-    def note_end(self, job: Job[RecoveryManifest], why: str) -> None:
-        """Notes that nothing comes of what was asked last. Does nothing if that is noted already."""
-        manifest, asked = job.manifest, job.manifest.asking
-        if asked is None:
-            return
+    def note_end(self, job: Job[RecoveryManifest], asked: AskedNode, why: str) -> None:
+        """Notes that nothing comes of what this node was asked for, which it hears."""
+        manifest = job.manifest
         why = printable(why, MAX_REASON_CHARACTERS)
         job.fence()
         self.withdraw(asked, why)
-        manifest.asked = [*manifest.asked[:-1], asked.model_copy(update={"ended": why})]
+        ended = asked.model_copy(update={"ended": why})
+        manifest.asked = [ended if one.restore_id == asked.restore_id else one for one in manifest.asked]
         job.add_event(
             EventType.COPY_REQUESTED,
             manifest.bag,

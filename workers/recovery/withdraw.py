@@ -1,6 +1,6 @@
-"""Withdraws what a recovery that has failed or was cancelled has left open: its request to another node.
+"""Withdraws what a recovery that has failed or was cancelled has left open: its requests to other nodes.
 
-Else that node would bring the bag out of its store, and hold it ready, for nobody.
+Else those would bring the bag out of its store, and hold it ready, for nobody.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.manifests import ManifestUnreadable, RecoveryManifest
 from models.work import Status, Task, WorkItem
 
 LOOKED_AT_DAYS = 30.0
-"""How long after the end of a recovery its request is looked for: as long as a node holds an offer ready."""
+"""How long after the end of a recovery its requests are looked for: as long as a node holds an offer ready."""
 
 BATCH = 100
 
@@ -60,8 +60,8 @@ def _left_over(session: Session, clock: Clock) -> Iterator[tuple[str, str]]:
                 manifest = RecoveryManifest.read(item.manifest)
             except ManifestUnreadable:
                 continue  # it is flagged where it is worked on
-            if manifest.asking is not None:
-                yield manifest.asking.restore_id, printable(f"no longer wanted: {item.note}")
+            for asked in manifest.hopes:
+                yield asked.restore_id, printable(f"no longer wanted: {item.note}")
         if len(page) < BATCH:
             return
         after = page[-1].id

@@ -26,7 +26,7 @@ from tests.fixtures.made_bags import END, bag_files, checksums, members, tar_bag
 from tests.services.workers.fixity.checking import BAG, KEY, MISFORTUNES, damage
 from tests.services.workers.recovery.repair_bench import ANSWER_DAYS, DAY, POLL_SECONDS, RepairBench, repair_bench
 from workers.pipelines import PIPELINES
-from workers.recovery.requests import MOST_ASKED_AT_ONCE
+from workers.recovery.requests import LATE_DAYS, MOST_ASKED_AT_ONCE
 from workers.recovery.withdraw import withdraw_leftover_requests
 
 
@@ -127,6 +127,34 @@ class TestWhoIsAsked:
         north.clock.advance(ANSWER_DAYS * DAY)
         assert "asked west" in north.go_on().note
         assert "it accepted on" in (north.requests()["south"].cancel_reason_detail or "")
+
+    @pytest.mark.parametrize("first", ["south", "west"])
+    def test_while_a_node_is_late_another_is_asked_and_whoever_offers_first_gives_the_bag(
+        self, north: RepairBench, first: str
+    ) -> None:
+        north.spoil("truncated")
+        north.find_bad()
+        assert north.holders["west"].asked() is None
+        north.clock.advance(LATE_DAYS * DAY)
+        item = north.go_on()
+        assert ("asked south" in item.note, "asked west" in item.note) == (True, True), item.note
+        north.holders[first].offer()
+        north.go_on()
+        north.expect_repaired()
+        ends = {name: (one.finished, one.cancelled) for name, one in north.requests().items()}
+        assert ends.pop(first) == (True, False)
+        assert list(ends.values()) == [(False, True)], "it need not give the bag any more"
+
+    def test_a_late_node_gives_the_bag_where_what_another_gave_was_bad(self, north: RepairBench) -> None:
+        north.spoil("truncated")
+        north.find_bad()
+        north.clock.advance(LATE_DAYS * DAY)
+        north.go_on()
+        north.holders["west"].offer(b"nonsense")
+        assert "asked south" in north.try_until_it_waits().note
+        north.holders["south"].offer()
+        north.go_on()
+        north.expect_repaired()
 
     def test_a_node_that_has_many_requests_of_ours_to_answer_is_not_asked_before_it_has(
         self, north: RepairBench
