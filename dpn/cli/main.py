@@ -41,7 +41,7 @@ COMMANDS = {
         "Make DIR with a copy of the database, an export of the registry, and the settings without their secrets.",
     ),
     "token": CommandEntry("dpn.cli.token:app", "The tokens that other nodes show us."),
-    "peer": CommandEntry("dpn.cli.peer:app", "The other nodes of the network."),
+    "peer": CommandEntry("dpn.cli.peer.commands:app", "The other nodes of the network."),
     "registry": CommandEntry(
         "dpn.cli.registry:app",
         "The registry as a whole: into a file, out of one, and what sync has set aside.",

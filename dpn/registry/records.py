@@ -8,6 +8,7 @@ exists is valid by itself; whether it may be stored is for `dpn.registry.rules` 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -123,6 +124,15 @@ class StorageRecord(BaseModel):
 
 def _default_storage(value: object) -> object:
     return StorageRecord() if value is None else value
+
+
+class Agreement(StrEnum):
+    """A list of a node's record: whom it gives bags to keep (`replicate_to`), and so on."""
+
+    REPLICATE_FROM = "replicate_from"
+    REPLICATE_TO = "replicate_to"
+    RESTORE_FROM = "restore_from"
+    RESTORE_TO = "restore_to"
 
 
 class NodeRecord(Record):

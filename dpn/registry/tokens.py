@@ -45,6 +45,10 @@ class IssuedToken:
     last_used_at: datetime | None
     revoked_at: datetime | None
 
+    def counts(self, now: datetime) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
 
 @dataclass(frozen=True)
 class ShownToken:
@@ -99,6 +103,17 @@ def revoke(session: Session, token_id: int, *, now: datetime) -> bool:
         .returning(ApiToken.id)
     )
     return session.scalar(statement) is not None
+
+
+def revoke_all(session: Session, namespace: str, *, now: datetime) -> int:
+    """Makes all tokens of a node worthless from now on; returns how many counted until then."""
+    statement = (
+        update(ApiToken)
+        .where(ApiToken.namespace == namespace, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=now)
+        .returning(ApiToken.id)
+    )
+    return len(session.scalars(statement).all())
 
 
 def issued(session: Session) -> list[IssuedToken]:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from dpn.registry.records import (
+    Agreement,
     BagRecord,
     DigestRecord,
     FixityCheckRecord,
@@ -27,8 +28,6 @@ from dpn.registry.rules.bags import BAG_IDENTITY, DIGEST_IDENTITY
 
 R = TypeVar("R", bound=Record)
 Changing = TypeVar("Changing", NodeRecord, MemberRecord, BagRecord, ReplicationRecord, RestoreRecord)
-
-AGREEMENTS = ("replicate_from", "replicate_to", "restore_from", "restore_to")
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def merge_node(origin: Origin, ours: NodeRecord | None, theirs: NodeRecord) -> D
     An entry that `dpn db upgrade` has just made anew, after a loss, gives way to the one that there was before.
     """
     if ours is None:
-        without = theirs.model_copy(update=dict.fromkeys(AGREEMENTS, ()))
+        without = theirs.model_copy(update=dict.fromkeys(Agreement, ()))
         return Accepted(theirs if origin.is_ours else without)
     if origin.is_ours:
         theirs = theirs.model_copy(update={"api_root": ours.api_root})

@@ -5,20 +5,29 @@ Two that write the same record at once take turns: the second decides on what th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dpn.registry.catalogue.kinds import BAGS, DIGESTS, NODES, TRANSFERS
+from dpn.errors import Misconfigured
+from dpn.registry.catalogue.kinds import BAGS, DIGESTS, NODES, RESTORES, TRANSFERS, Kind
 from dpn.registry.catalogue.known import ALREADY_THERE, NOT_FOUND, NewId, known_bags, known_nodes, random_id
 from dpn.registry.catalogue.query import find, find_many
 from dpn.registry.catalogue.rows import insert_new, save
 from dpn.registry.catalogue.statements import note_copies
-from dpn.registry.records import BagRecord, DigestRecord, NodeRecord, ReplicationRecord, StorageRecord
-from dpn.registry.rules import Accepted, Caller, Decision, bags, transfers
+from dpn.registry.records import (
+    Agreement,
+    BagRecord,
+    DigestRecord,
+    NodeRecord,
+    ReplicationRecord,
+    StorageRecord,
+)
+from dpn.registry.rules import Accepted, Caller, CancelReason, Decision, bags, restores, transfers
 from dpn.registry.rules.decisions import stamped
+from dpn.registry.rules.flags import Course, T
 from dpn.registry.settings import NodeSettings, RegistryAccess
 from dpn.registry.wire import utc_second
 
@@ -162,11 +171,48 @@ def ensure_nodes(
             storage = StorageRecord(region=us.storage_region, type=us.storage_type)
             node = node.change(name=us.name or us.namespace, storage=storage)
             if (name,) not in present:
-                node = node.change(replicate_from=names, replicate_to=names, restore_from=names, restore_to=names)
+                node = node.change(**dict.fromkeys(Agreement, names))
         node = node.change(api_root=api_root)
         if node != present.get((name,)):
             wanted.append(node.change(updated_at=second))
     save(session, NODES, wanted)
+
+
+def agree(session: Session, us: str, peer: str, agreements: Collection[str], *, now: datetime) -> None:
+    """Names `peer` in these agreements of our own record, and in none of the others.
+
+    Raises Misconfigured if we have no record of our own yet.
+    """
+    ours = find(session, NODES, us, lock=True)
+    if ours is None:
+        raise Misconfigured(f"our registry has no record of {us}: run `dpn db upgrade`")
+    lists = {name: [one for one in getattr(ours, name) if one != peer] for name in Agreement}
+    for name in agreements:
+        lists[Agreement(name)].append(peer)
+    changed = {name: sorted(nodes) for name, nodes in lists.items() if {*nodes} != {*getattr(ours, name)}}
+    if changed:
+        put_node(session, us, ours.change(**changed), caller=Caller(us, us), now=now)
+
+
+def give_up_with(session: Session, us: str, peer: str, *, detail: str, now: datetime) -> int:
+    """Cancels what is open of our own transfers with `peer`: of bags that it was to keep, or that we want from it.
+    Returns how many that were."""
+    given = _give_up(session, TRANSFERS, transfers.COURSE, us, peer, detail, now)
+    return given + _give_up(session, RESTORES, restores.COURSE, us, peer, detail, now)
+
+
+def _give_up(
+    session: Session, kind: Kind[T], course: Course[T], us: str, peer: str, detail: str, now: datetime
+) -> int:
+    columns = kind.table.c
+    is_open = ~columns[course.done] & ~columns.cancelled
+    ours = (columns[course.owner] == us) & (columns[course.writer] == peer)
+    found = session.execute(select(kind.table).where(ours, is_open).order_by(*kind.key).with_for_update())
+    before = [kind.read(row) for row in found.mappings().all()]
+    second = utc_second(now)
+    after = [stamped(one, course.cancelled(one, CancelReason.OTHER, detail), second).record for one in before]
+    save(session, kind, after)
+    return len(after)
 
 
 def _new_node(namespace: str, api_root: str, now: datetime) -> NodeRecord:

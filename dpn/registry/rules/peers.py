@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from dpn.registry.records import (
+    Agreement,
     BagRecord,
     DigestRecord,
     FixityCheckRecord,
@@ -58,10 +59,7 @@ def adopt_node(peer: str, current: NodeRecord | None, theirs: NodeRecord) -> Dec
         return forbidden(f"{peer} may speak of itself only, not of {theirs.namespace}")
     if current is None:
         return Refused(HTTPStatus.NOT_FOUND, (f"no such node: {peer}",))
-    ours = {
-        field: getattr(current, field)
-        for field in ("api_root", "replicate_from", "replicate_to", "restore_from", "restore_to", "created_at")
-    }
+    ours = {field: getattr(current, field) for field in ("api_root", *Agreement, "created_at")}
     merged = theirs.model_copy(update=ours)
     return Accepted(merged, changed=merged != current)
 
