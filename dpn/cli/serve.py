@@ -38,6 +38,7 @@ def serve(
             clock=clock,
             node=settings.node,
             copies=settings.ingest.copies,
+            withhold_digests=settings.ingest.withhold_digests,
             server=settings.server,
         )
         deposits = deposit_service(

@@ -17,6 +17,7 @@ class IngestSettings(Section):
 
     replicate_to_count: Annotated[int, Field(ge=0, le=100)] = 2
     placement_seed: str = ""
+    withhold_digests: bool = False
     exclude: dict[str, tuple[NamespaceName, ...]] = Field(default_factory=dict)
     outbound: dict[str, OutboundSettings] = Field(default_factory=dict)
     source_folders: tuple[AbsolutePath, ...] = ()

@@ -25,6 +25,7 @@ from dpn.registry.catalogue.kinds import (
     MEMBERS,
     NODES,
     RESTORES,
+    SHOWN_TO,
     TRANSFERS,
     Kind,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "MEMBERS",
     "NODES",
     "RESTORES",
+    "SHOWN_TO",
     "TRANSFERS",
     "Applied",
     "Kind",

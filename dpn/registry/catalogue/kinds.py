@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import ColumnElement, RowMapping, Table, select
+from sqlalchemy import ColumnElement, RowMapping, Table, exists, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from dpn.registry.records import (
     BagRecord,
@@ -24,6 +25,10 @@ from models import registry as rows
 from models.base import Base, DamagedJson
 
 R = TypeVar("R", bound=Record)
+
+SHOWN_TO = "shown_to"
+"""The filter that leaves out what tells the digest of a bag of ours to a node that has not sent its own: its value
+is our name and that of the node. Kinds without it tell none."""
 
 Condition = Callable[[Any], ColumnElement[bool]]
 
@@ -120,6 +125,29 @@ def _held_by(nodes: tuple[str, ...]) -> ColumnElement[bool]:
     return rows.Bag.uuid.in_(held)
 
 
+def _sent_it(bag: InstrumentedAttribute[str], us: str, node: str) -> ColumnElement[bool]:
+    """Whether the node has sent us the right digest of this bag, or is known to keep it."""
+    sent, kept = aliased(rows.ReplicationTransfer), rows.BagReplica
+    return or_(
+        exists().where(sent.bag == bag, sent.from_node == us, sent.to_node == node, sent.store_requested),
+        exists().where(kept.bag == bag, kept.node == node),
+    )
+
+
+def _digests_shown(us_and_reader: tuple[str, str]) -> ColumnElement[bool]:
+    us, reader = us_and_reader
+    digest = rows.MessageDigest
+    return or_(digest.node != us, _sent_it(digest.bag, us, reader))
+
+
+def _transfers_shown(us_and_reader: tuple[str, str]) -> ColumnElement[bool]:
+    """A digest that another node has sent is the bag's digest."""
+    us, reader = us_and_reader
+    transfer = rows.ReplicationTransfer
+    tells_none = or_(transfer.from_node != us, transfer.to_node == reader, transfer.fixity_value.is_(None))
+    return or_(tells_none, _sent_it(transfer.bag, us, reader))
+
+
 NODES = Kind("node", NodeRecord, _table(rows.Node), columns=_node_columns, values=_node_values)
 
 MEMBERS = Kind("member", MemberRecord, _table(rows.Member), filters=("name", "email"))
@@ -138,7 +166,14 @@ BAGS = Kind(
     columns=_bag_columns,
 )
 
-DIGESTS = Kind("digest", DigestRecord, _table(rows.MessageDigest), filters=("bag", "node"), facets=("node",))
+DIGESTS = Kind(
+    "digest",
+    DigestRecord,
+    _table(rows.MessageDigest),
+    filters=("bag", "node"),
+    facets=("node",),
+    conditions={SHOWN_TO: _digests_shown},
+)
 
 TRANSFERS = Kind(
     "replicate",
@@ -147,6 +182,7 @@ TRANSFERS = Kind(
     filters=("bag", "from_node", "to_node", "store_requested", "stored", "cancelled", "cancel_reason"),
     facets=("from_node", "to_node", "store_requested", "stored", "cancelled"),
     owner="from_node",
+    conditions={SHOWN_TO: _transfers_shown},
 )
 
 RESTORES = Kind(

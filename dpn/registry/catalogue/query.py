@@ -48,20 +48,28 @@ class RecordPage(Generic[R]):
     has_next: bool = False
 
 
-def find(session: Session, kind: Kind[R], *key: str, lock: bool = False) -> R | None:
+def find(
+    session: Session, kind: Kind[R], *key: str, lock: bool = False, where: Mapping[str, Any] | None = None
+) -> R | None:
     """The record with this key; with `lock` nobody else may change it until this transaction ends."""
-    return find_many(session, kind, [key], lock=lock).get(key)
+    return find_many(session, kind, [key], lock=lock, where=where).get(key)
 
 
 def find_many(
-    session: Session, kind: Kind[R], keys: Iterable[tuple[str, ...]], *, lock: bool = False
+    session: Session,
+    kind: Kind[R],
+    keys: Iterable[tuple[str, ...]],
+    *,
+    lock: bool = False,
+    where: Mapping[str, Any] | None = None,
 ) -> dict[tuple[str, ...], R]:
-    """Those of the records that there are, by key."""
+    """Those of the records that there are and that the filters `where` let through, by key."""
     wanted = set(keys)
     if not wanted:
         return {}
     # By the key's first column: the few others (a bag's digests) are not worth a comparison of tuples.
-    statement = select(kind.table).where(kind.key[0].in_({key[0] for key in wanted}))
+    conditions = conditions_of(kind, Query(where or {}))
+    statement = select(kind.table).where(kind.key[0].in_({key[0] for key in wanted}), *conditions)
     if lock:
         statement = statement.order_by(*kind.key).with_for_update()
     found = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,21 @@ from starlette.responses import Response
 
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.registry.catalogue import PageMemory, Reader, RecordPage, find, list_page, state_of
-from dpn.registry.records import InvalidRecord
-from dpn.registry.rules import Caller
+from dpn.registry.catalogue import (
+    BAGS,
+    DIGESTS,
+    SHOWN_TO,
+    TRANSFERS,
+    Kind,
+    PageMemory,
+    Reader,
+    RecordPage,
+    find,
+    list_page,
+    state_of,
+)
+from dpn.registry.records import InvalidRecord, Record, ReplicationRecord
+from dpn.registry.rules import Accepted, Caller, CancelReason
 from dpn.registry.wire import format_instant
 from dpn.server.access import NodeTokens
 from dpn.server.openapi import reference
@@ -23,6 +35,8 @@ from dpn.server.registry.queries import read_list_request
 from dpn.server.registry.replies import decision_reply, list_reply, record_reply
 from dpn.server.replies import Refusal
 from dpn.server.service import Call, Operation
+
+WITHHELD = "the digest that was sent is not the bag's"
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,26 @@ class Registry:
     api_root: str
     copies: int
     pages: PageMemory
+    withhold_digests: bool
+
+    def shown(self, kind: Kind[Any], caller: Caller) -> dict[str, Any]:
+        """The filter that leaves out what this caller may not see yet."""
+        withheld = self.withholds_from(caller) and SHOWN_TO in kind.conditions
+        return {SHOWN_TO: (caller.us, caller.namespace)} if withheld else {}
+
+    def as_told(self, record: Record, caller: Caller) -> Record:
+        """The record without the digest that was expected where a wrong one was sent."""
+        if (
+            self.withholds_from(caller)
+            and isinstance(record, ReplicationRecord)
+            and record.from_node == caller.us
+            and record.cancel_reason == CancelReason.FIXITY_REJECT
+        ):
+            return record.model_copy(update={"cancel_reason_detail": WITHHELD})
+        return record
+
+    def withholds_from(self, caller: Caller) -> bool:
+        return self.withhold_digests and not caller.is_local
 
 
 def operation_of(declared: Declared, registry: Registry, tokens: NodeTokens) -> Operation[Caller]:
@@ -86,19 +120,26 @@ def _list(registry: Registry, declared: Lists[Any], call: Call[Caller]) -> Respo
     with reading(registry.sessions) as session:
         if declared.within is not None and find(session, declared.within, *key) is None:
             raise Refusal(404)
-        # Before the rows: what changes in between shows as a state that is already over.
-        state = state_of(session, kind)
+        shown = registry.shown(kind, call.caller)
+        # Before the rows: what changes in between shows as a state that is already over. Whether a digest is shown
+        # depends on transfers, and on what bags say of their holders.
+        state = state_of(session, *([DIGESTS, TRANSFERS, BAGS] if shown else [kind]))
         if asked.query is None:
             listing: RecordPage[Any] = RecordPage(0, 0 if "size" in kind.table.c else None, [])
         else:
             reader = Reader(call.caller.namespace, state, registry.pages)
-            listing = list_page(session, kind, asked.query, number=asked.number, size=asked.size, reader=reader)
-    return list_reply(call.request, registry.api_root, asked, listing, state)
+            listing = list_page(
+                session, kind, asked.query.also(shown), number=asked.number, size=asked.size, reader=reader
+            )
+    told = [registry.as_told(record, call.caller) for record in listing.records]
+    return list_reply(call.request, registry.api_root, asked, replace(listing, records=told), state)
 
 
 def _show(registry: Registry, declared: Shows[Any], call: Call[Caller]) -> Response:
     with reading(registry.sessions) as session:
-        return record_reply(find(session, declared.kind, *call.path.values()))
+        shown = registry.shown(declared.kind, call.caller)
+        record = find(session, declared.kind, *call.path.values(), where=shown)
+    return record_reply(record and registry.as_told(record, call.caller))
 
 
 def _create(registry: Registry, declared: Creates[Any], call: Call[Caller]) -> Response:
@@ -128,4 +169,7 @@ def _write(
         raise Refusal(400, *error.problems) from error
     with registry.sessions.begin() as session:
         writing = Writing(session, call.caller, now, registry.copies, key="".join(call.path.values()))
-        return decision_reply(declared.write(writing, record), done=done)
+        decision = declared.write(writing, record)
+    if isinstance(decision, Accepted):
+        decision = Accepted(registry.as_told(decision.record, call.caller))
+    return decision_reply(decision, done=done)

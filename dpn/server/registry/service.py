@@ -31,10 +31,17 @@ VERSIONS: Part = {
 
 
 def registry_service(
-    *, sessions: Sessions, clock: Clock, node: NodeSettings, copies: int, server: ServerSettings
+    *,
+    sessions: Sessions,
+    clock: Clock,
+    node: NodeSettings,
+    copies: int,
+    withhold_digests: bool,
+    server: ServerSettings,
 ) -> HttpService:
-    """The registry of this node, where a bag is to have so many copies. The database must have its schema."""
-    registry = Registry(sessions, clock, node.address(), copies, PageMemory(clock.monotonic))
+    """The registry of this node, where a bag is to have so many copies. With `withhold_digests` another node is
+    shown our digest of a bag once it has sent its own. The database must have its schema."""
+    registry = Registry(sessions, clock, node.address(), copies, PageMemory(clock.monotonic), withhold_digests)
     tokens = NodeTokens(sessions, node.namespace, clock)
     versions = {"app_version": version("dpn"), "api_version": "2"}
     what_runs: Operation[Caller] = Operation(
