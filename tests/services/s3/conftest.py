@@ -14,7 +14,7 @@ from dpn.s3.limits import AnswerLimits, Retries
 from dpn.s3.refusals import Refusals
 from dpn.s3.settings import S3Access
 from tests.conftest import Bucket
-from tests.fixtures.nasty_store import NastyStore, nasty_store
+from tests.fixtures.nasty.store import NastyStore, nasty_store
 
 REFUSALS = Refusals("store:main", "store", "store.url", "s3:GetObject")
 

@@ -19,7 +19,7 @@ from dpn.packaging.settings import DepositS3Settings
 from dpn.s3.limits import AnswerLimits, Retries
 from dpn.storage.s3.store import S3Store
 from dpn.storage.settings import StoreSettings
-from tests.fixtures.nasty_store import (
+from tests.fixtures.nasty.store import (
     Behaviour,
     NastyStore,
     answering,

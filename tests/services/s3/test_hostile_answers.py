@@ -17,7 +17,7 @@ from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, Misconfigured, StoreMismatch, StoreUnavailable, TransientError
 from dpn.s3.connection import Connection
 from dpn.s3.pages import list_objects
-from tests.fixtures.nasty_store import (
+from tests.fixtures.nasty.store import (
     Asked,
     Behaviour,
     NastyStore,
@@ -141,7 +141,7 @@ WORST = """
 import pathlib, re
 import pytest
 from dpn.errors import StoreUnavailable
-from tests.fixtures.nasty_store import answering, nasty_store
+from tests.fixtures.nasty.store import answering, nasty_store
 from tests.services.s3.test_hostile_answers import BOMBS, ENDLESS, connect, listed
 
 def fail(behaviour):

@@ -12,7 +12,7 @@ import pytest
 from dpn.errors import StoreUnavailable
 from dpn.s3.connection import Connection
 from dpn.s3.pages import list_objects, list_parts, list_uploads
-from tests.fixtures.nasty_store import (
+from tests.fixtures.nasty.store import (
     Behaviour,
     NastyStore,
     answering,

@@ -20,7 +20,7 @@ from dpn.packaging.s3.connection import S3Source
 from dpn.packaging.settings import DepositS3Settings
 from dpn.s3.limits import AnswerLimits, Retries
 from tests.fixtures.deposits import described
-from tests.fixtures.nasty_store import Asked, NastyStore, Send, answering, nasty_store, page, refusing, telling
+from tests.fixtures.nasty.store import Asked, NastyStore, Send, answering, nasty_store, page, refusing, telling
 
 
 @pytest.fixture

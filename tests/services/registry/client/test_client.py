@@ -19,7 +19,7 @@ from dpn.clock import ManualClock
 from dpn.errors import Misconfigured, PeerRefused, PeerUnavailable
 from dpn.registry.catalogue import TRANSFERS
 from dpn.registry.client import RegistryClient, RejectedRecord
-from tests.fixtures.nasty_peer import Nasty, NastyPeer
+from tests.fixtures.nasty.peer import Nasty, NastyPeer
 from tests.fixtures.records import DIGEST, OTHER_DIGEST, a_bag, a_digest, a_transfer, uuid
 from tests.fixtures.registry import RunningRegistry, peer_settings, running_registry
 from tests.services.registry.conftest import PEERS, post, put_in

@@ -24,7 +24,7 @@ from dpn.registry.catalogue.rows import save
 from dpn.registry.client import IncompleteList, RegistryClient, RejectedRecord
 from dpn.registry.records import Record
 from models.base import Base
-from tests.fixtures.nasty_registry import NastyRegistry, Row, Trap
+from tests.fixtures.nasty.registry import NastyRegistry, Row, Trap
 from tests.fixtures.registry import node_settings, peer_settings
 from workers.sync.sync import Sync
 

@@ -22,7 +22,7 @@ from dpn.registry.client.pages import read_page
 from dpn.registry.client.rows import RejectedRecord, RowFilter, read_rows
 from dpn.registry.records import BagRecord, MemberRecord, Record, ReplicationRecord
 from tests.fixtures import seed as five_nodes
-from tests.fixtures.nasty_peer import NastyPeer
+from tests.fixtures.nasty.peer import NastyPeer
 from tests.fixtures.registry import RunningRegistry, peer_settings, running_registry
 from tests.fixtures.seed import Seed
 

@@ -17,7 +17,7 @@ from dpn.s3.limits import AnswerLimits, Retries
 from dpn.storage.errors import ObjectReplaced
 from dpn.storage.s3.store import S3Store
 from dpn.storage.settings import StoreSettings
-from tests.fixtures.nasty_store import (
+from tests.fixtures.nasty.store import (
     Asked,
     Behaviour,
     NastyStore,

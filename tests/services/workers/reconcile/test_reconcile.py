@@ -21,7 +21,7 @@ from dpn.work.breakers import BreakerPolicy, Breakers
 from dpn.work.items import new_item
 from models.manifests import Receipt, ReplicationManifest, TransferFacts
 from models.work import AuditEvent, DispatchIntent, Status, Task, WorkItem
-from tests.fixtures.nasty_peer import Nasty
+from tests.fixtures.nasty.peer import Nasty
 from tests.fixtures.records import DIGEST, a_bag, a_digest, a_transfer, uuid
 from tests.fixtures.scripted.bench import Bench
 from tests.fixtures.sync_network import Us, a_restore, network

@@ -18,7 +18,7 @@ from dpn.errors import Misconfigured, PeerRefused, StoreMismatch, StoreUnavailab
 from dpn.registry.client import RegistryClient
 from models.registry import ReplicationTransfer
 from models.work import Status, WorkItem
-from tests.fixtures.nasty_peer import Nasty, NastyPeer
+from tests.fixtures.nasty.peer import Nasty, NastyPeer
 from tests.services.workers.replication.consortium import North, South, make_south
 
 TRANSIENT = [

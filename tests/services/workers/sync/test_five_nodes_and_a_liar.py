@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dpn.registry.records import Record
 from tests.fixtures.honest_nodes import DAILY, HonestNodes, Key, differences
-from tests.fixtures.nasty_peer import NastyPeer
+from tests.fixtures.nasty.peer import NastyPeer
 from tests.fixtures.network import NetworkNode, running_network
 from tests.fixtures.records import OTHER_DIGEST, uuid
 from tests.fixtures.seed import NODES, Seed

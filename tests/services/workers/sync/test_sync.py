@@ -17,7 +17,7 @@ from dpn.registry import catalogue
 from dpn.registry.catalogue import BAGS, DIGESTS, FIXITY_CHECKS, INGESTS, MEMBERS, RESTORES, TRANSFERS, Applied
 from models.base import Base
 from models.registry import SyncMark
-from tests.fixtures.nasty_peer import Nasty
+from tests.fixtures.nasty.peer import Nasty
 from tests.fixtures.records import LONG_AGO, OTHER_DIGEST, a_bag, a_digest, a_transfer, uuid
 from tests.fixtures.sync_network import (
     KINDS_OF_NORTH,
