@@ -73,7 +73,7 @@ def fetch(
     of the file five times a second. Whoever changes the file under us, or sends something else, is found by the
     digests that are taken afterwards: this promises rsync's own checksum of the whole file.
 
-    Raises ServiceUnavailable(`service`): unreachable, broken off, or nothing came for `stall_timeout_seconds`;
+    Raises ServiceUnavailable(`service`): unreachable, broken off, or nothing, or too little, came;
     SourceMissing; SourceTooLarge: more than `max_bytes`; NoSpace; Misconfigured: keys, passwords, programs;
     TransientError; Interrupted within a second of `cancellation`.
     """
@@ -93,6 +93,7 @@ def fetch(
             destination,
             service=service,
             stall_seconds=settings.stall_timeout_seconds,
+            minimum_rate=settings.minimum_rate_kib * 1024,
             max_bytes=max_bytes,
             cancellation=cancellation,
             progress=progress,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dpn.setting_types import AbsolutePath, Section
 
@@ -20,8 +20,15 @@ class TransferSettings(Section):
     io_timeout_seconds: PositiveInt = 300
     stall_timeout_seconds: PositiveFloat = 900.0
     bandwidth_limit_kib: Annotated[int, Field(ge=0)] = 0
+    minimum_rate_kib: Annotated[int, Field(ge=0)] = 64
     size_mismatch: Literal["reject", "warn"] = "reject"
     size_mismatch_attempts: PositiveInt = 3
+
+    @model_validator(mode="after")
+    def _rates_agree(self) -> Self:
+        if 0 < self.bandwidth_limit_kib <= self.minimum_rate_kib:
+            raise ValueError("minimum_rate_kib must be less than bandwidth_limit_kib: no fetch could go on")
+        return self
 
 
 class RsyncSource(Section):
