@@ -18,6 +18,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -170,3 +171,4 @@ TagValue = Annotated[str, AfterValidator(_line)]
 NamespaceName = Annotated[str, AfterValidator(_namespace)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Address = Annotated[str, AfterValidator(_address)]
+Share = Annotated[float, Field(gt=0, le=1)]

@@ -53,11 +53,15 @@ def claim(
     volumes: Collection[str],
     lease_seconds: float,
     clock: Clock,
+    served: Collection[str] = (),
 ) -> Claim | None:
-    """Takes the item if it is due, free, at one of `stages` and not on a volume we do not mount; else None."""
+    """Takes the item if it is due, free, at one of `stages` and not on a volume we do not mount; else None.
+
+    `served` are nodes that have their share of this worker: no stage is begun for them whose pace is theirs.
+    """
     row = session.execute(
         update(WorkItem)
-        .where(WorkItem.id == item_id, claimable(stages, volumes, clock))
+        .where(WorkItem.id == item_id, claimable(stages, volumes, clock, served))
         .values(
             status=Status.RUNNING,
             attempts=WorkItem.attempts + 1,
@@ -85,7 +89,13 @@ def claim(
 
 
 def due_items(
-    session: Session, *, stages: Iterable[StageSpec], volumes: Collection[str], limit: int, clock: Clock
+    session: Session,
+    *,
+    stages: Iterable[StageSpec],
+    volumes: Collection[str],
+    limit: int,
+    clock: Clock,
+    served: Collection[str] = (),
 ) -> list[int]:
     """Up to `limit` items that could be claimed now, longest due first. Reads only index entries that are due."""
     found: list[tuple[datetime, int]] = []
@@ -93,7 +103,7 @@ def due_items(
         for condition in ready_or_expired(clock):
             statement = (
                 select(WorkItem.run_after, WorkItem.id)
-                .where(condition, at_stage(spec), _on_mounted(volumes))
+                .where(condition, _may_begin(spec, served), _on_mounted(volumes))
                 .order_by(WorkItem.run_after, WorkItem.id)
                 .limit(limit)
             )
@@ -143,11 +153,13 @@ def held_by(item_id: int, token: int) -> ColumnElement[bool]:
     return and_(WorkItem.id == item_id, WorkItem.lease_token == token, WorkItem.status == Status.RUNNING)
 
 
-def claimable(stages: Collection[StageSpec], volumes: Collection[str], clock: Clock) -> ColumnElement[bool]:
-    """Whether a worker of these stages and volumes may take the item now."""
+def claimable(
+    stages: Collection[StageSpec], volumes: Collection[str], clock: Clock, served: Collection[str] = ()
+) -> ColumnElement[bool]:
+    """Whether a worker of these stages and volumes, with these nodes `served`, may take the item now."""
     return and_(
         or_(*ready_or_expired(clock)),
-        or_(*(at_stage(spec) for spec in stages)),
+        or_(*(_may_begin(spec, served) for spec in stages)),
         _on_mounted(volumes),
     )
 
@@ -165,6 +177,12 @@ def ready_or_expired(clock: Clock) -> tuple[ColumnElement[bool], ColumnElement[b
 def at_stage(spec: StageSpec) -> ColumnElement[bool]:
     """Whether the item is at this stage of this task."""
     return and_(WorkItem.task == spec.task, WorkItem.stage == spec.name)
+
+
+def _may_begin(spec: StageSpec, served: Collection[str]) -> ColumnElement[bool]:
+    if not (served and spec.other_nodes_pace):
+        return at_stage(spec)
+    return and_(at_stage(spec), or_(WorkItem.remote_node.is_(None), WorkItem.remote_node.not_in(sorted(served))))
 
 
 def _on_mounted(volumes: Collection[str]) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import PositiveFloat, PositiveInt
 
-from dpn.setting_types import Section
+from dpn.setting_types import Section, Share
 
 
 class WorkSettings(Section):
@@ -22,4 +22,5 @@ class WorkSettings(Section):
     breaker_first_seconds: PositiveFloat = 30.0
     breaker_max_seconds: PositiveFloat = 900.0
     concurrency: PositiveInt = 2
+    peer_share: Share = 0.5
     stop_timeout_seconds: PositiveFloat = 7200.0

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from workers.runner.services import Services
     from workers.stage import Stage
 
-COPY = StageSpec(Task.REPLICATION, "copy", worker="copy", queue="dpn_copy_topic", stages=True)
+COPY = StageSpec(
+    Task.REPLICATION, "copy", worker="copy", queue="dpn_copy_topic", stages=True, other_nodes_pace=True
+)
 VALIDATE = StageSpec(Task.REPLICATION, "validate", worker="validate", queue="dpn_validation_topic", staged=True)
 STORE = StageSpec(
     Task.REPLICATION,

@@ -74,6 +74,11 @@ class LeaseKeeper:
         with self._lock:
             self._held.pop((claim.item_id, claim.token), None)
 
+    def claims(self) -> list[Claim]:
+        """What is held."""
+        with self._lock:
+            return [entry.claim for entry in self._held.values()]
+
     def extend_all(self) -> None:
         """One round: extends what is held in one statement, cancels what is lost."""
         with self._lock:

@@ -6,8 +6,11 @@ while the database is away.
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
@@ -43,7 +46,10 @@ class WorkerSteps:
     sessions: Sessions
     lease_seconds: float
     clock: Clock
+    slots_per_node: int = sys.maxsize
+    """How many items one other node may have under way here at stages whose pace is that node's."""
     runtime: Runtime = THREADS
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
 
     # -- items ---------------------------------------------------------------------------------------------------
 
@@ -51,27 +57,34 @@ class WorkerSteps:
         """Items that could be taken now, longest due first."""
         with reading(self.sessions) as session:
             return due_items(
-                session, stages=self._stages, volumes=self.presence.volumes, limit=limit, clock=self.clock
+                session,
+                stages=self._stages,
+                volumes=self.presence.volumes,
+                limit=limit,
+                clock=self.clock,
+                served=self._served(),
             )
 
     def take(self, item_id: int) -> Held | None:
-        """Claims the item and keeps its lease from then on; None if it is not ours to take."""
-        asked_at = self.clock.monotonic()
-        with self.sessions.begin() as session:
-            claimed = claim(
-                session,
-                item_id,
-                worker=self.presence.worker_id,
-                stages=self._stages,
-                volumes=self.presence.volumes,
-                lease_seconds=self.lease_seconds,
-                clock=self.clock,
-            )
-        if claimed is None:
-            return None
-        held = Held(claimed, Cancellation(self.runtime))
-        self.leases.hold(claimed, held.cancellation, claimed_at=asked_at)
-        return held
+        """Claims the item and keeps its lease from then on; None if it is not ours to take, or not now."""
+        with self._claiming:  # or two at once would both find their node's last slot free
+            asked_at = self.clock.monotonic()
+            with self.sessions.begin() as session:
+                claimed = claim(
+                    session,
+                    item_id,
+                    worker=self.presence.worker_id,
+                    stages=self._stages,
+                    volumes=self.presence.volumes,
+                    lease_seconds=self.lease_seconds,
+                    clock=self.clock,
+                    served=self._served(),
+                )
+            if claimed is None:
+                return None
+            held = Held(claimed, Cancellation(self.runtime))
+            self.leases.hold(claimed, held.cancellation, claimed_at=asked_at)
+            return held
 
     def perform(self, held: Held) -> None:
         """Runs the item's stage to its committed outcome, and gives the lease up."""
@@ -109,6 +122,12 @@ class WorkerSteps:
     def leave(self) -> None:
         with self.sessions.begin() as session:
             presence.leave(session, self.presence, clock=self.clock)
+
+    def _served(self) -> set[str]:
+        """The nodes that have all the slots here that one may have."""
+        theirs = {(spec.task, spec.name) for spec in self._stages if spec.other_nodes_pace}
+        running = Counter(held.remote_node for held in self.leases.claims() if (held.task, held.stage) in theirs)
+        return {node for node, items in running.items() if node is not None and items >= self.slots_per_node}
 
     @property
     def _stages(self) -> Collection[StageSpec]:

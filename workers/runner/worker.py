@@ -75,6 +75,7 @@ class Worker:
             sessions=sessions,
             lease_seconds=settings.lease_seconds,
             clock=clock,
+            slots_per_node=max(1, int(concurrency * settings.peer_share)),
         )
         self._broker = broker
         self._settings = settings
