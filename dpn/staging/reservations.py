@@ -6,7 +6,7 @@ already. The rows survive restarts and end with their item.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, delete, exists, select, update
@@ -21,25 +21,47 @@ FINAL = tuple(status.value for status in Status if status.is_final)
 
 
 def reserve(
-    session: Session, volume: Volume, item_id: int, size_bytes: int, *, floor_bytes: int, clock: Clock
+    session: Session,
+    volume: Volume,
+    item_id: int,
+    size_bytes: int,
+    *,
+    floor_bytes: int,
+    peer_share: float,
+    clock: Clock,
 ) -> None:
     """Promises the item `size_bytes` on the volume, in place of what it was promised before.
 
     Holds the volume's row until the session commits, so that of two that ask at once the second sees the first.
-    Raises NoSpace, with numbers, if they do not fit.
+    Raises NoSpace, with numbers, if they do not fit, or if all items of the same other node would have more than
+    `peer_share` of what can be staged there.
     """
     _lock(session, volume)
     others = promised(session, (volume.name,))[volume.name]
-    others.pop(item_id, None)
-    room_bytes = room(volume, others, floor_bytes=floor_bytes)
+    own_bytes = others.pop(item_id, 0)
+    # What lies there is measured before what is free: a bag that grows in between counts twice, never not at all.
+    there = held(volume, (item_id, *others))
+    free_bytes = volume.free_bytes() - floor_bytes
+    room_bytes = free_bytes - to_come(others, there)
     # Less than none if it left more there than it needs: what it will remove is room, too.
-    needed_bytes = size_bytes - volume.held_bytes(item_id)
+    needed_bytes = size_bytes - there[item_id]
     if needed_bytes > room_bytes:
         raise NoSpace(
             f"staging volume {volume.name} ({volume.path}): item {item_id} needs {max(0, needed_bytes)} more "
             f"bytes, {max(0, room_bytes)} are neither promised to others nor kept free (staging.floor_bytes is "
             f"{floor_bytes}): free space on it, enlarge it or add a volume"
         )
+    peer = session.scalar(select(WorkItem.remote_node).where(WorkItem.id == item_id))
+    if peer is not None and size_bytes > own_bytes:
+        of_peer = select(WorkItem.id).where(WorkItem.id.in_(others), WorkItem.remote_node == peer)
+        peer_bytes = sum(max(others[other], there[other]) for other in session.scalars(of_peer))
+        most_bytes = int(peer_share * (free_bytes + sum(there.values())))
+        if peer_bytes + size_bytes > most_bytes:
+            raise NoSpace(
+                f"staging volume {volume.name} ({volume.path}): item {item_id} needs {size_bytes} bytes, and "
+                f"what is {peer}'s may take {most_bytes} there, {peer_bytes} of which are promised: it waits for "
+                f"those; for larger bags raise staging.peer_share ({peer_share:g}), enlarge the volume or add one"
+            )
     session.merge(DiskReservation(item_id=item_id, volume=volume.name, bytes=size_bytes, created_at=clock.now()))
     session.flush()
 
@@ -78,16 +100,14 @@ def promised(session: Session, volumes: Collection[str]) -> dict[str, dict[int, 
     return found
 
 
-def room(volume: Volume, promised_bytes: Mapping[int, int], *, floor_bytes: int) -> int:
-    """Bytes that may still be promised; negative if the disk was filled from elsewhere."""
-    # What lies there is measured before what is free: a bag that grows in between counts twice, never not at all.
-    planned_bytes = to_come(volume, promised_bytes)
-    return volume.free_bytes() - floor_bytes - planned_bytes
+def held(volume: Volume, item_ids: Iterable[int]) -> dict[int, int]:
+    """For each of the items: item id → bytes that lie on the volume."""
+    return {item_id: volume.held_bytes(item_id) for item_id in item_ids}
 
 
-def to_come(volume: Volume, promised_bytes: Mapping[int, int]) -> int:
+def to_come(promised_bytes: Mapping[int, int], held_bytes: Mapping[int, int]) -> int:
     """Bytes that are promised and not on the disk yet."""
-    return sum(max(0, size - volume.held_bytes(item_id)) for item_id, size in promised_bytes.items())
+    return sum(max(0, size - held_bytes[item_id]) for item_id, size in promised_bytes.items())
 
 
 def _lock(session: Session, volume: Volume) -> None:

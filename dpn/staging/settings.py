@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, field_validator
 
-from dpn.setting_types import AbsolutePath, Section
+from dpn.setting_types import AbsolutePath, Section, Share
 
 VOLUME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 
@@ -19,6 +19,7 @@ class StagingSettings(Section):
     volumes: dict[str, AbsolutePath] = Field(default_factory=dict)
     """A node that stages nothing needs none."""
     floor_bytes: Annotated[int, Field(ge=0)] = 1_000_000_000
+    peer_share: Share = 0.5
     abandon_after_seconds: PositiveFloat = 3600.0
     quarantine_days: PositiveFloat = 30.0
     quarantine_bytes: Annotated[int, Field(ge=0)] = 100_000_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,15 +83,18 @@ class Staging:
 
     # -- room --------------------------------------------------------------------------------------------------
 
-    def choose_volume(self, size_bytes: int, *, item_id: int | None = None) -> str:
-        """The volume with most room, for the item's sake without what it was promised itself. Raises NoSpace, with
-        numbers, if none has `size_bytes`."""
+    def choose_volume(
+        self, size_bytes: int, *, item_id: int | None = None, refused_on: Collection[str] = ()
+    ) -> str:
+        """The volume with most room, for the item's sake without what it was promised itself, and none of those
+        `refused_on`. Raises NoSpace, with numbers, if none has `size_bytes`."""
         health = self._healths(without=item_id)
         usable = [volume for volume in health if volume.problem is None]
         if not usable:
             raise Misconfigured("; ".join(volume.problem or "" for volume in health))
-        best = max(usable, key=lambda volume: volume.room_bytes)
-        if best.room_bytes < size_bytes:
+        left = (volume for volume in usable if volume.name not in refused_on)
+        best = max(left, key=lambda volume: volume.room_bytes, default=None)
+        if best is None or best.room_bytes < size_bytes:
             rooms = ", ".join(f"{volume.name} has room for {max(0, volume.room_bytes)}" for volume in usable)
             raise NoSpace(
                 f"no staging volume has room for {size_bytes} bytes: {rooms} (free, less what is promised and "
@@ -101,11 +104,17 @@ class Staging:
 
     def reserve(self, item_id: int, volume: str, size_bytes: int) -> None:
         """Promises the item room on the volume, in place of any promise it had; at most one caller at a time gets
-        the last bytes. Raises NoSpace, with numbers, if they are not there."""
+        the last bytes. Raises NoSpace, with numbers, if they are not there, or beyond the item's node's share."""
         place = self._mounted(volume)
         with self._sessions.begin() as session:
             reservations.reserve(
-                session, place, item_id, size_bytes, floor_bytes=self._settings.floor_bytes, clock=self._clock
+                session,
+                place,
+                item_id,
+                size_bytes,
+                floor_bytes=self._settings.floor_bytes,
+                peer_share=self._settings.peer_share,
+                clock=self._clock,
             )
 
     def reserve_room(
@@ -133,11 +142,17 @@ class Staging:
                 refusals[begun] = refused
             else:
                 return begun
-        volume = self.choose_volume(size_bytes, item_id=item_id)
-        if volume in refusals:
-            raise refusals[volume]
-        self.reserve(item_id, volume, size_bytes)
-        return volume
+        while True:
+            try:
+                volume = self.choose_volume(size_bytes, item_id=item_id, refused_on=refusals)
+            except NoSpace as full:
+                raise next(reversed(refusals.values()), full) from None
+            try:
+                self.reserve(item_id, volume, size_bytes)
+            except NoSpace as refused:
+                refusals[volume] = refused
+            else:
+                return volume
 
     def note_tree(self, folder: StagingFolder, tree: str) -> None:
         """Counts a folder within that may hold very many files. Afterwards what is in it counts as that much, at
@@ -148,6 +163,11 @@ class Staging:
         """The item needs no more than `size_bytes` from now on, all in all: the rest of its promise goes."""
         with self._sessions.begin() as session:
             reservations.lower(session, item_id, size_bytes)
+
+    def keep_what_came(self, item_id: int, volume: str) -> None:
+        """The item waits for whom its bytes come from: of its promise only what lies there already is left, until
+        it reserves anew."""
+        self.lower(item_id, self._known(volume).held_bytes(item_id))
 
     def release(self, item_id: int, session: Session | None = None) -> None:
         """Takes the item's promise back, in the caller's transaction if it has one."""
@@ -337,7 +357,7 @@ class Staging:
         if problem := self._problem(volume):
             return VolumeHealth(volume.name, volume.path, problem=problem)
         try:
-            to_come_bytes = reservations.to_come(volume, promised_bytes)
+            to_come_bytes = reservations.to_come(promised_bytes, reservations.held(volume, promised_bytes))
             free_bytes = volume.free_bytes()
         except OSError as error:
             return VolumeHealth(volume.name, volume.path, problem=str(error))

@@ -37,8 +37,10 @@ def rsync_command(
     source: RsyncSource,
     max_bytes: int,
     follow_link: bool = False,
+    only_ask: bool = False,
 ) -> Command:
-    """The command that makes `destination` equal to `remote`, sending only what is not there already.
+    """The command that makes `destination` equal to `remote`, sending only what is not there already. With
+    `only_ask` nothing is sent or written: it tells what would be.
 
     With `follow_link` the *sender* replaces a symbolic link by the file it points to; never is a link made here.
     Raises Misconfigured if a program, key or host file that it needs is missing.
@@ -62,6 +64,8 @@ def rsync_command(
         "--stats",
         "--no-human-readable",
     ]
+    if only_ask:
+        options.append("--dry-run")
     if follow_link:
         options.append("--copy-links")
     if not _PLAIN_PATH.fullmatch(remote.path):

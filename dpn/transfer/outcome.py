@@ -47,6 +47,8 @@ class Figures:
 
     literal_bytes: int
     """Bytes of the file that were sent, as opposed to found here already."""
+    file_bytes: int
+    """The file's size, as the peer has it."""
 
 
 def is_link(ended: Ended) -> bool:
@@ -63,7 +65,7 @@ def judge(ended: Ended, *, service: str, max_bytes: int, known_hosts: Path | Non
         raise _failure(ended, service, max_bytes, known_hosts)
     if _figure("Number of regular files transferred", ended.output) != 1:
         raise _nothing_sent(ended, max_bytes)
-    return Figures(literal_bytes=_figure("Literal data", ended.output))
+    return Figures(_figure("Literal data", ended.output), _figure("Total file size", ended.output))
 
 
 def last_words(output: str) -> str:

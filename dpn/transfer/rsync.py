@@ -17,9 +17,12 @@ from dpn.process import Ended, run
 from dpn.transfer.command import rsync_command
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
 from dpn.transfer.link import RemoteFile
-from dpn.transfer.outcome import is_link, judge, last_words
+from dpn.transfer.outcome import Figures, is_link, judge, last_words
 from dpn.transfer.settings import RsyncSource, TransferSettings
 from dpn.transfer.watch import FetchWatch
+
+NOWHERE = Path("/nowhere")
+"""Where the file would be put, if it were not only asked for."""
 
 _SYSTEM_CLOCK = SystemClock()
 
@@ -33,6 +36,21 @@ class FetchResult:
     """How many of them were sent this time; the rest had come before."""
     seconds: float
     output_tail: str
+
+
+class AskSize(Protocol):
+    """How a peer is asked for its file's size: `ask_size`, or what stands in for it under a simulator."""
+
+    def __call__(
+        self,
+        remote: RemoteFile,
+        *,
+        service: str,
+        settings: TransferSettings,
+        source: RsyncSource,
+        max_bytes: int,
+        cancellation: Cancellation,
+    ) -> int: ...
 
 
 class FetchFile(Protocol):
@@ -79,6 +97,66 @@ def fetch(
     """
     started = clock.monotonic()
     _make_ready(destination, max_bytes)
+    figures, output = _run(
+        remote,
+        destination,
+        service=service,
+        settings=settings,
+        source=source,
+        max_bytes=max_bytes,
+        cancellation=cancellation,
+        keep_open=keep_open,
+        progress=progress,
+        clock=clock,
+    )
+    size = _make_durable(destination, max_bytes)
+    return FetchResult(
+        bytes=size,
+        sent_bytes=figures.literal_bytes,
+        seconds=clock.monotonic() - started,
+        output_tail=last_words(output),
+    )
+
+
+def ask_size(
+    remote: RemoteFile,
+    *,
+    service: str,
+    settings: TransferSettings,
+    source: RsyncSource,
+    max_bytes: int,
+    cancellation: Cancellation,
+) -> int:
+    """The size of the peer's file; nothing of it is sent. Raises as `fetch` does, SourceTooLarge for more than
+    `max_bytes` too."""
+    figures, _output = _run(
+        remote,
+        NOWHERE,
+        service=service,
+        settings=settings,
+        source=source,
+        max_bytes=max_bytes,
+        cancellation=cancellation,
+        only_ask=True,
+    )
+    return figures.file_bytes
+
+
+def _run(
+    remote: RemoteFile,
+    destination: Path,
+    *,
+    service: str,
+    settings: TransferSettings,
+    source: RsyncSource,
+    max_bytes: int,
+    cancellation: Cancellation,
+    keep_open: tuple[int, ...] = (),
+    progress: Callable[[int], None] | None = None,
+    clock: Clock = _SYSTEM_CLOCK,
+    only_ask: bool = False,
+) -> tuple[Figures, str]:
+    """What rsync says of a run that went well, and its output."""
 
     def attempt(*, follow_link: bool) -> Ended:
         command = rsync_command(
@@ -88,6 +166,7 @@ def fetch(
             source=source,
             max_bytes=max_bytes,
             follow_link=follow_link,
+            only_ask=only_ask,
         )
         watch = FetchWatch(
             destination,
@@ -107,13 +186,7 @@ def fetch(
         # Asked for only where needed: a peer that serves its bags through rrsync refuses --copy-links.
         ended = attempt(follow_link=True)
     figures = judge(ended, service=service, max_bytes=max_bytes, known_hosts=settings.known_hosts_file)
-    size = _make_durable(destination, max_bytes)
-    return FetchResult(
-        bytes=size,
-        sent_bytes=figures.literal_bytes,
-        seconds=clock.monotonic() - started,
-        output_tail=last_words(ended.output),
-    )
+    return figures, ended.output
 
 
 def _make_ready(destination: Path, max_bytes: int) -> None:

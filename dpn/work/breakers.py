@@ -17,7 +17,8 @@ from sqlalchemy import select, update
 
 from dpn.clock import Clock
 from dpn.database import Sessions, insert_missing, reading
-from dpn.errors import Interrupted, LocalTrouble, ServiceUnavailable
+from dpn.errors import Interrupted, ServiceUnavailable
+from dpn.local_causes import local_cause
 from dpn.work.notes import printable
 from models.work import ServiceHealth
 
@@ -75,10 +76,11 @@ class Breakers:
             if error.service == service:
                 error.retry_after_seconds = self._count_failure(error)
             raise
-        except (Interrupted, LocalTrouble):
+        except Interrupted:
             raise
-        except Exception:
-            self._forget_failures(service, health)
+        except Exception as error:
+            if local_cause(error) is None:
+                self._forget_failures(service, health)
             raise
         else:
             self._forget_failures(service, health)

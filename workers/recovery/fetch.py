@@ -59,6 +59,9 @@ class FetchStage:
         except (LinkRefused, SourceTooLarge) as error:
             return self.requests.pass_over(job, str(error))
         except ServiceUnavailable:
+            if job.staging_volume is not None:  # for days, perhaps: others shall not wait with it
+                job.fence()
+                self.staging.keep_what_came(job.claim.item_id, job.staging_volume)
             raise
         except TransientError as error:
             if job.claim.attempts < TRIES:

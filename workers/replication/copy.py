@@ -11,15 +11,15 @@ from pathlib import Path
 
 from dpn.audit.trail import EventType
 from dpn.bags.identity import tag_manifest_sha256
-from dpn.errors import LinkRefused, NotABag
+from dpn.errors import LinkRefused, NotABag, ServiceUnavailable
 from dpn.registry.records import FIXITY_ALGORITHM, PROTOCOL, ReplicationRecord
 from dpn.registry.rules.flags import CancelReason
 from dpn.settings import PeerSettings
 from dpn.staging.staging import Staging
 from dpn.transfer.errors import SourceTooLarge
-from dpn.transfer.link import parse_link
-from dpn.transfer.rsync import FetchFile, fetch
-from dpn.transfer.settings import TransferSettings
+from dpn.transfer.link import RemoteFile, parse_link
+from dpn.transfer.rsync import AskSize, FetchFile, ask_size, fetch
+from dpn.transfer.settings import RsyncSource, TransferSettings
 from dpn.work.breakers import Breakers
 from dpn.work.outcomes import Done, Fail, Outcome, Retry, Wait
 from models.manifests import ReplicationManifest, StagedFile, TransferFacts
@@ -29,6 +29,10 @@ from workers.stage import Job
 
 SIZE_SLACK_BYTES = 1024**3
 """How much larger than its record a bag may be where `transfer.size_mismatch` is `warn`."""
+
+ASK_FIRST_BYTES = 64 * 1024**2
+"""For a bag of this size or more its sender is asked whether it has such a file before room is kept for it. To
+fetch a smaller one takes hardly longer than to ask."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class CopyStage:
     breakers: Breakers
     verdict_poll_seconds: float
     fetch: FetchFile = fetch
+    ask_size: AskSize = ask_size
     name: str = "copy"
 
     def run(self, job: Job[ReplicationManifest]) -> Outcome:
@@ -57,6 +62,11 @@ class CopyStage:
             return self._send_fixity(job, owner, record, staged)
         except Unwanted as unwanted:
             return unwanted.outcome
+        except ServiceUnavailable:
+            if job.staging_volume is not None:  # others shall not wait with it
+                job.fence()
+                self.staging.keep_what_came(job.claim.item_id, job.staging_volume)
+            raise
 
     # -- accepting -----------------------------------------------------------------------------------------------
 
@@ -109,35 +119,43 @@ class CopyStage:
             remote = parse_link(facts.link, source, bag=facts.bag)
         except LinkRefused as error:
             raise _rejected(str(error)) from error
-        item = job.claim.item_id
-        slack = SIZE_SLACK_BYTES if self.settings.size_mismatch == "warn" else 0
-        volume = self.staging.reserve_room(
-            item, facts.size + slack, token=job.claim.token, begun_on=job.staging_volume
-        )
+        try:
+            with self.breakers.guard(f"rsync:{facts.from_node}"):
+                return self._receive(job, facts, remote, source)
+        except SourceTooLarge as error:
+            raise Unwanted(self._not_as_recorded(job, str(error))) from error
+
+    def _receive(
+        self, job: Job[ReplicationManifest], facts: TransferFacts, remote: RemoteFile, source: RsyncSource
+    ) -> StagedFile:
+        item, service = job.claim.item_id, f"rsync:{facts.from_node}"
+        max_bytes = facts.size + (SIZE_SLACK_BYTES if self.settings.size_mismatch == "warn" else 0)
+        if facts.size >= ASK_FIRST_BYTES:
+            size = self.ask_size(
+                remote,
+                service=service,
+                settings=self.settings,
+                source=source,
+                max_bytes=max_bytes,
+                cancellation=job.cancellation,
+            )
+            self._require_size(job, size, facts)
+        volume = self.staging.reserve_room(item, max_bytes, token=job.claim.token, begun_on=job.staging_volume)
         job.staging_volume = volume
         job.save(f"copying {facts.size} bytes from {facts.from_node} to volume {volume}")
-        service = f"rsync:{facts.from_node}"
         with self.staging.folder(volume, item, job.claim.token) as folder:
             partial = folder.path / f"{facts.bag}.tar"
-            try:
-                with self.breakers.guard(service):
-                    fetched = self.fetch(
-                        remote,
-                        partial,
-                        service=service,
-                        settings=self.settings,
-                        source=source,
-                        max_bytes=facts.size + slack,
-                        cancellation=job.cancellation,
-                        keep_open=folder.keep_open,
-                    )
-            except SourceTooLarge as error:
-                raise Unwanted(self._not_as_recorded(job, str(error))) from error
-            if fetched.bytes != facts.size:
-                text = f"the bag has {fetched.bytes} bytes, its record says {facts.size}"
-                if self.settings.size_mismatch == "reject":
-                    raise Unwanted(self._not_as_recorded(job, text))
-                job.log.warning("size differs from the registry", bag=facts.bag, text=text)
+            fetched = self.fetch(
+                remote,
+                partial,
+                service=service,
+                settings=self.settings,
+                source=source,
+                max_bytes=max_bytes,
+                cancellation=job.cancellation,
+                keep_open=folder.keep_open,
+            )
+            self._require_size(job, fetched.bytes, facts)
             job.manifest.staged = StagedFile(
                 volume=volume,
                 path=str(self.staging.relative(volume, partial)),
@@ -155,6 +173,14 @@ class CopyStage:
         )
         job.save(f"copied {fetched.bytes} bytes ({fetched.sent_bytes} over the wire)")
         return job.manifest.staged
+
+    def _require_size(self, job: Job[ReplicationManifest], size: int, facts: TransferFacts) -> None:
+        if size == facts.size:
+            return
+        text = f"the bag has {size} bytes, its record says {facts.size}"
+        if self.settings.size_mismatch == "reject":
+            raise Unwanted(self._not_as_recorded(job, text))
+        job.log.warning("size differs from the registry", bag=facts.bag, text=text)
 
     def _not_as_recorded(self, job: Job[ReplicationManifest], text: str) -> Retry | Fail:
         """The owner may still be writing the file: fetched a few times before the bag is refused."""

@@ -13,7 +13,7 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.transfer.link import parse_link
-from dpn.transfer.rsync import FetchResult, fetch
+from dpn.transfer.rsync import FetchResult, ask_size, fetch
 from dpn.transfer.settings import RsyncSource, TransferSettings
 
 SERVICE = "rsync:north"
@@ -51,6 +51,16 @@ class Peer:
             source=self.source,
             cancellation=cancellation or Cancellation(),
             **{"max_bytes": 10**9, **options},
+        )
+
+    def ask_size(self, max_bytes: int = 10**9) -> int:
+        return ask_size(
+            parse_link(self.link, self.source, bag=self.bag),
+            service=SERVICE,
+            settings=self.settings,
+            source=self.source,
+            max_bytes=max_bytes,
+            cancellation=Cancellation(),
         )
 
     def set(self, **settings: Any) -> None:

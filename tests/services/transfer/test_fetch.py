@@ -19,6 +19,7 @@ from dpn.transfer.command import rsync_command
 from dpn.transfer.errors import SourceMissing, SourceTooLarge
 from dpn.transfer.link import RemoteFile
 from dpn.transfer.outcome import judge
+from dpn.transfer.rsync import NOWHERE
 from tests.services.transfer.conftest import Peer, daemon_peer
 
 MEBIBYTE = 1024**2
@@ -58,6 +59,18 @@ def test_whatever_lies_here_ends_equal_to_the_peers_file(daemon: Peer, lies_here
         assert result.sent_bytes == 0
     if lies_here in ("damaged", "longer"):
         assert result.sent_bytes <= 50_000
+
+
+def test_a_peer_is_asked_for_its_files_size_and_sends_nothing_of_it(peer: Peer) -> None:
+    peer.offer(b"x" * 100_000)
+    assert peer.ask_size() == 100_000
+    with pytest.raises(SourceTooLarge) as raised:
+        peer.ask_size(max_bytes=99_999)
+    assert raised.value.seen_bytes == 100_000
+    peer.file.unlink()
+    with pytest.raises(SourceMissing):
+        peer.ask_size()
+    assert not NOWHERE.exists()
 
 
 def test_an_empty_file_is_a_file(peer: Peer) -> None:
