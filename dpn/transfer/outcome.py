@@ -23,6 +23,7 @@ _IS_LINK = re.compile(r"^skipping non-regular file", re.MULTILINE)
 _OPTION_REFUSED = re.compile(r"has been disabled on this server|server is configured to refuse")
 _RESTRICTED_SHELL = re.compile(r"rrsync error: ")
 _NO_SUCH_FILE = re.compile(r"(link_stat|change_dir\S*) .*failed: (No such file or directory|Not a directory)")
+_UNREADABLE = re.compile(r"^(rsync: \[sender\]|rrsync error:) .*Permission denied", re.MULTILINE)
 _NOT_A_FILE = re.compile(r"skipping (non-regular file|directory)")
 _NO_ROOM = re.compile(r"\[receiver\] .*(No space left on device|Disk quota exceeded)")
 _HERE = re.compile(r"\[(?:receiver|generator)\] .*\(([0-9]{1,4})\)")
@@ -86,6 +87,10 @@ def _failure(ended: Ended, service: str, max_bytes: int, known_hosts: Path | Non
         return LocalTrouble(f"the staging volume cannot be written: look at its disk and permissions ({reason})")
     if _OPTION_REFUSED.search(output):
         return SourceMissing(f"the peer's server does not let us ask for this file: {reason}")
+    if _UNREADABLE.search(output):
+        return Misconfigured(
+            f"{service}: its rsync user may not read the file: ask the peer's operators to allow it ({reason})"
+        )
     if _RESTRICTED_SHELL.search(output) or (code == 23 and _NO_SUCH_FILE.search(output)):
         return SourceMissing(f"the peer does not have the file: {reason}")
     if code in _SSH_FAILED and (refused := why_refused(output, known_hosts)):
