@@ -61,8 +61,11 @@ UPGRADE_LOCK = 0x64706E
 """PostgreSQL's advisory lock under which the schema is changed."""
 
 
-def open_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """An engine for `sqlite:///…` or `postgresql+psycopg://…`. Raises Misconfigured for any other URL."""
+def open_engine(url: str, *, pool_size: int = 10, prepared_statements: bool = True) -> Engine:
+    """An engine for `sqlite:///…` or `postgresql+psycopg://…`. Raises Misconfigured for any other URL.
+
+    Without `prepared_statements` a pooler may give each transaction another connection of the server's.
+    """
     if url.count("@") > 1 and not url.startswith("sqlite"):  # what follows the first one would be taken for a host
         raise Misconfigured(f"{ADDRESS} has more than one @: write those of user and password as %40")
     try:
@@ -84,6 +87,7 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
                     "keepalives_idle": SILENCE_SECONDS // 3,
                     "keepalives_interval": SILENCE_SECONDS // 3,
                     "keepalives_count": 2,
+                    **({} if prepared_statements else {"prepare_threshold": None}),
                 },
             )
         case other:

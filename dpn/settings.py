@@ -40,6 +40,7 @@ class DatabaseSettings(Section):
     url: SecretStr | None = None
     url_file: AbsolutePath | None = None
     pool_size: PositiveInt = 10
+    prepared_statements: bool = True
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -41,7 +41,7 @@ app = typer.Typer(help="The node's database.", no_args_is_help=True, add_complet
 def upgrade_database(context: typer.Context, config: ConfigOption = None) -> None:
     """Create the database, or migrate it to this software's schema. Safe to repeat."""
     settings, _ = settings_of(context, config)
-    engine = open_engine(settings.database.address())
+    engine = open_engine(settings.database.address(), prepared_statements=settings.database.prepared_statements)
     before = schema_of(engine)
     upgrade(engine)
     after = schema_of(engine)

@@ -34,7 +34,11 @@ def open_node(context: typer.Context, config: Path | None, process: str) -> Iter
     """The node of `--config`, wherever on the command line it stands. Raises Misconfigured."""
     settings, path = settings_of(context, config)
     log = configure_logs(settings.log, process, node=settings.node.namespace)
-    engine = open_engine(settings.database.address(), pool_size=settings.database.pool_size)
+    engine = open_engine(
+        settings.database.address(),
+        pool_size=settings.database.pool_size,
+        prepared_statements=settings.database.prepared_statements,
+    )
     try:
         check_schema(engine)
         yield OpenNode(settings, path, engine, open_sessions(engine), SystemClock(), log)

@@ -50,6 +50,17 @@ def update(engine: Engine, *before: str) -> None:
         session.execute(UPDATE)
 
 
+@pytest.mark.parametrize("prepared", [True, False])
+def test_behind_a_pooler_nothing_stays_with_a_connection(migrated_url: str, prepared: bool) -> None:
+    engine = open_engine(migrated_url, prepared_statements=prepared)
+    with engine.connect() as connection:
+        for _ in range(10):
+            connection.execute(text("SELECT count(*) FROM work_items"))
+        kept = connection.scalar(text("SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql"))
+    engine.dispose()
+    assert bool(kept) is prepared
+
+
 def test_a_connection_that_cannot_write_is_not_used_again(engine: Engine) -> None:
     take_writes(engine, yes=False)
     with engine.connect() as one, engine.connect() as another:  # two in the pool
