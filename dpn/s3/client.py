@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParser, ResponseParserError, ResponseParserFactory
 from botocore.utils import parse_timestamp
 
@@ -29,6 +31,7 @@ def open_client(access: S3Access, *, section: str, max_connections: int, limits:
     Raises Misconfigured, which names the `section` of the settings.
     """
     session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
     parsers = _Parsers()
     parsers.set_parser_defaults(timestamp_parser=_utc)
     session.register_component("response_parser_factory", parsers)
@@ -53,6 +56,12 @@ def open_client(access: S3Access, *, section: str, max_connections: int, limits:
     events.register("before-call.s3.HeadBucket", _follow_no_redirect)
     events.register("before-parse.*.*", _Judge(limits))  # the widest pattern is called first
     return cast("S3Client", client)
+
+
+@cache
+def _loader() -> Loader:
+    """What describes the service is read once in a process: for every client anew it takes a tenth of a second."""
+    return create_loader()
 
 
 def _config(access: S3Access, max_connections: int) -> Config:
