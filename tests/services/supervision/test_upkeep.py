@@ -254,7 +254,7 @@ def test_a_state_that_cannot_be_written_stops_nothing_and_is_told_of(node: Node)
     (node.folder / "state").rename(node.folder / "gone")
     (node.folder / "state").touch()
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: not alive(killed))
+    eventually(lambda: not Path(f"/proc/{killed}").exists())  # its end was taken note of
     process.terminate()
     said = end(process)
     assert process.returncode == 0

@@ -239,7 +239,7 @@ def test_of_many_holders_at_once_no_two_share_a_folder(volume: Volume) -> None:
                 finally:
                     os.close(witness)
             outcomes.append("held")
-        except (LeaseLost, TransientError):
+        except (LeaseLost, LocalTrouble, TransientError):
             outcomes.append("refused")
 
     threads = [threading.Thread(target=hold, args=(token,)) for token in range(2, 42)]
