@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
+from dpn.cli.store.adoption import Adopting
 from dpn.database import reading
 from models.preservation import KnownStore, StoredCopy
 from tests.conftest import Bucket, Services
@@ -144,6 +145,26 @@ def test_bags_of_a_bucket_are_read_one_at_a_time_in_a_folder(
     before = receipts[bags[0]].model_dump(mode="json")
     assert {**known(asking)[bags[0]], "confirmed_at": 0} == {**before, "confirmed_at": 0}
     assert list(scratch.iterdir()) == []
+
+
+def test_what_goes_while_it_is_looked_at_is_not_put_there_by_us(
+    asking: Asking, s3_bucket: Bucket, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_s3(asking, services, s3_bucket)
+    bag = asking.a_bag()
+    asking.keep(bag)
+    lose_copies(asking)
+    where, judge = {"Bucket": s3_bucket.name, "Key": f"bags/{bag}.tar"}, Adopting._judge
+
+    def judge_and_lose(self: Adopting, *arguments: Any) -> Any:
+        judged = judge(self, *arguments)
+        s3_bucket.client().delete_object(**where)
+        return judged
+
+    monkeypatch.setattr(Adopting, "_judge", judge_and_lose)
+    code, told = adopt(asking, "--scratch", str(tmp_path))
+    assert (code, told[bag]) == (1, ("refused", f"{bag}.tar went while it was looked at"))
+    assert s3_bucket.client().list_objects_v2(Bucket=s3_bucket.name, Prefix=where["Key"])["KeyCount"] == 0
 
 
 @pytest.mark.parametrize("thaw", [False, True])

@@ -89,6 +89,20 @@ def test_a_command_loads_the_dialect_of_its_database_alone(config: str) -> None:
     assert not {module for module in loaded if module.startswith("sqlalchemy.dialects.postgresql")}
 
 
+OPEN_A_BUCKET = """
+from dpn.clock import SystemClock
+from dpn.storage.ownership.own_store import open_own_store
+from dpn.storage.settings import StoreSettings
+open_own_store(StoreSettings(url="s3://bucket"), node="south", sessions=None, clock=SystemClock())
+"""
+
+
+def test_a_store_that_nobody_has_asked_yet_has_not_loaded_botocore() -> None:
+    loaded = loaded_by("-c", OPEN_A_BUCKET)
+    assert "dpn.storage.ownership.own_store" in loaded
+    assert "botocore" not in loaded
+
+
 @pytest.mark.parametrize(
     ("worker", "its_own", "of_others"),
     [
