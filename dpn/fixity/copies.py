@@ -68,8 +68,8 @@ def remember(
         return
     known = session.get_one(StoredCopy, bag, with_for_update=True)
     is_same = (known.store, known.key, known.sha256) == (receipt.store, receipt.key, receipt.sha256)
-    is_mended = known.outcome == "bad" and known.checked_at is not None and receipt.confirmed_at > known.checked_at
-    if is_same and not is_mended and not _is_newer_object(known, receipt):
+    repaired = known.outcome == "bad" and known.checked_at is not None and receipt.confirmed_at > known.checked_at
+    if is_same and not repaired and not _is_newer_object(known, receipt):
         return
     for name, value in row.items():
         setattr(known, name, value)

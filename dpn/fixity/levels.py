@@ -90,7 +90,7 @@ def _asked(facts: Facts) -> list[Requirement]:
         Requirement(3, "checksums can be audited on demand", Answer.YES, "this report; receipts: `dpn item show`"),
         Requirement(4, "copies are verified after certain events", Answer.YOURS, "a move, a disaster, new media"),
         Requirement(
-            4, "damaged copies are replaced", _yes(facts.have_peers and not facts.failed), _why_mended(facts)
+            4, "damaged copies are replaced", _yes(facts.have_peers and not facts.failed), _why_repaired(facts)
         ),
     ]
 
@@ -103,7 +103,7 @@ def _why_in_time(facts: Facts) -> str:
     return f"{facts.overdue} overdue, {facts.never} never checked, of {facts.copies}"
 
 
-def _why_mended(facts: Facts) -> str:
+def _why_repaired(facts: Facts) -> str:
     if facts.failed:
         return f"{facts.failed} bad copies are not replaced yet"
     if not facts.have_peers:

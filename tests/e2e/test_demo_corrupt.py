@@ -32,7 +32,7 @@ def expect_repaired(demo: Demo, *nodes: str) -> None:
     assert all(copy["verified"] for copy in demo.copies())
 
 
-def test_a_flipped_bit_and_a_deleted_copy_are_found_and_mended_and_the_trail_tells_it(
+def test_a_flipped_bit_and_a_deleted_copy_are_found_and_repaired_and_the_trail_tells_it(
     demos: Demos, small_folder: Path
 ) -> None:
     demo = demos.run(small_folder, "--corrupt", "--keep")
@@ -60,6 +60,6 @@ def test_a_flipped_bit_and_a_deleted_copy_are_found_and_mended_and_the_trail_tel
 
 
 @pytest.mark.parametrize("store", some_of(["glacier", "s3"]))
-def test_copies_on_an_s3_server_are_mended_too(demos: Demos, small_folder: Path, store: str) -> None:
+def test_copies_on_an_s3_server_are_repaired_too(demos: Demos, small_folder: Path, store: str) -> None:
     demo = demos.run(small_folder, "--corrupt", "--nodes", "2", "--broker", "nsq", "--store", store)
     expect_repaired(demo, "south")

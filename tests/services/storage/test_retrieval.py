@@ -206,7 +206,7 @@ class TestDamageInTheStore:
         with pytest.raises(StoreMissing):
             fetch(versitygw, bag, target, receipt)
 
-    def test_once_the_part_is_mended_only_it_is_fetched(
+    def test_once_the_part_is_repaired_only_it_is_fetched(
         self, versitygw: S3Store, bag: StagedBag, kept: Path, target: Path
     ) -> None:
         receipt = bag.put(versitygw)

@@ -115,7 +115,7 @@ def test_a_disk_of_ours_that_fails_is_no_fault_of_the_file(output: str) -> None:
         ),
     ],
 )
-def test_what_an_operator_must_mend_says_how(exit_code: int, output: str, remedy: str) -> None:
+def test_what_an_operator_must_fix_says_how(exit_code: int, output: str, remedy: str) -> None:
     error = _failure(exit_code, output)
     assert isinstance(error, Misconfigured)
     assert remedy in str(error)

@@ -413,7 +413,7 @@ class TestSettingsThatAreWrong:
             ({"url": "s3://no-such-bucket-here/bags"}, "create the bucket or correct store.url"),
         ],
     )
-    def test_each_says_what_to_mend(
+    def test_each_says_what_to_fix(
         self, s3_bucket: Any, stage: Stage, clock: ManualClock, change: dict[str, str], remedy: str
     ) -> None:
         store = s3_store(s3_settings(s3_bucket, **change), clock)

@@ -199,7 +199,7 @@ def test_a_bag_that_refers_to_a_deposit_that_has_ended_says_so_at_once_and_goes_
     assert (going.needs_attention, going.note[:19]) == (False, "1 of 3 copies exist")
 
 
-def test_what_the_depositor_must_mend_ends_the_item_with_the_reason(north: Depositor, source: Path) -> None:
+def test_what_the_depositor_must_fix_ends_the_item_with_the_reason(north: Depositor, source: Path) -> None:
     (source / "link").symlink_to("/etc/passwd")
     item = north.submit(source)
     failed = north.run_until_it_waits(item)

@@ -220,7 +220,7 @@ class RepairBench(Checker):
         assert stored is not None
         assert {name: stored.metadata[name] for name in ("member", "local_id", "version", "from_node")}
 
-    def expect_cold_mended(self) -> None:
+    def expect_cold_repaired(self) -> None:
         """As `expect_repaired`, of a copy that can only be read once it is restored: its check has read it."""
         repair, check = self.repair(), self.last_check()
         assert (repair.status, check.status) == (Status.SUCCESS, Status.SUCCESS), (repair.note, check.note)

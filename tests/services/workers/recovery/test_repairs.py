@@ -445,7 +445,7 @@ class TestWhenNoRepairIsOpened:
             assert item.needs_attention
             assert "No other copy would be better" in item.note
 
-    def test_not_twice_for_a_copy_that_goes_bad_as_soon_as_it_is_mended(
+    def test_not_twice_for_a_copy_that_goes_bad_as_soon_as_it_is_repaired(
         self, north: RepairBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         north.spoil("truncated")

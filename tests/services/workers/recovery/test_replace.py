@@ -61,7 +61,7 @@ def test_whatever_happened_to_an_object_another_nodes_copy_takes_its_place(
     north.expect_repaired()
 
 
-def test_rot_on_the_servers_disk_that_its_checksums_do_not_show_is_mended(
+def test_rot_on_the_servers_disk_that_its_checksums_do_not_show_is_repaired(
     make: Make, s3_bucket: Bucket, services: Services
 ) -> None:
     north = make(s3_bucket)
@@ -100,7 +100,7 @@ def test_an_object_in_cold_storage_is_replaced_there(make: Make, glacier_bucket:
     for _ in range(5):
         north.clock.advance(7201)
         north.settle(north.repair().id)
-    north.expect_cold_mended()
+    north.expect_cold_repaired()
     stored = north.store.head(KEY)
     assert stored is not None
     assert stored.storage_class == "GLACIER"

@@ -68,7 +68,7 @@ def test_a_bit_flips_at_the_first_node_and_the_second_loses_its_copy() -> None:
     [{"recorded_bad": False}, {"source": None}, {"recorded_good": False}],
     ids=["not recorded as bad", "not replaced", "not found good"],
 )
-def test_a_copy_counts_as_mended_only_if_all_of_it_is_on_record(missing: dict[str, object]) -> None:
+def test_a_copy_counts_as_repaired_only_if_all_of_it_is_on_record(missing: dict[str, object]) -> None:
     assert REPAIRED.repaired
     half = replace(REPAIRED, **missing)  # type: ignore[arg-type]
     assert not half.repaired
