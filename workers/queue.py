@@ -37,7 +37,7 @@ from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem
 from workers.recovery.withdraw import withdraw_leftover_requests
-from workers.replication.ending import ended_at_owner
+from workers.replication.ending import ended_at_owner, ends_by_itself
 from workers.restore.items import RestoreItems
 
 BATCH = 500
@@ -165,8 +165,9 @@ class Queue:
                 free = lock_free(session, dict(batch), now)
                 ended = find_many(session, TRANSFERS, [(item.identifier,) for item in free.values()])
                 events = [
-                    close(session, item, ended_at_owner(item, ended[item.identifier,]), self.pipelines, self.clock)
+                    close(session, item, ended_at_owner(item, record_), self.pipelines, self.clock)
                     for item in free.values()
+                    if not ends_by_itself(item, record_ := ended[item.identifier,])
                 ]
                 record(session, events, agent=f"dpn_queue of {self.node}", at=self.clock.now())
             result.closed += len(events)

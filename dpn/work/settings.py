@@ -24,3 +24,7 @@ class WorkSettings(Section):
     concurrency: PositiveInt = 2
     peer_share: Share = 0.5
     stop_timeout_seconds: PositiveFloat = 7200.0
+
+    def among(self, nodes: int) -> WorkSettings:
+        """As it holds with so many other nodes: with one, there is nobody whom that one could hold up."""
+        return self if nodes > 1 else self.model_copy(update={"peer_share": 1.0})

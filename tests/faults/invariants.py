@@ -53,6 +53,17 @@ def settle(world: World, patience_seconds: float) -> bool:
     return settled
 
 
+def unfinished(world: World) -> str:
+    """What keeps it from being settled, a line each; pytest would cut a list short."""
+    items = [item for item in world.items() if not Status(item.status).is_final]
+    lines = [f"{item.id} {item.stage} {item.status}, due {item.run_after}: {item.note}" for item in items]
+    with world.south.sessions() as session:
+        lines += [
+            f"{intent.item_id} is still to be announced" for intent in session.scalars(select(DispatchIntent))
+        ]
+    return "\n".join([f"{len(world.items())} items of {len(world.requests)} transfers", *lines])
+
+
 def broken_promises(world: World) -> list[str]:
     """Everything that is not as it should be; empty if nothing is."""
     checks = (_items, _registries, _copies, _receipts, _events, _left_behind, _logs)

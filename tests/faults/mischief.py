@@ -158,7 +158,7 @@ def retry_what_waits_for_room(world: World) -> None:
 
 
 def _waits_for_room(note: str) -> bool:
-    return "has room for" in note or "is full" in note
+    return "staging volume" in note or "is full" in note
 
 
 def _down_for_a_while(

@@ -5,6 +5,7 @@
 | open | none | an item is made |
 | open | ended, with a receipt | it is opened again: the copy is proven and the owner told |
 | open | ended without one | the owner is told that we gave it up, unless that is under way |
+| stored | open, with a receipt | nothing: its stage finds that the owner knows, and ends it with all it notes |
 | stored or cancelled | open, held by no worker | it is closed |
 | stored | ended without a receipt, or none | reported: the owner counts on a copy that we cannot prove |
 | cancelled | ended well | reported: we keep a copy that the owner does not count on |
@@ -115,7 +116,7 @@ def decide(found: Situation) -> Step:
         case AtOwner.OPEN:
             return _while_wanted(found)
         case AtOwner.STORED if found.item is Here.OPEN:
-            return Step.CLOSE
+            return Step.NOTHING if found.has_receipt else Step.CLOSE
         case AtOwner.STORED if not found.has_receipt:
             return Step.REPORT_UNPROVEN
         case AtOwner.CANCELLED if found.item is Here.OPEN:

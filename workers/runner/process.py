@@ -67,7 +67,7 @@ def open_worker(
         ),
         sessions=node.sessions,
         broker=broker,
-        settings=settings.work,
+        settings=settings.work.among(len(settings.peers)),
         concurrency=concurrency,
         chores=housekeeping(services, worker_id, staging, store).chores(),
         clock=node.clock,

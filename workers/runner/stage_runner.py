@@ -24,7 +24,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import DATABASE_AWAY, Sessions, reading
 from dpn.errors import Interrupted, LeaseLost, PermanentError, ServiceUnavailable, TransientError
-from dpn.local_causes import local_cause
+from dpn.local_causes import LocalCause, local_cause
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work import lifecycle
@@ -41,6 +41,9 @@ from workers.stage import Job, Stage
 
 ASK_AGAIN_SECONDS = 300.0
 """How often to look whether an operator has repaired what is blocked."""
+
+ROOM_SECONDS = 60.0
+"""How often to look whether there is room again: others' work makes some, without anybody's doing."""
 
 DATABASE_RETRY_SECONDS = 1.0
 
@@ -164,8 +167,7 @@ class StageRunner:
             case ServiceUnavailable(retry_after_seconds=seconds):
                 return Wait(self._patience(seconds), str(error))
         if cause := local_cause(error):
-            seconds = self.policy.backoff_first_seconds if cause.is_database else ASK_AGAIN_SECONDS
-            return Wait(seconds, cause.reason, needs_attention=cause.needs_operator)
+            return Wait(self._pause(cause), cause.reason, needs_attention=cause.needs_operator)
         match error:
             case PermanentError():
                 return Fail(str(error), given_up=True)
@@ -173,6 +175,11 @@ class StageRunner:
                 return Retry(str(error))
         job.log.warning("stage raised", error=repr(error), exc_info=error)
         return Retry(f"{type(error).__name__}: {error}")
+
+    def _pause(self, cause: LocalCause) -> float:
+        if cause.is_database:
+            return self.policy.backoff_first_seconds
+        return ASK_AGAIN_SECONDS if cause.needs_operator else ROOM_SECONDS
 
     def _patience(self, asked_seconds: float | None) -> float:
         """How long to wait for a service that asked for so many seconds: it may be hostile, or not know."""

@@ -151,7 +151,6 @@ def test_what_goes_on_as_it_should_is_left_as_it_is(node: Node) -> None:
         (CANCELLED, False, Status.CANCELLED, "cancelled the transfer"),
         (CANCELLED, True, Status.FAILED, "the copy stays at file:///store/bag.tar"),
         ({**CANCELLED, "cancel_reason": "fixity_reject"}, False, Status.FAILED, "refused the bag's fixity"),
-        ({"store_requested": True, "fixity_value": DIGEST, "stored": True}, True, Status.SUCCESS, "north knows"),
         ({"store_requested": True, "fixity_value": DIGEST, "stored": True}, False, Status.FAILED, "no receipt"),
     ],
 )  # fmt: skip
@@ -169,6 +168,16 @@ def test_an_item_whose_transfer_has_ended_at_its_owner_is_closed_and_says_why(
     assert quick.transfers()[TRANSFER].is_final, "our registry knows, too"
     assert quick.reconcile().closed == 0
     assert quick.item(Task.NOTICE) is None, "its owner need not be told what it told us"
+
+
+def test_an_item_that_was_interrupted_after_it_had_told_its_owner_is_left_to_its_stage(quick: Node) -> None:
+    """Which notes that the owner knows, and that it told it: neither cron job ends it without."""
+    quick.an_item(receipt=True, stage="store")
+    at_north(quick, store_requested=True, fixity_value=DIGEST, stored=True)
+    assert quick.reconcile().closed == 0
+    assert quick.transfers()[TRANSFER].stored
+    assert quick.queue().closed == 0
+    assert (quick.the_item().status, quick.events()) == (Status.PENDING, [])
 
 
 def test_what_a_live_worker_holds_is_not_touched_and_what_a_dead_one_held_is(node: Node) -> None:

@@ -20,7 +20,7 @@ from models.work import Status
 from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
 from workers.cancellations import TransferCancellation
 from workers.runner import stage_runner
-from workers.runner.stage_runner import ASK_AGAIN_SECONDS
+from workers.runner.stage_runner import ASK_AGAIN_SECONDS, ROOM_SECONDS
 
 TOLD = TransferCancellation(CancelReason.BAG_INVALID, "data/a.txt is missing")
 
@@ -50,9 +50,9 @@ def answers(outcome: Outcome) -> Behaviour:
         (errors.StoreUnavailable("store:main", "slow down", float("nan")), 0, POLICY.backoff_first_seconds, False),
         (errors.StoreUnavailable("store:main", "slow down", -5.0), 0, POLICY.backoff_first_seconds, False),
         (errors.Misconfigured("no credentials"), 0, ASK_AGAIN_SECONDS, True),
-        (errors.NoSpace("the volume is full"), 0, ASK_AGAIN_SECONDS, False),
-        (OSError(errno.ENOSPC, "No space left on device", "/srv/outbound/x"), 0, ASK_AGAIN_SECONDS, False),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), 0, ASK_AGAIN_SECONDS, False),
+        (errors.NoSpace("the volume is full"), 0, ROOM_SECONDS, False),
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/outbound/x"), 0, ROOM_SECONDS, False),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 0, ROOM_SECONDS, False),
         (OperationalError("SELECT 1", None, Exception("server closed the connection")), 0, 30, False),
         (errors.TransientError("rsync broke off"), 1, 30 * 0.75, False),
         (SourceMissing("the peer has no such module"), 1, 30 * 0.75, False),

@@ -53,7 +53,12 @@ def test_an_owner_that_waits_for_what_we_gave_up_is_told_once_at_a_time(notice: 
 
 @pytest.mark.parametrize("owner", [AtOwner.STORED, AtOwner.CANCELLED])
 def test_what_has_ended_at_its_owner_is_closed(owner: AtOwner) -> None:
-    assert steps(owner, Here.OPEN) == {Step.CLOSE}
+    assert steps(owner, Here.OPEN, receipt=False) == {Step.CLOSE}
+
+
+def test_what_was_interrupted_after_its_owner_was_told_is_left_to_its_stage() -> None:
+    assert steps(AtOwner.STORED, Here.OPEN, receipt=True) == {Step.NOTHING}
+    assert steps(AtOwner.CANCELLED, Here.OPEN, receipt=True) == {Step.CLOSE}
 
 
 def test_what_nobody_but_a_person_can_settle_is_reported() -> None:
