@@ -123,6 +123,53 @@ class DispatchIntent(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class StepState(StrEnum):
+    """Where a step stands. `WAITING` is ready or will be tried again: `due_at` and `error` say which."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    SKIPPED = "skipped"
+    """There was nothing to do."""
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        return self is not StepState.WAITING
+
+
+class WorkStep(Base):
+    """One of the very many things that an item does one by one, e.g. an object that it copies.
+
+    Written in batches, only by who holds the item. The manifest has the totals.
+    """
+
+    __tablename__ = "work_steps"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'done', 'skipped', 'failed')", name="state"),
+        Index("ix_work_steps_due", "item_id", "state", "due_at", "number"),
+    )
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("work_items.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """Counts from 1 in each item, in the order in which they were found."""
+    source: Mapped[str] = mapped_column(Text)
+    target: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16), default=StepState.WAITING)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    expected: Mapped[str | None] = mapped_column(String(160))
+    """The digest that whoever asked for it expects: algorithm, colon, hex."""
+    bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
+    error_class: Mapped[str | None] = mapped_column(String(32))
+    error: Mapped[str | None] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    receipt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What proves that it was done, once it is."""
+    begun: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What of it an interrupted try left that the next one goes on from, e.g. the parts of an upload."""
+
+
 class AuditEvent(Base):
     """What happened to what, when and by whom (PREMIS event); only ever added."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,10 @@ from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
 from models.work import DiskReservation, DispatchIntent
 
+Write = Callable[[Session], None]
+"""What else is committed with a change of an item, once it is known that we hold the item. It may be done again if
+nothing was heard of a commit."""
+
 
 def save_progress(
     session: Session,
@@ -31,8 +35,10 @@ def save_progress(
     clock: Clock,
     at: datetime,
     again: bool,
+    writes: Sequence[Write] = (),
 ) -> None:
-    """Persists what a running stage has reached at `at`; `again` after a try of which nothing was heard.
+    """Persists what a running stage has reached at `at`, and `writes`; `again` after a try of which nothing was
+    heard.
 
     Raises LeaseLost.
     """
@@ -44,6 +50,8 @@ def save_progress(
     }
     write_fenced(session, claim.item_id, claim.token, values)
     record(session, events, agent=worker, at=at, again=again)
+    for write in writes:
+        write(session)
 
 
 def finish(
@@ -57,6 +65,7 @@ def finish(
     pipelines: Pipelines,
     worker: str,
     clock: Clock,
+    writes: Sequence[Write] = (),
 ) -> None:
     """Ends a run of a stage with `change`, and the lease with it. Raises LeaseLost; then nothing is changed.
 
@@ -86,6 +95,8 @@ def finish(
         )
     else:
         _go_on(session, claim, change, values, clock)
+    for write in writes:
+        write(session)
     if change.dispatch:
         announce(session, claim.item_id, pipelines.spec(claim.task, change.stage).queue_on(volume), clock.now())
 

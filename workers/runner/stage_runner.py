@@ -134,6 +134,7 @@ class StageRunner:
                     staging_volume=job.staging_volume,
                     note=note,
                     events=job.events,
+                    writes=job.writes,
                     worker=self.worker_id,
                     clock=self.clock,
                     at=at,
@@ -143,7 +144,17 @@ class StageRunner:
             self._while_away(self.sessions.begin, save, pause, log)
 
         manifest = self.pipelines.read_manifest(claim.task, claim.manifest)
-        return Job(claim, manifest, cancellation, log, claim.staging_volume, persist, check_held, note=claim.note)
+        return Job(
+            claim,
+            manifest,
+            cancellation,
+            log,
+            claim.staging_volume,
+            persist,
+            check_held,
+            self.clock,
+            note=claim.note,
+        )
 
     def _outcome(self, job: Job[Any], spec: StageSpec) -> Outcome:
         if lifecycle.attempts_are_used_up(job.claim.position, self.policy):
@@ -259,6 +270,7 @@ class StageRunner:
                 manifest=manifest,
                 staging_volume=job.staging_volume if job else claim.staging_volume,
                 events=events,
+                writes=job.writes if job else (),
                 pipelines=self.pipelines,
                 worker=self.worker_id,
                 clock=self.clock,

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from dpn.clock import SystemClock
 from dpn.database import Sessions
-from dpn.work import leases
+from dpn.work import leases, steps
 from dpn.work.items import new_item
+from dpn.work.steps import Step
 from dpn.work.sweep import announce_due_items
 from models.work import Task, WorkItem
 from workers.pipelines import PIPELINES
@@ -84,3 +85,24 @@ def plans_of(session: Session, ask: Ask) -> list[str]:
         "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", parameters))
         for statement, parameters in asked
     ]
+
+
+def next_steps(session: Session) -> object:
+    return steps.due(session, 1, limit=100, clock=CLOCK)
+
+
+def when_the_next_step_is_due(session: Session) -> object:
+    return steps.next_due_at(session, 1)
+
+
+@pytest.mark.parametrize("ask", [next_steps, when_the_next_step_is_due])
+def test_what_is_next_of_an_item_is_found_among_a_few_of_its_steps(sessions: Sessions, ask: Ask) -> None:
+    """However many it has, and others have, that are done or wait for later."""
+    let_many_wait(sessions)
+    with sessions.begin() as session:
+        for item in (1, 2):
+            steps.add(session, item, [Step(number=n, source="a", target="b") for n in range(WAITING)], CLOCK)
+        session.execute(text("ANALYZE"))
+        (plan,) = plans_of(session, ask)
+    assert "ix_work_steps_due" in plan, plan
+    assert not any(word in plan for word in ("TEMP B-TREE", "Sort", "Seq Scan", "SCAN")), plan
