@@ -10,6 +10,7 @@ from dpn.audit.trail import Event, EventType
 from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.telemetry.logs import Log
+from dpn.work import outbox
 from dpn.work import steps as work_steps
 from dpn.work.leases import Claim
 from dpn.work.outcomes import Outcome
@@ -68,6 +69,15 @@ class Job(Generic[M]):
     def settle(self, steps: Sequence[Step]) -> None:
         """Writes down with the next save how these steps stand now."""
         self.add_write(lambda session: work_steps.settle(session, self.claim.item_id, steps, self._clock))
+
+    def owe(self, *, key: str, destination: str, body: str) -> None:
+        """Owes a message outside from the next save on; one of that key is sent once."""
+        item_id, clock = self.claim.item_id, self._clock
+        self.add_write(
+            lambda session: outbox.owe(
+                session, key=key, destination=destination, body=body, item_id=item_id, clock=clock
+            )
+        )
 
 
 class Stage(Protocol):

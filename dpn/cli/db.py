@@ -21,9 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+import models.messages
 import models.preservation
 import models.registry
-import models.work  # noqa: F401  (these three know all tables)
+import models.work  # noqa: F401  (these four know all tables)
 from dpn.cli.node import ConfigOption, settings_of
 from dpn.clock import SystemClock
 from dpn.database import open_engine, open_sessions, schema_of, upgrade

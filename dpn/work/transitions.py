@@ -18,7 +18,7 @@ from dpn.work.notes import printable
 from dpn.work.pipeline import Pipelines
 from models.work import DiskReservation, DispatchIntent
 
-Write = Callable[[Session], None]
+Write = Callable[[Session], object]
 """What else is committed with a change of an item, once it is known that we hold the item. It may be done again if
 nothing was heard of a commit."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+import models.messages
 import models.preservation
 import models.registry
 import models.work  # noqa: F401

@@ -28,7 +28,7 @@ from dpn.work.reconciliation import close, lock_free
 from models.work import Status, Task, WorkItem
 from workers.cancellations import TransferCancellation, notice_identifier, owe_notice
 from workers.reconcile.peer_walk import PeerWalk
-from workers.reconcile.rules import AtOwner, Here, Step
+from workers.reconcile.rules import Action, AtOwner, Here
 
 R = TypeVar("R", bound=ReplicationRecord | RestoreRecord)
 
@@ -42,7 +42,7 @@ class Found(Generic[R]):
     ours: R | None
     item: WorkItem | None
     notice: WorkItem | None
-    step: Step
+    action: Action
 
 
 class Comparison(ABC, Generic[R]):
@@ -67,7 +67,7 @@ class Comparison(ABC, Generic[R]):
         self._shown: set[str] = set()
 
     @abstractmethod
-    def decide(self, owner: AtOwner, item: WorkItem | None, notice: WorkItem | None, now: datetime) -> Step:
+    def decide(self, owner: AtOwner, item: WorkItem | None, notice: WorkItem | None, now: datetime) -> Action:
         """What follows."""
 
     @abstractmethod
@@ -132,11 +132,11 @@ class Comparison(ABC, Generic[R]):
         if not theirs:
             return
         found = self._look(theirs)
-        if doubted := {one.id: one.step for one in found if self._needs_another_look(one)}:
+        if doubted := {one.id: one.action for one in found if self._needs_another_look(one)}:
             again = {id_: self.walk.asked(self._get, id_) for id_ in doubted}
             again = {id_: one for id_, one in again.items() if one is None or self._is_between_us(one)}
             found = [one for one in found if one.id not in doubted]
-            found += [one for one in self._look(again) if one.step is doubted[one.id]]
+            found += [one for one in self._look(again) if one.action is doubted[one.id]]
         with self.walk.sessions.begin() as session:
             now = session.execute(select(self.walk.clock.in_database())).scalar_one()
             events = [*self._take_over(session, found), *self._act_on_all(session, found, now)]
@@ -149,7 +149,7 @@ class Comparison(ABC, Generic[R]):
 
     def _needs_another_look(self, found: Found[R]) -> bool:
         """Whether what is to be done contradicts what we know: the list may have been read too long ago."""
-        return found.step in (Step.REOPEN, Step.TELL) or self.went_back(found)
+        return found.action in (Action.REOPEN, Action.TELL) or self.went_back(found)
 
     def _look(self, theirs: Mapping[str, R | None]) -> list[Found[R]]:
         """Our side of these transfers, and what follows."""
@@ -162,8 +162,8 @@ class Comparison(ABC, Generic[R]):
         found = []
         for id_, record_ in theirs.items():
             item, notice = items.get(id_), notices.get(notice_of[id_])
-            step = self.decide(AtOwner.of(record_), item, notice, now)
-            found.append(Found(id_, record_, ours.get((id_,)), item, notice, step))
+            action = self.decide(AtOwner.of(record_), item, notice, now)
+            found.append(Found(id_, record_, ours.get((id_,)), item, notice, action))
         return found
 
     def _items(self, session: Session, task: Task, identifiers: Collection[str]) -> dict[str, WorkItem]:
@@ -191,25 +191,25 @@ class Comparison(ABC, Generic[R]):
         tokens = {
             one.item.id: one.item.lease_token
             for one in found
-            if one.item is not None and one.step in (Step.REOPEN, Step.CLOSE)
+            if one.item is not None and one.action in (Action.REOPEN, Action.CLOSE)
         }
         free = lock_free(session, tokens, now)
-        missing = find_many(session, self._kind, [(one.id,) for one in found if one.step is Step.MAKE])
+        missing = find_many(session, self._kind, [(one.id,) for one in found if one.action is Action.MAKE])
         self.result.items_missing += sum(not record_.is_final for record_ in missing.values())
         events = [self.act(session, one, free.get(one.item.id) if one.item is not None else None) for one in found]
         return [event for event in events if event is not None]
 
     def act(self, session: Session, found: Found[R], free: WorkItem | None) -> Event | None:
         """Does what follows. `free`: the item, locked, unless somebody holds it or it has changed."""
-        match found.step:
-            case Step.CLOSE if free is not None and found.theirs is not None:
+        match found.action:
+            case Action.CLOSE if free is not None and found.theirs is not None:
                 self.result.closed += 1
                 outcome = self.outcome(free, found.theirs)
                 return close(session, free, outcome, self.walk.pipelines, self.walk.clock)
-            case Step.TELL:
+            case Action.TELL:
                 self._tell(session, found)
-            case step if step.report is not None:
-                self.result.report(step.report, found.id)
+            case action if action.report is not None:
+                self.result.report(action.report, found.id)
         return None
 
     def _tell(self, session: Session, found: Found[R]) -> None:

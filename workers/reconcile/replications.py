@@ -21,7 +21,7 @@ from models.work import Task, WorkItem
 from workers.cancellations import TransferCancellation
 from workers.reconcile.comparison import Comparison, Found, here
 from workers.reconcile.peer_walk import PeerWalk
-from workers.reconcile.rules import AtOwner, Situation, Step, decide
+from workers.reconcile.rules import Action, AtOwner, Situation, decide
 from workers.replication.ending import ended_at_owner, receipt_of
 
 STORE_STAGE = "store"
@@ -41,7 +41,7 @@ class Replications(Comparison[ReplicationRecord]):
         self.result.open_from_us = self.count_open(self.walk.node, self.walk.peer)
         super().run()
 
-    def decide(self, owner: AtOwner, item: WorkItem | None, notice: WorkItem | None, now: datetime) -> Step:
+    def decide(self, owner: AtOwner, item: WorkItem | None, notice: WorkItem | None, now: datetime) -> Action:
         return decide(Situation(owner, here(item, now), receipt_of(item) is not None, here(notice, now)))
 
     def went_back(self, found: Found[ReplicationRecord]) -> bool:
@@ -57,7 +57,7 @@ class Replications(Comparison[ReplicationRecord]):
         return TransferCancellation(CancelReason.OTHER, found.item.note if found.item is not None else "")
 
     def act(self, session: Session, found: Found[ReplicationRecord], free: WorkItem | None) -> Event | None:
-        if found.step is not Step.REOPEN or free is None:
+        if found.action is not Action.REOPEN or free is None:
             return super().act(session, found, free)
         self.result.reopened += 1
         note = f"opened again: {self.walk.peer} has the transfer open, and we have stored the bag"

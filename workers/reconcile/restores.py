@@ -14,7 +14,7 @@ from models.work import Task, WorkItem
 from workers.cancellations import TransferCancellation
 from workers.reconcile.comparison import Comparison, Found, here
 from workers.reconcile.peer_walk import PeerWalk
-from workers.reconcile.rules import AtOwner, Step, decide_restore
+from workers.reconcile.rules import Action, AtOwner, decide_restore
 from workers.restore.ending import ended_at_requester
 
 
@@ -29,7 +29,7 @@ class Restores(Comparison[RestoreRecord]):
         super().run()
         self.result.open_restores = self.count_open(self.walk.peer, self.walk.node)
 
-    def decide(self, owner: AtOwner, item: WorkItem | None, notice: WorkItem | None, now: datetime) -> Step:
+    def decide(self, owner: AtOwner, item: WorkItem | None, notice: WorkItem | None, now: datetime) -> Action:
         return decide_restore(owner, here(item, now), here(notice, now))
 
     def outcome(self, item: WorkItem, theirs: RestoreRecord) -> Outcome:

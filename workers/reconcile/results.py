@@ -41,7 +41,7 @@ class Reconciled:
     def ok(self) -> bool:
         return self.error is None
 
-    def report(self, step: str, transfer: str) -> None:
-        self.reported[step] = self.reported.get(step, 0) + 1
+    def report(self, action: str, transfer: str) -> None:
+        self.reported[action] = self.reported.get(action, 0) + 1
         if len(self.reports) < MAX_REPORTED:
-            self.reports.append(f"{step}: {transfer}")
+            self.reports.append(f"{action}: {transfer}")

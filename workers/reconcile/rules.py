@@ -77,7 +77,7 @@ class Here(StrEnum):
                 return cls.OPEN
 
 
-class Step(StrEnum):
+class Action(StrEnum):
     """What is to be done."""
 
     NOTHING = "nothing"
@@ -108,56 +108,56 @@ class Situation:
     """The item that tells the owner that we gave the transfer up."""
 
 
-def decide(found: Situation) -> Step:
+def decide(found: Situation) -> Action:
     """See the module's docstring."""
     if found.item is Here.HELD:
-        return Step.NOTHING
+        return Action.NOTHING
     match found.owner:
         case AtOwner.OPEN:
             return _while_wanted(found)
         case AtOwner.STORED if found.item is Here.OPEN:
-            return Step.NOTHING if found.has_receipt else Step.CLOSE
+            return Action.NOTHING if found.has_receipt else Action.CLOSE
         case AtOwner.STORED if not found.has_receipt:
-            return Step.REPORT_UNPROVEN
+            return Action.REPORT_UNPROVEN
         case AtOwner.CANCELLED if found.item is Here.OPEN:
-            return Step.CLOSE
+            return Action.CLOSE
         case AtOwner.CANCELLED if found.item is Here.SUCCEEDED:
-            return Step.REPORT_UNCOUNTED
+            return Action.REPORT_UNCOUNTED
         case AtOwner.UNKNOWN if found.item in (Here.OPEN, Here.NONE):
-            return Step.REPORT_UNKNOWN
-    return Step.NOTHING
+            return Action.REPORT_UNKNOWN
+    return Action.NOTHING
 
 
-def _while_wanted(found: Situation) -> Step:
+def _while_wanted(found: Situation) -> Action:
     match found.item:
         case Here.NONE:
-            return Step.MAKE
+            return Action.MAKE
         case Here.OPEN:
-            return Step.NOTHING
+            return Action.NOTHING
         case _ if found.has_receipt:
-            return Step.REOPEN
+            return Action.REOPEN
         case Here.SUCCEEDED:
-            return Step.REPORT_UNPROVEN
+            return Action.REPORT_UNPROVEN
         case _ if found.notice in (Here.OPEN, Here.HELD):
-            return Step.NOTHING
-    return Step.TELL
+            return Action.NOTHING
+    return Action.TELL
 
 
-def decide_restore(owner: AtOwner, item: Here, notice: Here) -> Step:
+def decide_restore(owner: AtOwner, item: Here, notice: Here) -> Action:
     """See the module's docstring. `notice` is the item that tells the requester that we declined or gave it up."""
     match owner, item:
         case _, Here.HELD:
-            return Step.NOTHING
+            return Action.NOTHING
         case AtOwner.OPEN, Here.OPEN:
-            return Step.NOTHING
+            return Action.NOTHING
         case AtOwner.OPEN, Here.SUCCEEDED:
-            return Step.REPORT_RESTORE_FORGOTTEN
+            return Action.REPORT_RESTORE_FORGOTTEN
         case AtOwner.OPEN, Here.NONE if notice is Here.NONE:
-            return Step.MAKE
+            return Action.MAKE
         case AtOwner.OPEN, _:
-            return Step.NOTHING if notice in (Here.OPEN, Here.HELD) else Step.TELL
+            return Action.NOTHING if notice in (Here.OPEN, Here.HELD) else Action.TELL
         case ((AtOwner.STORED | AtOwner.CANCELLED), Here.OPEN):
-            return Step.CLOSE
+            return Action.CLOSE
         case AtOwner.UNKNOWN, (Here.OPEN | Here.NONE):
-            return Step.REPORT_RESTORE_UNKNOWN
-    return Step.NOTHING
+            return Action.REPORT_RESTORE_UNKNOWN
+    return Action.NOTHING

@@ -1,4 +1,4 @@
-"""Steps are added and settled with what their item says of them, by its holder only, each at the cost of its batch."""
+"""Steps are added and settled with what their item says of them, by its holder only, at the cost of the batch."""
 
 from __future__ import annotations
 
