@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -189,6 +190,22 @@ class AuditEvent(Base):
     agent: Mapped[str] = mapped_column(String(255))
     outcome: Mapped[str] = mapped_column(String(32))
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class WorkProgress(Base):
+    """How far the run is that holds an item, or last held it: its token says which."""
+
+    __tablename__ = "work_progress"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("work_items.id", ondelete="CASCADE"), primary_key=True)
+    token: Mapped[int] = mapped_column(BigInteger)
+    doing: Mapped[str] = mapped_column(String(255))
+    bytes_done: Mapped[int] = mapped_column(BigInteger)
+    bytes_total: Mapped[int | None] = mapped_column(BigInteger)
+    files_done: Mapped[int] = mapped_column(BigInteger)
+    files_total: Mapped[int | None] = mapped_column(BigInteger)
+    bytes_per_second: Mapped[float | None] = mapped_column(Float)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DiskReservation(Base):

@@ -14,6 +14,7 @@ from dpn.work import outbox
 from dpn.work import steps as work_steps
 from dpn.work.leases import Claim
 from dpn.work.outcomes import Outcome
+from dpn.work.progress import StageProgress
 from dpn.work.steps import Step
 from dpn.work.transitions import Write
 from models.manifests import ItemManifest
@@ -32,6 +33,8 @@ class Job(Generic[M]):
     claim: Claim
     manifest: M
     cancellation: Cancellation
+    progress: StageProgress
+    """Is told how far the stage is, as often as it likes."""
     log: Log
     staging_volume: str | None
     _persist: Callable[[Job[Any], str], None]

@@ -12,6 +12,8 @@ from dpn.audit.trail import events_of_item
 from dpn.cli.node import LARGEST_ROW_ID, ConfigOption, open_node, operator
 from dpn.cli.tables import print_table
 from dpn.database import reading
+from dpn.work import progress
+from dpn.work.progress import Reached
 from dpn.work.queries import ItemFilter, NoSuchItem, find_item, list_items
 from models.work import AuditEvent, Status, WorkItem
 
@@ -43,7 +45,9 @@ def list_all(
         if as_json:
             count = _print_json(found)
         else:
-            shown = [(_as_row(item), item.needs_attention) for item in found]
+            items = list(found)
+            reached = progress.of_items(session, [item.id for item in items if item.status == Status.RUNNING])
+            shown = [(_as_row(item, reached.get(item.id)), item.needs_attention) for item in items]
             count = len(shown)
     if not as_json:
         headings = ("id", "task", "identifier", "peer", "stage", "status", "tries", "due", "note")
@@ -79,7 +83,12 @@ def show(
             item = find_item(session, item_id)
         except NoSuchItem as error:
             _fail(error)
-        shown = {**_as_json(item), "manifest": item.manifest, "events": _events(events_of_item(session, item_id))}
+        shown = {
+            **_as_json(item),
+            "progress": _progress(progress.of_items(session, [item_id]).get(item_id)),
+            "manifest": item.manifest,
+            "events": _events(events_of_item(session, item_id)),
+        }
     print(json.dumps(shown) if as_json else json.dumps(shown, indent=2, ensure_ascii=False))
 
 
@@ -180,7 +189,24 @@ def _bag_of(manifest: Any) -> str | None:
     return next((bag for bag in bags if isinstance(bag, str)), None)
 
 
-def _as_row(item: WorkItem) -> tuple[str, ...]:
+def _progress(reached: Reached | None) -> dict[str, Any] | None:
+    """None for an item that does not run, or whose stage has not told yet."""
+    if reached is None:
+        return None
+    left = reached.seconds_left
+    return {
+        "doing": reached.doing,
+        "bytes_done": reached.bytes_done,
+        "bytes_total": reached.bytes_total,
+        "files_done": reached.files_done,
+        "files_total": reached.files_total,
+        "bytes_per_second": reached.bytes_per_second,
+        "seconds_left": None if left is None else round(left, 1),
+        "at": None if reached.at is None else reached.at.isoformat(),
+    }
+
+
+def _as_row(item: WorkItem, reached: Reached | None) -> tuple[str, ...]:
     due = "" if item.status != "pending" else f"{item.run_after:%Y-%m-%d %H:%M:%S}"
     return (
         str(item.id),
@@ -191,8 +217,25 @@ def _as_row(item: WorkItem) -> tuple[str, ...]:
         item.status,
         str(item.attempts),
         due,
-        item.note,
+        item.note if reached is None else f"{item.note}: {_in_words(reached)}",
     )
+
+
+def _in_words(reached: Reached) -> str:
+    """For example "12 of 345 files, 4.5 of 90.1 MB (5 %), 12.3 MB/s"."""
+    parts = []
+    if reached.files_done or reached.files_total is not None:
+        of_files = "" if reached.files_total is None else f" of {reached.files_total}"
+        parts.append(f"{reached.files_done}{of_files} files")
+    megabytes = f"{reached.bytes_done / 1e6:.1f}"
+    if reached.bytes_total:
+        percent = 100 * reached.bytes_done // reached.bytes_total
+        parts.append(f"{megabytes} of {reached.bytes_total / 1e6:.1f} MB ({percent} %)")
+    else:
+        parts.append(f"{megabytes} MB")
+    if reached.bytes_per_second is not None:
+        parts.append(f"{reached.bytes_per_second / 1e6:.1f} MB/s")
+    return ", ".join(parts)
 
 
 def _events(events: list[AuditEvent]) -> list[dict[str, Any]]:

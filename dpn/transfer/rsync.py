@@ -67,6 +67,7 @@ class FetchFile(Protocol):
         max_bytes: int,
         cancellation: Cancellation,
         keep_open: tuple[int, ...] = (),
+        progress: Callable[[int], None] | None = None,
     ) -> FetchResult: ...
 
 

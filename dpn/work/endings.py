@@ -22,7 +22,7 @@ from dpn.work.leases import held_by
 from dpn.work.notes import printable
 from dpn.work.outcomes import FollowUp
 from dpn.work.pipeline import Pipelines
-from models.work import DiskReservation, Status, WorkItem
+from models.work import DiskReservation, Status, WorkItem, WorkProgress
 
 
 class EndedBy(StrEnum):
@@ -114,6 +114,7 @@ def end_item(
         raise LeaseLost(f"item {ending.item_id} is no longer ours to end")
     if token is not None:  # else somebody may still write there: the staging sweep takes the promise back
         session.execute(delete(DiskReservation).where(DiskReservation.item_id == ending.item_id))
+    session.execute(delete(WorkProgress).where(WorkProgress.item_id == ending.item_id))
     pipelines.of(ending.task).endings.owe(session, ending, pipelines=pipelines, clock=clock)
 
 

@@ -73,7 +73,14 @@ class RetrieveStage:
         with self.staging.folder(volume, item, job.claim.token) as folder, self.copies.reach(copied) as store:
             target = folder.path / f"{copied.bag}.tar"
             try:
-                got = store.retrieve(copied.key, target, receipt=copied.receipt, cancellation=job.cancellation)
+                job.progress.begin(f"retrieving {copied.receipt.url}", bytes_total=copied.size)
+                got = store.retrieve(
+                    copied.key,
+                    target,
+                    receipt=copied.receipt,
+                    cancellation=job.cancellation,
+                    progress=lambda done, _: job.progress.reach(done),
+                )
             except StoreMismatch as error:
                 # Noted only once its bytes are here, if they can be had: a crash before that begins anew.
                 self._take_as_it_is(job, store, target)

@@ -151,11 +151,13 @@ class PackageStage:
 
         if not folder.adopted:
             count_fetched()
+        job.progress.begin(f"packaging {job.manifest.deposit.source}")
         try:
             return package(
                 description,
                 folder.path,
                 s3=self.settings.s3,
+                progress=job.progress.reach,
                 when_fetched=count_fetched,
                 cancellation=job.cancellation,
             )

@@ -145,6 +145,7 @@ class CopyStage:
         job.save(f"copying {facts.size} bytes from {facts.from_node} to volume {volume}")
         with self.staging.folder(volume, item, job.claim.token) as folder:
             partial = folder.path / f"{facts.bag}.tar"
+            job.progress.begin(f"copying {facts.bag} from {facts.from_node}", bytes_total=facts.size)
             fetched = self.fetch(
                 remote,
                 partial,
@@ -153,6 +154,7 @@ class CopyStage:
                 source=source,
                 max_bytes=max_bytes,
                 cancellation=job.cancellation,
+                progress=job.progress.reach,
                 keep_open=folder.keep_open,
             )
             self._require_size(job, fetched.bytes, facts)

@@ -1,4 +1,5 @@
-"""Keeps the leases of running items alive, and stops the work of those that are lost.
+"""Keeps the leases of running items alive, and stops the work of those that are lost. How far their stages are is
+written with it, a little more often.
 
 If the database cannot be reached for as long as a lease lasts, all work stops: by then another worker may hold it.
 That does not wait for the database to answer: one thread asks it, another one watches the clock.
@@ -15,7 +16,9 @@ from dpn.database import Sessions
 from dpn.errors import Interrupted, LeaseLost
 from dpn.runtime import THREADS, Runtime, Work
 from dpn.telemetry.logs import Log
+from dpn.work import progress
 from dpn.work.leases import Claim, extend
+from dpn.work.progress import StageProgress
 
 EXTENSIONS_PER_LEASE = 3
 LOOKS_PER_LEASE = 20
@@ -27,6 +30,7 @@ STOP_SECONDS = 5.0
 class _Held:
     claim: Claim
     cancellation: Cancellation
+    progress: StageProgress
     extended_at: float
     """When the extension that is known to have been granted was asked for, by the monotonic clock."""
 
@@ -60,14 +64,16 @@ class LeaseKeeper:
         for work in self._work:
             work.join(STOP_SECONDS)
 
-    def hold(self, claim: Claim, cancellation: Cancellation, *, claimed_at: float) -> None:
+    def hold(
+        self, claim: Claim, cancellation: Cancellation, progress: StageProgress, *, claimed_at: float
+    ) -> None:
         """Keeps this lease from now on; `cancellation` is told if it is lost.
 
         `claimed_at`: the monotonic clock before the claim was asked for, so that it never counts as younger than
         it is.
         """
         with self._lock:
-            self._held[claim.item_id, claim.token] = _Held(claim, cancellation, claimed_at)
+            self._held[claim.item_id, claim.token] = _Held(claim, cancellation, progress, claimed_at)
 
     def release(self, claim: Claim) -> None:
         """The run has ended: no need to keep its lease."""
@@ -86,8 +92,10 @@ class LeaseKeeper:
         if not held:
             return
         asked_at = self._clock.monotonic()
+        news = {key: news for key, entry in held.items() if (news := entry.progress.news()) is not None}
         with self._sessions.begin() as session:
             kept = extend(session, list(held), lease_seconds=self._lease_seconds, clock=self._clock)
+            progress.write(session, {key: news[key] for key in news if key[0] in kept}, clock=self._clock)
         for (item_id, _token), entry in held.items():
             if item_id in kept:
                 entry.extended_at = asked_at
@@ -107,15 +115,24 @@ class LeaseKeeper:
             entry.cancellation.cancel(Interrupted(f"item {item_id}: the database was away for a whole lease"))
 
     def _keep(self) -> None:
-        while not self._stopping.wait(self._lease_seconds / EXTENSIONS_PER_LEASE):
+        longest = self._lease_seconds / EXTENSIONS_PER_LEASE
+        extended_at = self._clock.monotonic()
+        while not self._stopping.wait(min(longest, progress.WRITE_SECONDS)):
+            if self._clock.monotonic() - extended_at < longest and not self._is_news():
+                continue
             try:
                 self.extend_all()
+                extended_at = self._clock.monotonic()
             except Exception as error:  # noqa: BLE001  (whatever it was: the next round may work)
                 self._log.error("leases could not be extended", error=str(error))
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._lease_seconds / LOOKS_PER_LEASE):
             self.give_up_expired()
+
+    def _is_news(self) -> bool:
+        with self._lock:
+            return any(entry.progress.is_news for entry in self._held.values())
 
     def _still_running(self, entry: _Held) -> bool:
         """A run that ended while we asked is not a lost one."""

@@ -34,6 +34,7 @@ from dpn.work.lifecycle import Change, Policy
 from dpn.work.notes import printable
 from dpn.work.outcomes import Fail, Outcome, Retry, Wait
 from dpn.work.pipeline import Pipelines, StageSpec
+from dpn.work.progress import StageProgress
 from dpn.work.transitions import finish, save_progress
 from models.manifests import ItemManifest, ManifestUnreadable, StageSummary
 from models.work import WorkItem
@@ -72,14 +73,14 @@ class StageRunner:
     ended: Callable[[Claim, ItemManifest, Change], None] | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, claim: Claim, cancellation: Cancellation) -> None:
+    def run(self, claim: Claim, cancellation: Cancellation, progress: StageProgress | None = None) -> None:
         """Runs the claimed item's stage and commits what came of it. Raises nothing that an item could cause."""
         spec = self.pipelines.spec(claim.task, claim.stage)
         log = self.log.bind(item=claim.item_id, task=claim.task, stage=claim.stage, identifier=claim.identifier)
         started = self.clock.monotonic()
         job: Job[Any] | None = None
         try:
-            job = self._job(claim, cancellation, log)
+            job = self._job(claim, cancellation, progress or StageProgress(self.clock), log)
             outcome = self._outcome(job, spec)
         except ManifestUnreadable as error:
             outcome = Wait(ASK_AGAIN_SECONDS, str(error), needs_attention=True)
@@ -111,7 +112,7 @@ class StageRunner:
         )
         return replace(change, note=printable(change.note))
 
-    def _job(self, claim: Claim, cancellation: Cancellation, log: Log) -> Job[Any]:
+    def _job(self, claim: Claim, cancellation: Cancellation, progress: StageProgress, log: Log) -> Job[Any]:
         def pause() -> None:
             if cancellation.wait(DATABASE_RETRY_SECONDS):
                 cancellation.check()
@@ -148,6 +149,7 @@ class StageRunner:
             claim,
             manifest,
             cancellation,
+            progress,
             log,
             claim.staging_volume,
             persist,

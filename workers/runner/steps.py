@@ -20,6 +20,7 @@ from dpn.work import presence
 from dpn.work.leases import Claim, claim, due_items
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
+from dpn.work.progress import StageProgress
 from models.work import DeadLetter, WorkItem
 from workers.runner.lease_keeper import LeaseKeeper
 from workers.runner.stage_runner import StageRunner
@@ -34,6 +35,7 @@ class Held:
 
     claim: Claim
     cancellation: Cancellation
+    progress: StageProgress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +84,14 @@ class WorkerSteps:
                 )
             if claimed is None:
                 return None
-            held = Held(claimed, Cancellation(self.runtime))
-            self.leases.hold(claimed, held.cancellation, claimed_at=asked_at)
+            held = Held(claimed, Cancellation(self.runtime), StageProgress(self.clock))
+            self.leases.hold(claimed, held.cancellation, held.progress, claimed_at=asked_at)
             return held
 
     def perform(self, held: Held) -> None:
         """Runs the item's stage to its committed outcome, and gives the lease up."""
         try:
-            self.runner.run(held.claim, held.cancellation)
+            self.runner.run(held.claim, held.cancellation, held.progress)
         finally:
             self.leases.release(held.claim)
 

@@ -10,6 +10,7 @@ from dpn.errors import LeaseLost
 from dpn.registry.rules.flags import CancelReason
 from dpn.work.items import NotAllowed, acknowledge_item, cancel_item, retry_item
 from dpn.work.outcomes import Done, Fail, StartOver
+from dpn.work.progress import StageProgress
 from dpn.work.queries import PAGE, ItemFilter, NoSuchItem, list_items
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import POLICY, Bench
@@ -66,7 +67,7 @@ def test_a_cancelled_item_is_taken_from_its_worker_and_its_owner_will_be_told(be
     item = bench.make_item()
     held, told = bench.claim(item), Cancellation()
     keeper = LeaseKeeper(bench.sessions, lease_seconds=60, clock=bench.clock, log=bench.runner("copy", done).log)
-    keeper.hold(held, told, claimed_at=bench.clock.monotonic())
+    keeper.hold(held, told, StageProgress(bench.clock), claimed_at=bench.clock.monotonic())
     keeper.extend_all()
     assert not told.requested
     cancel(bench, item, "a duplicate")

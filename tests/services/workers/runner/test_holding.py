@@ -15,6 +15,7 @@ from dpn.errors import Interrupted, LeaseLost
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.outcomes import Done
 from dpn.work.presence import Presence
+from dpn.work.progress import StageProgress
 from dpn.work.settings import WorkSettings
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import LEASE_SECONDS, Bench
@@ -31,7 +32,7 @@ def keeper(bench: Bench) -> LeaseKeeper:
 
 def hold(bench: Bench, keeper: LeaseKeeper, item: int) -> Cancellation:
     cancellation = Cancellation()
-    keeper.hold(bench.claim(item), cancellation, claimed_at=bench.clock.monotonic())
+    keeper.hold(bench.claim(item), cancellation, StageProgress(bench.clock), claimed_at=bench.clock.monotonic())
     return cancellation
 
 
