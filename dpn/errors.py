@@ -10,6 +10,7 @@ DpnError
 ├── Interrupted             stop at once: the worker is being stopped or has lost its lease
 │   └── LeaseLost
 ├── TransientError          retry: counts as an attempt
+│   ├── SourceChanged       what is read changed meanwhile: begun again from scratch
 │   ├── StoreMismatch       the store holds, or sends, something else than it should
 │   ├── StoreMissing        the store has no such object
 │   └── StoreCold           the object must be restored from cold storage before it can be read
@@ -66,6 +67,10 @@ class LeaseLost(Interrupted):
 
 class TransientError(DpnError):
     """Something that may well work next time."""
+
+
+class SourceChanged(TransientError):
+    """The source changed while it was read: nothing of it is kept, and it is read again from scratch."""
 
 
 class StoreMismatch(TransientError):

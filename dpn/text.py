@@ -2,12 +2,13 @@
 
 Whatever a script, a language or an emoji needs is text: blanks of any width, joiners, marks of direction,
 characters newer than this Python. Only what ends a line, moves a cursor, overrides the direction in which others
-are read, or is half a character is not.
+are read, or is half a character is not. And which names a file system may hold to be one.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 
 NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202d\u202e\ud800-\udfff]")
@@ -39,3 +40,16 @@ def without_folders(words: str) -> str:
 def replaced(words: str, by: str | Callable[[re.Match[str]], str]) -> str:
     """The words with something else in place of each character that is not text."""
     return NOT_TEXT.sub(by, words)
+
+
+def folded(name: bytes) -> bytes:
+    """The same for two names of files that a file system may hold to be one: normalised (NFC) and case-folded."""
+    if name.isascii():
+        return name.lower()
+    text = unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).casefold()
+    return unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")
+
+
+def normalized(name: bytes) -> bytes:
+    """The name in normalisation form C; what is not UTF-8 stays as it is."""
+    return unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

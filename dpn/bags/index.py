@@ -14,7 +14,8 @@ from itertools import compress, pairwise
 from dpn.bags.digests import GROWTH_FILES, DigestTable
 from dpn.bags.findings import MAX_FINDINGS_KEPT, Findings
 from dpn.bags.manifest_names import ManifestName, manifest_name
-from dpn.bags.names import UNSAFE, faults, folded, is_plain, normalized
+from dpn.bags.names import UNSAFE, faults, is_plain
+from dpn.text import folded, normalized
 
 DEFAULT_MAX_ENTRIES = 5_000_000
 """Files and folders together: some 1.3 GB at worst."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
 MAX_NAME_BYTES = 4096
@@ -89,16 +88,3 @@ def _suspicions(text: str) -> Iterator[tuple[str, str]]:
         yield "name-misread", "The name has a line separator, at which others end a manifest's line."
     if _ENCODED_LINE_END.search(text):
         yield "name-misread", "The name has what others read as an encoded line break."
-
-
-def folded(name: bytes) -> bytes:
-    """The same for two names that a file system may hold to be one: normalised (NFC) and case-folded."""
-    if name.isascii():
-        return name.lower()
-    text = unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).casefold()
-    return unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")
-
-
-def normalized(name: bytes) -> bytes:
-    """The name in normalisation form C; what is not UTF-8 stays as it is."""
-    return unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

@@ -4,7 +4,7 @@ DpnError
 ├── ServiceUnavailable
 │   └── SourceUnavailable     the source cannot be reached now: asked again
 ├── TransientError
-│   ├── SourceChanged         the source changed while it was read: begun again from scratch
+│   ├── SourceChanged         (dpn.errors) the source changed while it was read: begun again from scratch
 │   └── FetchDamaged          a fetched object is not what the source holds: fetched again
 └── PermanentError
     └── SourceRefused         (dpn.bags) the depositor must repair something
@@ -23,10 +23,6 @@ FINDINGS_TOLD = 5
 
 class SourceUnavailable(ServiceUnavailable):
     """A deposit's source cannot be reached. It is asked again; its breaker is `source:<bucket or folder>`."""
-
-
-class SourceChanged(TransientError):
-    """The source changed while it was read: nothing of it is kept, and it is read again from scratch."""
 
 
 class FetchDamaged(TransientError):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from dpn.cancellation import Cancellation
 from dpn.errors import StoreMismatch, StoreUnavailable
@@ -164,3 +165,15 @@ class Connection:
             if translated is error:
                 raise
             raise translated from error
+
+
+def bucket_and_prefix(url: str) -> tuple[str, str]:
+    """`s3://bucket/some/where` → (`bucket`, `some/where/`); the prefix is empty or ends in a slash."""
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    return parts.netloc, f"{prefix}/" if prefix else ""
+
+
+def named_version(version_id: str | None) -> str | None:
+    """The version to ask for again; stores without versions say none, or "null"."""
+    return None if version_id in (None, "", "null") else version_id

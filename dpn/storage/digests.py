@@ -5,12 +5,12 @@ Because both come from the same bytes, a store that proves every part's SHA-256 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dpn.storage.plan import Part, PartPlan
+from dpn.s3.digests import base64_of
+from dpn.s3.plan import Part, PartPlan
 
 Crc = Callable[[memoryview, int], int]
 
@@ -72,16 +72,6 @@ class Digester:
             crc64nvme=base64_of(f"{self._crc:016x}") if self._crc_function else None,
             etag=_etag([part.md5 for part in self._parts if part.md5]) if self._md5 else None,
         )
-
-
-def composite_sha256(part_sha256: Iterable[str]) -> str:
-    """The SHA-256 of the parts' SHA-256s as base64: S3's checksum of type COMPOSITE, without its count."""
-    return base64_of(hashlib.sha256(bytes.fromhex("".join(part_sha256))).hexdigest())
-
-
-def base64_of(digest_hex: str) -> str:
-    """A digest as HTTP headers want it."""
-    return base64.b64encode(bytes.fromhex(digest_hex)).decode("ascii")
 
 
 def _etag(part_md5: list[str]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpn.storage.digests import Digests, base64_of, composite_sha256
-from dpn.storage.plan import PartPlan
+from dpn.s3.digests import base64_of, composite_sha256
+from dpn.s3.plan import PartPlan
+from dpn.storage.digests import Digests
 from dpn.storage.stored_object import Capabilities, Proof, StoredObject
 from models.manifests import Receipt, StoreChecksum
 

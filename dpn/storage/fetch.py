@@ -14,9 +14,10 @@ from itertools import islice
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, StoreMismatch
-from dpn.storage.digests import Crc, Digests, base64_of
+from dpn.s3.digests import base64_of
+from dpn.s3.plan import Part, PartPlan
+from dpn.storage.digests import Crc, Digests
 from dpn.storage.journal import Journal
-from dpn.storage.plan import Part, PartPlan
 from dpn.storage.stored_object import READ_BYTES, Progress, StoredObject
 from models.manifests import Receipt
 

@@ -19,11 +19,11 @@ from typing import Literal
 from dpn.cancellation import Cancellation
 from dpn.errors import NoSpace, StoreMismatch
 from dpn.files import DISK_FULL, sync_folder
+from dpn.s3.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.digests import Digests
 from dpn.storage.evidence import Differs, Proven, judge
 from dpn.storage.fetch import Fetching, ReadPart, Wanted
 from dpn.storage.journal import open_journal
-from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.stored_object import READ_BYTES, Capabilities, Progress, StoredObject
 from models.manifests import Receipt
 

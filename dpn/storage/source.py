@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dpn.s3.plan import Part
 from dpn.storage.errors import SourceUnreadable, StagedChanged
-from dpn.storage.plan import Part
 from dpn.storage.stored_object import READ_BYTES
 
 SEND_BYTES = 256 * 1024

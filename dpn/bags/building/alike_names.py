@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from dpn.bags.errors import UnfitEntry
-from dpn.bags.names import folded, normalized
+from dpn.text import folded, normalized
 
 
 def are_alike(names: Iterable[bytes]) -> bool:

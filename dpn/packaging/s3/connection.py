@@ -10,8 +10,8 @@ from typing import Any
 from dpn.bags.errors import SourceRefused
 from dpn.bags.index import DEFAULT_MAX_ENTRIES
 from dpn.cancellation import Cancellation
-from dpn.errors import StoreCold, StoreMismatch, StoreMissing
-from dpn.packaging.errors import FetchDamaged, SourceChanged
+from dpn.errors import SourceChanged, StoreCold, StoreMismatch, StoreMissing
+from dpn.packaging.errors import FetchDamaged
 from dpn.packaging.location import S3Location, service_of
 from dpn.packaging.settings import DepositS3Settings
 from dpn.s3.connection import Connection

@@ -15,9 +15,10 @@ from dpn.bags.findings import shown
 from dpn.bags.hash_threads import OnProgress
 from dpn.bags.index import PAYLOAD_PREFIX
 from dpn.cancellation import Cancellation
+from dpn.errors import SourceChanged
 from dpn.packaging.description import DEFAULT_SOURCE_NAME, check_source_name
 from dpn.packaging.disk_source import local_entries
-from dpn.packaging.errors import FetchDamaged, SourceChanged
+from dpn.packaging.errors import FetchDamaged
 from dpn.packaging.location import BagLocation, FolderLocation, S3Location
 from dpn.packaging.s3.connection import S3Source
 from dpn.packaging.s3.fetch import Fetch

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 from dpn.bags.hash_threads import OnProgress
 from dpn.cancellation import Cancellation
-from dpn.errors import StoreUnavailable
+from dpn.errors import SourceChanged, StoreUnavailable
 from dpn.files import make_durable
-from dpn.packaging.errors import FetchDamaged, SourceChanged
-from dpn.packaging.s3.checksums import OURS, RunningDigests, claimed
+from dpn.packaging.errors import FetchDamaged
 from dpn.packaging.s3.connection import S3Source
 from dpn.packaging.s3.listing import Listing, Object
+from dpn.s3.checksums import OURS, RunningDigests, claimed
 
 READ_BYTES = 256 << 10
 TICK_SECONDS = 0.2

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from dpn.bags.errors import SourceRefused
 from dpn.bags.findings import shown
-from dpn.bags.names import folded, normalized
-from dpn.packaging.errors import SourceChanged
+from dpn.errors import SourceChanged
 from dpn.packaging.s3.keys import is_folder_marker, key_faults, refusal
 from dpn.s3.pages import ListedObject
+from dpn.text import folded, normalized
 
 BATCH = 1000
 PROBLEMS_TOLD = 10

@@ -16,8 +16,8 @@ from dpn.bags.hash_threads import READ_BYTES
 from dpn.bags.manifest_names import manifest_name
 from dpn.bags.path_list import PathList, checksum_and_path, no_entry
 from dpn.bags.validation.text import MAX_LINE_BYTES, Lines, NotDecodable
-from dpn.packaging.s3.checksums import OURS
 from dpn.packaging.s3.listing import Listing, Object
+from dpn.s3.checksums import OURS
 
 BATCH_LINES = 1000
 NAMES_TOLD = 5

@@ -14,9 +14,9 @@ from typing import BinaryIO
 from dpn.cancellation import Cancellation
 from dpn.errors import StoreMismatch
 from dpn.files import sync_folder, write_all
+from dpn.s3.plan import PartPlan, plan_parts
 from dpn.storage.digests import Digester, Digests
 from dpn.storage.errors import StagedChanged
-from dpn.storage.plan import PartPlan, plan_parts
 from dpn.storage.source import Source, open_source
 from dpn.storage.stored_object import Progress
 

@@ -20,6 +20,7 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
 from dpn.files import make_durable, new_file, publish_new, sync_folder
+from dpn.s3.plan import Part, PartPlan, plan_parts
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.digests import Digests
 from dpn.storage.errors import ObjectReplaced, StagedChanged, StoreConflict
@@ -27,7 +28,6 @@ from dpn.storage.fetch import Wanted
 from dpn.storage.folder.disk import PROBE_PREFIX, Disk
 from dpn.storage.folder.files import compare, copy_with_digests, digests_on_disk, take_place
 from dpn.storage.folder.sidecar import read_sidecar, write_sidecar
-from dpn.storage.plan import Part, PartPlan, plan_parts
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
 from dpn.storage.settings import StoreSettings, Tier
 from dpn.storage.source import open_source

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
-from dpn.s3.connection import Connection
+from dpn.s3.connection import Connection, bucket_and_prefix
 from dpn.s3.limits import AnswerLimits, Retries
 from dpn.s3.refusals import Refusals
 from dpn.storage.settings import StoreSettings
@@ -31,10 +30,3 @@ def connect(
         limits=limits,
         monotonic=monotonic,
     )
-
-
-def bucket_and_prefix(url: str) -> tuple[str, str]:
-    """`s3://bucket/some/where` → (`bucket`, `some/where/`); the prefix is empty or ends in a slash."""
-    parts = urlsplit(url)
-    prefix = parts.path.strip("/")
-    return parts.netloc, f"{prefix}/" if prefix else ""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Misconfigured, StoreMissing
-from dpn.s3.connection import Connection
-from dpn.storage.digests import base64_of
+from dpn.s3.connection import Connection, named_version
+from dpn.s3.digests import base64_of
 from dpn.storage.evidence import Differs, Proven
 from dpn.storage.s3.metadata import decode_metadata, encode_metadata
 from dpn.storage.s3.ranges import read_range
@@ -128,11 +128,6 @@ def _stored_object(connection: Connection, key: str, answer: HeadObjectOutputTyp
         archive_status=answer.get("ArchiveStatus") or None,
         metadata=decode_metadata(answer.get("Metadata", {})),
     )
-
-
-def named_version(version_id: str | None) -> str | None:
-    """The version to ask for again; stores without versions say none, or "null"."""
-    return None if version_id in (None, "", "null") else version_id
 
 
 def _checksum(answer: HeadObjectOutputTypeDef) -> StoreChecksum | None:

@@ -14,9 +14,10 @@ from typing import Any
 
 from dpn.errors import Misconfigured, StoreUnavailable, TransientError
 from dpn.s3.connection import Connection
+from dpn.s3.digests import base64_of, composite_sha256
 from dpn.s3.errors import PreconditionFailed
-from dpn.storage.digests import Digester, base64_of, composite_sha256
-from dpn.storage.plan import PartPlan
+from dpn.s3.plan import PartPlan
+from dpn.storage.digests import Digester
 from dpn.storage.s3 import objects
 from dpn.storage.s3.crc import crc64nvme
 from dpn.storage.s3.upload import Written

@@ -10,10 +10,10 @@ from typing import Any
 from dpn.cancellation import Cancellation
 from dpn.errors import DpnError, Misconfigured, StoreMismatch
 from dpn.s3.errors import ObjectTooLarge, PreconditionFailed, UploadLost
+from dpn.s3.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.digests import Digests
 from dpn.storage.errors import StagedChanged, StoreConflict
 from dpn.storage.evidence import Differs, Judgement, Proven, Unproven, judge
-from dpn.storage.plan import PartPlan, plan_parts, same_plan
 from dpn.storage.s3 import objects
 from dpn.storage.s3.bucket import Bucket
 from dpn.storage.s3.metadata import encode_metadata

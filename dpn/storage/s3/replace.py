@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from dpn.s3.plan import plan_parts, same_plan
 from dpn.storage.errors import ObjectReplaced
 from dpn.storage.evidence import Proven
-from dpn.storage.plan import plan_parts, same_plan
 from dpn.storage.s3.put import Put
 from dpn.storage.s3.upload import Written
 from dpn.storage.settings import COLD_CLASSES

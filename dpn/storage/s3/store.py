@@ -14,10 +14,10 @@ from dpn.clock import Clock
 from dpn.errors import Misconfigured, StoreMismatch, StoreMissing
 from dpn.s3.limits import AnswerLimits, Retries
 from dpn.s3.pages import list_objects
+from dpn.s3.plan import Part
 from dpn.storage.availability import Availability, RestoreRequested
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
 from dpn.storage.fetch import Wanted
-from dpn.storage.plan import Part
 from dpn.storage.retrieval import Retrieved, choose_plan, refuse_other_size, retrieve
 from dpn.storage.s3 import objects, thaw
 from dpn.storage.s3.bucket import Bucket

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dpn.bags.names import faults, folded, is_plain, is_safe, normalized
+from dpn.bags.names import faults, is_plain, is_safe
+from dpn.text import folded, normalized
 
 BREAKS = [character for character in map(chr, range(0x110000)) if len(f"a{character}b".splitlines()) > 1]
 BLANKS = [character for character in map(chr, range(0x110000)) if character.isspace()]

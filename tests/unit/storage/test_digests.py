@@ -8,8 +8,8 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpn.s3.plan import PartPlan
 from dpn.storage.digests import Digester, composite_sha256
-from dpn.storage.plan import PartPlan
 from dpn.storage.s3.crc import crc64nvme
 
 

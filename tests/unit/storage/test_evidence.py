@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import pytest
 
-from dpn.storage.digests import Digester, Digests, base64_of, composite_sha256
+from dpn.s3.digests import base64_of, composite_sha256
+from dpn.s3.plan import PartPlan
+from dpn.storage.digests import Digester, Digests
 from dpn.storage.evidence import Differs, Proven, Unproven, from_receipt, judge
-from dpn.storage.plan import PartPlan
 from dpn.storage.s3.crc import crc64nvme
 from dpn.storage.stored_object import Capabilities, StoredObject
 from models.manifests import Receipt, StoreChecksum

@@ -11,8 +11,8 @@ import pytest
 
 from dpn.bags.errors import SourceRefused
 from dpn.cancellation import Cancellation
-from dpn.errors import StoreUnavailable
-from dpn.packaging.errors import FetchDamaged, SourceChanged
+from dpn.errors import SourceChanged, StoreUnavailable
+from dpn.packaging.errors import FetchDamaged
 from dpn.packaging.estimate import estimate
 from dpn.packaging.location import S3Location
 from dpn.packaging.package import package

@@ -19,14 +19,15 @@ import pytest
 
 from dpn.bags.errors import ClaimRefuted, SourceRefused
 from dpn.cancellation import Cancellation
-from dpn.errors import Interrupted, Misconfigured, StoreUnavailable
+from dpn.errors import Interrupted, Misconfigured, SourceChanged, StoreUnavailable
 from dpn.packaging.description import Packaged
-from dpn.packaging.errors import FetchDamaged, SourceBagInvalid, SourceChanged
+from dpn.packaging.errors import FetchDamaged, SourceBagInvalid
 from dpn.packaging.estimate import estimate
 from dpn.packaging.package import package
-from dpn.packaging.s3 import checksums, connection, listing
+from dpn.packaging.s3 import connection, listing
 from dpn.packaging.settings import DepositS3Settings
 from dpn.packaging.unfit import unfit_entries
+from dpn.s3 import checksums
 from dpn.s3.limits import Retries
 from tests.conftest import Bucket
 from tests.fixtures.deposits import BAG, described, members, payload
@@ -135,6 +136,7 @@ from pathlib import Path
 import dpn.packaging.s3.fetch as fetching
 from dpn.packaging.package import package
 from dpn.packaging.settings import DepositS3Settings
+from dpn.s3 import checksums
 from dpn.s3.limits import Retries
 from tests.fixtures.deposits import described
 url, work, settings, at = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("boto3")
 
 from dpn.bags.errors import SourceRefused
-from dpn.packaging.errors import SourceChanged
+from dpn.errors import SourceChanged
 from dpn.packaging.s3.keys import check_key
 from dpn.packaging.s3.listing import Listing, open_listing
 from dpn.s3.pages import ListedObject

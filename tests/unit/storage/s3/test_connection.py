@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dpn.storage.s3.connection import bucket_and_prefix, connect
+from dpn.s3.connection import bucket_and_prefix
+from dpn.storage.s3.connection import connect
 from dpn.storage.settings import StoreSettings
 
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from dpn.packaging.s3.checksums import RunningDigests, claimed
+from dpn.s3.checksums import RunningDigests, claimed
 
 CONTENT = b"123456789"
 MD5, PARTS = f'"{hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()}"', '"25f9e794323b453885f5181f1b624d0b-2"'

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from awscrt import checksums
-
-from dpn.bags.digests import ALGORITHMS, Hasher
 
 OURS = "sha256"
 """Reckoned of every object while it is fetched: what a bag's manifest needs anyway proves the file until then."""
@@ -92,8 +91,10 @@ _CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
 }
 
 
-def _new(algorithm: str) -> Hasher:
-    return _Crc(*_CRCS[algorithm]) if algorithm in _CRCS else ALGORITHMS[algorithm]()
+def _new(algorithm: str) -> Any:
+    if algorithm in _CRCS:
+        return _Crc(*_CRCS[algorithm])
+    return hashlib.new(algorithm, usedforsecurity=algorithm != "md5")
 
 
 def _is_of_whole(value: str, algorithm: str, kind: str | None, etag: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpn.storage.plan import MAX_PARTS, PartPlan, plan_parts, same_plan
+from dpn.s3.plan import MAX_PARTS, PartPlan, plan_parts, same_plan
 
 MEBIBYTE = 1024 * 1024
 LARGEST = 5 * 1024**4
