@@ -8,8 +8,9 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpn.s3.digests import composite_sha256
 from dpn.s3.plan import PartPlan
-from dpn.storage.digests import Digester, composite_sha256
+from dpn.storage.digests import Digester
 from dpn.storage.s3.crc import crc64nvme
 
 
