@@ -4,8 +4,11 @@ DpnError
 ├── ServiceUnavailable      wait: a peer or store is down or refuses everyone; never the item's fault
 │   ├── PeerUnavailable
 │   └── StoreUnavailable
+│       ├── StoreTimeout    it did not answer, or not to the end, in the time that a call may take
+│       └── StoreFull       it has no room, or our quota there is used up
 ├── LocalTrouble            wait and call for an operator: this machine or its settings failed, never the item
 │   ├── Misconfigured       no number of retries will help
+│   │   └── AccessRefused   credentials or permissions: who we are may not do this, or is not known there
 │   └── NoSpace             wait: the staging volume has no room now
 ├── Interrupted             stop at once: the worker is being stopped or has lost its lease
 │   └── LeaseLost
@@ -15,6 +18,7 @@ DpnError
 │   ├── StoreMissing        the store has no such object
 │   └── StoreCold           the object must be restored from cold storage before it can be read
 └── PermanentError          fail: the same input will fail again
+    ├── ObjectExists        what must not be replaced lies under the key
     ├── PeerRefused         the owner's registry refused a request for good (400, 404, 409)
     ├── LinkRefused         a transfer's link is hostile or points where it may not
     └── NotABag             the file cannot be read as a bag at all
@@ -45,12 +49,24 @@ class StoreUnavailable(ServiceUnavailable):
     """A store of objects cannot be reached, is overloaded or answers nonsense. It is asked again."""
 
 
+class StoreTimeout(StoreUnavailable):
+    """A store did not answer in the time that a call may take. Whether it did what was asked is not known."""
+
+
+class StoreFull(StoreUnavailable):
+    """A store has no room for more: free or add some, or have the quota raised; the work goes on by itself."""
+
+
 class LocalTrouble(DpnError):
     """This machine cannot do its part: see to it; the work goes on by itself afterwards."""
 
 
 class Misconfigured(LocalTrouble):
     """Settings, credentials or permissions are wrong: repair them; the work goes on by itself afterwards."""
+
+
+class AccessRefused(Misconfigured):
+    """Credentials are wrong or not enough: correct them, or allow what is asked; the work goes on afterwards."""
 
 
 class NoSpace(LocalTrouble):
@@ -87,6 +103,10 @@ class StoreCold(TransientError):
 
 class PermanentError(DpnError):
     """The same input will fail again."""
+
+
+class ObjectExists(PermanentError):
+    """Something lies under the key that was not to be replaced: move it away, or allow replacing it."""
 
 
 class PeerRefused(PermanentError):

@@ -9,6 +9,7 @@ away is asked again a few times, after the time that it names; a longer outage i
 | --- | --- |
 | `connection` | `Connection`, to one bucket or to what lies under a prefix: `call` a request, read a `body` |
 | `pages` | what a server lists, page by page, never in memory: objects, uploads, parts |
+| `body` | a part of something as the body of a request |
 | `ranges` | a range of an object that was looked at, and of no other |
 | `plan` | how a file is cut into parts |
 | `checksums` | what a server says of an object's content, and what its bytes give |

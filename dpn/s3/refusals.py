@@ -12,7 +12,16 @@ from botocore.parsers import ResponseParserError
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from dpn import errors
-from dpn.errors import DpnError, Misconfigured, StoreMismatch, StoreUnavailable, TransientError
+from dpn.errors import (
+    AccessRefused,
+    DpnError,
+    Misconfigured,
+    StoreFull,
+    StoreMismatch,
+    StoreTimeout,
+    StoreUnavailable,
+    TransientError,
+)
 from dpn.http_bounds import AnswerTooLarge, CallTooLong
 from dpn.s3 import errors as s3
 from dpn.text import replaced
@@ -46,14 +55,23 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "MethodNotAllowed": LACKING,
     }
 )
+ACCESS = frozenset(
+    (
+        *("AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidAccessKeyId", "XAdminUserNotFound"),
+        *("SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"),
+    )
+)
+"""Of these, what says that we are not known, or not allowed."""
 BY_STATUS = {301: "PermanentRedirect", 307: "PermanentRedirect", 401: "AccessDenied", 403: "AccessDenied"}
 CHECKSUM_REFUSALS = frozenset(
     ("BadDigest", "InvalidPart", "InvalidPartOrder", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
 )
 OVERLOADED = frozenset(
-    ("RequestTimeout", "RequestTimeoutException", "Throttling", "ThrottlingException", "QuotaExceeded", "SlowDown")
+    ("RequestTimeout", "RequestTimeoutException", "Throttling", "ThrottlingException", "SlowDown")
 )
 """Whatever the status: some come with 400."""
+FULL = frozenset(("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"))
+TIMED_OUT = (boto.ConnectTimeoutError, boto.ReadTimeoutError, CallTooLong)
 RESTORE = "RestoreObject"
 RESTORE_REFUSALS: Mapping[str, type[TransientError]] = MappingProxyType(
     {
@@ -98,7 +116,7 @@ class Refusals:
         if isinstance(error, boto.ClientError):
             return self._refusal(error, doing)
         if isinstance(error, CREDENTIAL_ERRORS):
-            return Misconfigured(
+            return AccessRefused(
                 f"{self.service}: no usable credentials ({_told(error)}): set {self.section}.access_key_id and "
                 f"{self.section}.secret_access_key_file, or give this machine a role"
             )
@@ -115,6 +133,8 @@ class Refusals:
             )
         if isinstance(error, boto.FlexibleChecksumError):
             return StoreMismatch(f"{self.service}: {doing}: {_told(error)}")
+        if isinstance(error, TIMED_OUT):
+            return StoreTimeout(self.service, f"{doing}: {_told(error)}")
         if isinstance(error, OUTAGES):
             return StoreUnavailable(self.service, f"{doing}: {_told(error)}")
         return error
@@ -130,14 +150,16 @@ class Refusals:
             return known
         if known := self._by_code(code, text):
             return known
+        if code in FULL or status == 507:
+            return StoreFull(self.service, reason)
         if code in OVERLOADED or status in (408, 429) or (status >= 500 and status != 501):
             return StoreUnavailable(self.service, reason, _retry_after(http.get("HTTPHeaders", {})))
         if status in (412, 416):
             return s3.PreconditionFailed(text)
         if status == 404:
             return errors.StoreMissing(text)
-        if remedy := self._remedy(BY_STATUS.get(status, "")):
-            return Misconfigured(f"{text}: {remedy}")
+        if known := self._to_correct(BY_STATUS.get(status, ""), text):
+            return known
         return TransientError(text)
 
     def _by_code(self, code: str, text: str) -> DpnError | None:
@@ -151,14 +173,15 @@ class Refusals:
             return errors.StoreCold(f"{text}: ask for its restore first")
         if code == "EntityTooLarge":
             return s3.ObjectTooLarge(text)
-        if remedy := self._remedy(code):
-            return Misconfigured(f"{text}: {remedy}")
-        return None
+        return self._to_correct(code, text)
 
-    def _remedy(self, code: str) -> str:
-        return REMEDIES.get(code, "").format(
+    def _to_correct(self, code: str, text: str) -> Misconfigured | None:
+        if code not in REMEDIES:
+            return None
+        remedy = REMEDIES[code].format(
             section=self.section, bucket_in=self.bucket_in, permissions=self.permissions
         )
+        return (AccessRefused if code in ACCESS else Misconfigured)(f"{text}: {remedy}")
 
 
 def _of_a_restore(code: str, status: int, text: str) -> DpnError | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, StoreMismatch
+from dpn.s3.body import SliceBody
 from dpn.s3.connection import Connection, named_version
 from dpn.s3.digests import base64_of
 from dpn.s3.errors import UploadLost
@@ -18,7 +19,7 @@ from dpn.s3.plan import PartPlan
 from dpn.s3.refusals import TRANSLATED
 from dpn.storage.digests import Digester, Digests, PartDigest
 from dpn.storage.s3.crc import crc64nvme
-from dpn.storage.source import SliceBody, Source
+from dpn.storage.source import Source
 from dpn.storage.store import Fence
 from dpn.storage.stored_object import Capabilities
 

@@ -12,7 +12,7 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
-from dpn.errors import DpnError, Misconfigured, StoreUnavailable, TransientError
+from dpn.errors import AccessRefused, DpnError, Misconfigured, StoreUnavailable, TransientError
 from dpn.packaging.location import S3Location
 from dpn.packaging.s3.connection import S3Source
 from dpn.packaging.settings import DepositS3Settings
@@ -163,16 +163,16 @@ def test_a_server_says_when_it_wants_to_be_asked_again(user: str, ask: Ask, nast
 @pytest.mark.parametrize(
     ("status", "code", "error", "remedy"),
     [
-        (403, "AccessDenied", Misconfigured, "allow the key s3:"),
-        (403, "InvalidAccessKeyId", Misconfigured, "correct {table}.access_key_id"),
-        (404, "XAdminUserNotFound", Misconfigured, "correct {table}.access_key_id"),
-        (403, "SignatureDoesNotMatch", Misconfigured, "correct {table}.secret_access_key"),
-        (400, "ExpiredToken", Misconfigured, "renew the credentials"),
-        (403, "RequestTimeTooSkewed", Misconfigured, "clock"),
+        (403, "AccessDenied", AccessRefused, "allow the key s3:"),
+        (403, "InvalidAccessKeyId", AccessRefused, "correct {table}.access_key_id"),
+        (404, "XAdminUserNotFound", AccessRefused, "correct {table}.access_key_id"),
+        (403, "SignatureDoesNotMatch", AccessRefused, "correct {table}.secret_access_key"),
+        (400, "ExpiredToken", AccessRefused, "renew the credentials"),
+        (403, "RequestTimeTooSkewed", AccessRefused, "clock"),
         (301, "PermanentRedirect", Misconfigured, "correct {table}.region or {table}.endpoint_url"),
         (400, "AuthorizationHeaderMalformed", Misconfigured, "correct {table}.region"),
         (501, "NotImplemented", Misconfigured, "lacks"),
-        (403, "AllAccessDisabled", Misconfigured, "ask the store's operator"),
+        (403, "AllAccessDisabled", AccessRefused, "ask the store's operator"),
         (418, "Teapot", TransientError, "Teapot"),
     ],
 )

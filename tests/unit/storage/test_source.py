@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from dpn.errors import Interrupted
+from dpn.s3.body import SEND_BYTES, SliceBody
 from dpn.s3.plan import Part
 from dpn.storage.errors import StagedChanged
-from dpn.storage.source import SEND_BYTES, SliceBody, open_source
+from dpn.storage.source import open_source
 
 PART = Part(number=2, offset=100, size=3 * SEND_BYTES + 7)
 
