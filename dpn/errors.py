@@ -9,6 +9,7 @@ DpnError
 ├── LocalTrouble            wait and call for an operator: this machine or its settings failed, never the item
 │   ├── Misconfigured       no number of retries will help
 │   │   └── AccessRefused   credentials or permissions: who we are may not do this, or is not known there
+│   ├── StoreFailed         our own store answers, and does not do what it is there for
 │   └── NoSpace             wait: the staging volume has no room now
 ├── Interrupted             stop at once: the worker is being stopped or has lost its lease
 │   └── LeaseLost
@@ -67,6 +68,10 @@ class Misconfigured(LocalTrouble):
 
 class AccessRefused(Misconfigured):
     """Credentials are wrong or not enough: correct them, or allow what is asked; the work goes on afterwards."""
+
+
+class StoreFailed(LocalTrouble):
+    """Our own store does not take or keep what it is given: look at it; the work goes on by itself afterwards."""
 
 
 class NoSpace(LocalTrouble):

@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from dpn.database import DATABASE_AWAY
-from dpn.errors import LocalTrouble, NoSpace
+from dpn.errors import LocalTrouble, NoSpace, StoreCold, StoreFailed, StoreMismatch, StoreMissing
 from dpn.files import DISK_FULL
 
 MACHINE_FAILED = frozenset(
@@ -45,17 +45,34 @@ MACHINE_FAILED = frozenset(
 missing, taken or too long is none of them: that may be the item's."""
 
 
+STORE_REMEDY = (
+    "look at our store and at what lies between it and us; it is tried again by itself, at first after minutes, "
+    "then ever more seldom, and at once by `dpn item retry`"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LocalCause:
-    """`reason` says what failed and what to do; with `needs_operator` it does not pass by itself."""
+    """`reason` says what failed and what to do; with `needs_operator` it does not pass by itself.
+
+    With `is_store` our own store answers and does not do what it should: to try again may mean to send it a whole
+    bag, for nothing.
+    """
 
     reason: str
     needs_operator: bool = False
     is_database: bool = False
+    is_store: bool = False
 
 
 def local_cause(error: BaseException) -> LocalCause | None:
-    """What failed here, if it was something here that failed: the error itself or what it was raised from."""
+    """What failed here, if it was something here that failed: the error itself or what it was raised from.
+
+    That a store holds other bytes than it should, or none, is a finding to who asks it that, and a depositor's
+    matter where the store is a deposit's source: so only the error itself speaks of our store, as nobody took it.
+    """
+    if isinstance(error, (StoreFailed, StoreMismatch, StoreMissing, StoreCold)):
+        return LocalCause(f"{error}: {STORE_REMEDY}", needs_operator=True, is_store=True)
     cause: BaseException | None = error
     while cause is not None:
         if found := _of_one(cause):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dpn.audit.trail import EventType
+from dpn.errors import PermanentError, StoreFailed, TransientError
 from dpn.staging.staging import Staging
 from dpn.storage.errors import StagedChanged, StoreConflict
 from dpn.storage.store import Store
@@ -37,11 +38,21 @@ class BagStore:
         """The proof that the store holds the bag; not yet saved. `fence` is asked right before it becomes visible.
 
         Raises Unwanted: the item starts over at `staged_by`, or waits for a person where the store holds something
-        else under this name.
+        else under this name. Raises StoreFailed for whatever else our store says: it judges no bag, and nobody's
+        transfer is given up over it. What `fence` raises comes out as it is.
         """
         staged, judged = job.manifest.staged, job.manifest.validation
         if staged is None or judged is None:
             raise Unwanted(StartOver(staged_by, "nothing is staged"))
+
+        refused: list[Exception] = []
+
+        def may_become_visible() -> None:
+            try:
+                fence()
+            except Exception as error:
+                refused.append(error)
+                raise
 
         def keep_upload(upload: UploadState | None) -> None:
             job.manifest.upload = upload
@@ -58,7 +69,7 @@ class BagStore:
                     resume=job.manifest.upload,
                     checkpoint=keep_upload,
                     cancellation=job.cancellation,
-                    fence=fence,
+                    fence=may_become_visible,
                 )
         except StoreConflict as error:
             reason = f"our store holds something else under this bag's name: {error}"
@@ -68,6 +79,10 @@ class BagStore:
             raise Unwanted(
                 StartOver(staged_by, f"the staged bag has changed since it was validated: {error}")
             ) from error
+        except (TransientError, PermanentError) as error:
+            if error in refused:
+                raise
+            raise StoreFailed(f"our store {self.store.name} did not keep the bag: {error}") from error
         job.manifest.upload = None
         job.add_event(
             EventType.REPLICATION,

@@ -79,7 +79,8 @@ class Breakers:
         except Interrupted:
             raise
         except Exception as error:
-            if local_cause(error) is None:
+            cause = local_cause(error)
+            if cause is None or cause.is_store:
                 self._forget_failures(service, health)
             raise
         else:

@@ -9,7 +9,18 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from dpn.errors import LocalTrouble, Misconfigured, NoSpace, NotABag, TransientError
+from dpn.errors import (
+    LocalTrouble,
+    Misconfigured,
+    NoSpace,
+    NotABag,
+    SourceChanged,
+    StoreCold,
+    StoreFailed,
+    StoreMismatch,
+    StoreMissing,
+    TransientError,
+)
 from dpn.local_causes import local_cause
 
 
@@ -61,6 +72,21 @@ def test_settings_memory_and_the_database_are_this_nodes_own(
     cause = local_cause(error)
     assert cause is not None
     assert (cause.needs_operator, cause.is_database) == (needs_operator, is_database)
+
+
+@pytest.mark.parametrize("kind", [StoreMismatch, StoreMissing, StoreCold, StoreFailed])
+def test_what_our_store_did_not_keep_is_our_operators_matter(kind: type[Exception]) -> None:
+    cause = local_cause(kind("it has other bytes"))
+    assert cause is not None
+    assert (cause.needs_operator, cause.is_store) == (True, True)
+    assert cause.reason.startswith("it has other bytes: look at our store")
+
+
+@pytest.mark.parametrize("kind", [StoreMismatch, StoreMissing])
+def test_a_store_that_a_deposit_comes_from_is_not_ours(kind: type[Exception]) -> None:
+    changed = SourceChanged("the object is gone since it was listed")
+    changed.__cause__ = kind("no object there")
+    assert local_cause(changed) is None
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ from workers.stage import Job, Stage
 ASK_AGAIN_SECONDS = 300.0
 """How often to look whether an operator has repaired what is blocked."""
 
+STORE_ASK_AGAIN_MAX_SECONDS = 6 * 3600.0
+"""The longest pause before our store is tried again with what it did not keep. The pause is as long as the item
+has waited already: a bag of terabytes is not sent for nothing all day."""
+
 ROOM_SECONDS = 60.0
 """How often to look whether there is room again: others' work makes some, without anybody's doing."""
 
@@ -180,7 +184,7 @@ class StageRunner:
             case ServiceUnavailable(retry_after_seconds=seconds):
                 return Wait(self._patience(seconds), str(error))
         if cause := local_cause(error):
-            return Wait(self._pause(cause), cause.reason, needs_attention=cause.needs_operator)
+            return Wait(self._pause(cause, job.claim), cause.reason, needs_attention=cause.needs_operator)
         match error:
             case PermanentError():
                 return Fail(str(error), given_up=True)
@@ -189,9 +193,13 @@ class StageRunner:
         job.log.warning("stage raised", error=repr(error), exc_info=error)
         return Retry(f"{type(error).__name__}: {error}")
 
-    def _pause(self, cause: LocalCause) -> float:
+    def _pause(self, cause: LocalCause, claim: Claim) -> float:
         if cause.is_database:
             return self.policy.backoff_first_seconds
+        if cause.is_store:
+            since = claim.waiting_since
+            waited = (self.clock.now() - since).total_seconds() if since else 0.0
+            return min(max(waited, ASK_AGAIN_SECONDS), STORE_ASK_AGAIN_MAX_SECONDS)
         return ASK_AGAIN_SECONDS if cause.needs_operator else ROOM_SECONDS
 
     def _patience(self, asked_seconds: float | None) -> float:

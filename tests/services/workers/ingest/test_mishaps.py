@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dpn.errors import Interrupted
+from dpn.errors import Interrupted, StoreMismatch
 from dpn.ingest.submission import DepositRefused
 from dpn.outbound.folder import Offer, Outbound
 from dpn.packaging.description import Packaged
@@ -462,3 +462,25 @@ def test_on_another_file_system_the_bag_is_copied_once(tmp_path: Path, source: P
         assert [path for path in elsewhere.rglob("*") if path.is_file()] == []
     finally:
         shutil.rmtree(elsewhere)
+
+
+def test_a_store_that_keeps_other_bytes_ends_no_deposit(
+    north: Depositor, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = north.submit(source)
+    north.run_due()
+    assert north.item(item).stage == "store"
+    with monkeypatch.context() as lying:
+        lying.setattr(type(north.store), "put", _keep_other_bytes)
+        for _ in range(north.settings.work.attempts + 1):
+            north.run_due()
+            waiting = north.item(item)
+            assert (waiting.status, waiting.attempts, waiting.needs_attention) == ("pending", 0, True)
+            north.clock.advance(6 * 3600)
+        assert "other bytes" in waiting.note
+    north.run_due()
+    assert north.manifest(item).receipt is not None
+
+
+def _keep_other_bytes(*_: Any, **__: Any) -> None:
+    raise StoreMismatch("it keeps other bytes than it was given")

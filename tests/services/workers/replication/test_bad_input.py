@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from dpn.database import reading
-from dpn.errors import Misconfigured, PeerRefused, StoreMismatch, StoreUnavailable
+from dpn.errors import Misconfigured, PeerRefused, StoreMismatch, StoreUnavailable, TransientError
 from dpn.registry.client import RegistryClient
+from dpn.registry.records import ReplicationRecord
+from dpn.s3.errors import ObjectTooLarge, UploadLost
 from models.registry import ReplicationTransfer
 from models.work import Status, WorkItem
 from tests.fixtures.nasty.peer import Nasty, NastyPeer
@@ -256,7 +258,10 @@ class DisturbedStore:
     [
         (StoreUnavailable("store:main", "timed out"), 0, False),
         (Misconfigured("store main: access denied: give the key s3:PutObject"), 0, True),
-        (StoreMismatch("the store holds other bytes"), 1, False),
+        (StoreMismatch("the store holds other bytes"), 0, True),
+        (UploadLost("the store knows no such upload"), 0, True),
+        (TransientError("HTTP 418 that nobody knows"), 0, True),
+        (ObjectTooLarge("it takes no object as large as that"), 0, True),
         (OSError(5, "Input/output error"), 0, True),
     ],
 )
@@ -276,6 +281,54 @@ def test_a_store_that_refuses_is_asked_again_and_the_staged_bag_stays(
     assert staged is not None
     assert south.staging.holds(staged)
     assert south.settle(item).status == Status.SUCCESS
+
+
+def test_a_store_that_never_keeps_what_it_is_given_costs_no_owner_its_transfer(
+    north: North, south: South, bag: Path
+) -> None:
+    transfer = north.deposit(bag)
+    item = south.request(transfer)
+    south.settle(item, until=lambda row: row.stage == "store")
+    tries = 3 * south.settings.work.attempts
+    lies = [StoreMismatch(f"it holds other bytes, {number}") for number in range(tries)]
+    good, south.store = south.store, DisturbedStore(south.store, list(lies))  # type: ignore[assignment]
+    pauses = []
+    for _ in range(tries):
+        south.run_due()
+        waiting = south.item(item)
+        assert (waiting.status, waiting.attempts, waiting.needs_attention) == (Status.PENDING, 0, True)
+        assert "look at our store" in waiting.note
+        pauses.append((waiting.run_after - south.clock.now()).total_seconds())
+        south.clock.advance(pauses[-1] + 1)
+    assert not south.store.errors, "it was tried each time"  # type: ignore[attr-defined]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == pytest.approx(6 * 3600), "a bag is not sent for nothing all day"
+    assert not north.transfer(transfer.replication_id).cancelled
+    south.store = good
+    assert south.settle(item).status == Status.SUCCESS
+    assert north.transfer(transfer.replication_id).stored
+
+
+def test_an_owner_that_refuses_right_before_the_end_is_no_fault_of_our_store(
+    north: North, south: South, bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = south.request(north.deposit(bag))
+    south.settle(item, until=lambda row: row.stage == "store")
+    client, asked = south.clients["north"], []
+    get_transfer = client.get_transfer
+
+    def refuse_the_second_time(replication_id: str) -> ReplicationRecord:
+        asked.append(replication_id)
+        if len(asked) == 2:
+            raise PeerRefused("north", 400, "not now")
+        return get_transfer(replication_id)
+
+    monkeypatch.setattr(client, "get_transfer", refuse_the_second_time)
+    south.run_due()
+    waiting = south.item(item)
+    assert (waiting.status, waiting.attempts) == (Status.PENDING, 1)
+    assert "not now" in waiting.note
+    assert "our store" not in waiting.note
 
 
 def test_a_store_that_holds_something_else_under_the_name_is_left_alone_and_shown(
