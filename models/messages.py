@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, RowId, UtcDateTime
@@ -15,14 +15,6 @@ class ReceivedMessage(Base):
 
     __tablename__ = "received_messages"
     __table_args__ = (
-        Index(
-            "ix_received_messages_id",
-            "door",
-            "message_id",
-            unique=True,
-            sqlite_where=text("message_id IS NOT NULL"),
-            postgresql_where=text("message_id IS NOT NULL"),
-        ),
         Index("ix_received_messages_digest", "door", "digest", "settled_at"),
         Index("ix_received_messages_received_at", "received_at"),
     )
@@ -47,14 +39,6 @@ class OwedMessage(Base):
 
     __tablename__ = "owed_messages"
     __table_args__ = (
-        Index(
-            "ix_owed_messages_unsent",
-            "destination",
-            "next_try_at",
-            "id",
-            sqlite_where=text("sent_at IS NULL"),
-            postgresql_where=text("sent_at IS NULL"),
-        ),
         Index("ix_owed_messages_sent_at", "sent_at"),
         Index("ix_owed_messages_item", "item_id"),
     )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    SmallInteger,
     String,
     Text,
     UniqueConstraint,
@@ -55,6 +56,11 @@ class Status(StrEnum):
         return self in (Status.SUCCESS, Status.FAILED, Status.CANCELLED)
 
 
+PRIORITIES = range(1, 6)
+"""From what can wait to what is most urgent."""
+DEFAULT_PRIORITY = 3
+
+
 class WorkItem(Base):
     """One job: a task, the identifier it is about, the stage it is at, and its manifest.
 
@@ -75,6 +81,13 @@ class WorkItem(Base):
     task: Mapped[str] = mapped_column(String(32))
     identifier: Mapped[str] = mapped_column(String(255))
     remote_node: Mapped[str | None] = mapped_column(Namespace)
+    requester: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    """Who asked for it, where several share the workers of a stage, e.g. `token:alice`; empty where there are no
+    turns."""
+    priority: Mapped[int] = mapped_column(
+        SmallInteger, default=DEFAULT_PRIORITY, server_default=str(DEFAULT_PRIORITY)
+    )
+    """How urgent it is among what its requester asked for."""
     stage: Mapped[str] = mapped_column(String(32))
     status: Mapped[str] = mapped_column(String(16), default=Status.PENDING)
     attempts: Mapped[int] = mapped_column(Integer, default=0)

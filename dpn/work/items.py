@@ -17,7 +17,7 @@ from dpn.work.pipeline import Pipelines
 from dpn.work.queries import find_item
 from dpn.work.transitions import announce
 from models.manifests import ManifestUnreadable
-from models.work import Status, WorkItem
+from models.work import DEFAULT_PRIORITY, Status, WorkItem
 
 MAX_AGENT_CHARACTERS = 255
 
@@ -36,17 +36,24 @@ def new_item(
     pipelines: Pipelines,
     clock: Clock,
     now: datetime | None = None,
+    requester: str = "",
+    priority: int = DEFAULT_PRIORITY,
 ) -> dict[str, Any]:
     """The row of an item at the start of its pipeline, due at once; inserted by `insert_missing`.
 
     `now`: the database's time, where the caller has asked for it already.
     """
     at = clock.in_database() if now is None else now
+    first = pipelines.first(task)
+    if first.shared and not requester:
+        raise ValueError(f"stage {first.name} of task {task} is shared by requesters: an item without has no turn")
     return {
         "task": task,
         "identifier": identifier,
         "remote_node": remote_node,
-        "stage": pipelines.first(task).name,
+        "requester": requester,
+        "priority": priority,
+        "stage": first.name,
         "status": Status.PENDING,
         "attempts": 0,
         "run_after": at,

@@ -97,10 +97,14 @@ def due_items(
     clock: Clock,
     served: Collection[str] = (),
 ) -> list[int]:
-    """Up to `limit` items that could be claimed now, longest due first. Reads only index entries that are due."""
+    """Up to `limit` items that could be claimed now, longest due first. Reads only index entries that are due.
+
+    Of a shared stage only those whose holders are gone: what is due there, `dpn.work.turns` tells.
+    """
     found: list[tuple[datetime, int]] = []
     for spec in stages:
-        for condition in ready_or_expired(clock):
+        ready, expired = ready_or_expired(clock)
+        for condition in (expired,) if spec.shared else (ready, expired):
             statement = (
                 select(WorkItem.run_after, WorkItem.id)
                 .where(condition, _may_begin(spec, served), _on_mounted(volumes))

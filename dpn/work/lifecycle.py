@@ -6,7 +6,7 @@ why; `waiting_since` does not move until the stage is done, so a stuck item cann
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dpn.work.outcomes import Done, Fail, FollowUp, Outcome, Retry, StartOver, Stopped, Wait
@@ -66,6 +66,8 @@ def decide(
         case Done(note=note, ends_item=ends):
             return _advance(position, note, ends, pipelines)
         case Wait(seconds=seconds, reason=reason, needs_attention=attention, patience_seconds=patience):
+            if outcome.made_progress:
+                position = replace(position, waiting_since=None)
             return Change(
                 stage=position.stage,
                 status=Status.PENDING,

@@ -27,6 +27,8 @@ class Wait:
     needs_attention: bool = False
     patience_seconds: float = 0.0
     """How much longer than others such a wait may take before it calls for attention."""
+    made_progress: bool = False
+    """Whether something was done before: then it has not waited for what it waits for until now."""
 
 
 @dataclass(frozen=True)

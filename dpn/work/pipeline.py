@@ -31,6 +31,8 @@ class StageSpec:
     """Whether it reads what lies on a staging volume."""
     other_nodes_pace: bool = False
     """Whether the item's other node decides how long it takes: one node must not hold all slots of a worker."""
+    shared: bool = False
+    """Whether its items have requesters that share its workers: each has its turn (`dpn.work.turns`)."""
     uploads: bool = False
     """Whether its items may own an upload, named in the manifest, that the store's janitor leaves alone."""
 

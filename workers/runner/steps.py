@@ -21,6 +21,7 @@ from dpn.work.leases import Claim, claim, due_items
 from dpn.work.pipeline import StageSpec
 from dpn.work.presence import Presence
 from dpn.work.progress import StageProgress
+from dpn.work.turns import next_in_turn
 from models.work import DeadLetter, WorkItem
 from workers.runner.lease_keeper import LeaseKeeper
 from workers.runner.stage_runner import StageRunner
@@ -56,9 +57,9 @@ class WorkerSteps:
     # -- items ---------------------------------------------------------------------------------------------------
 
     def due(self, limit: int) -> list[int]:
-        """Items that could be taken now, longest due first."""
+        """Items that could be taken now: longest due first, then those whose turn it is at shared stages."""
         with reading(self.sessions) as session:
-            return due_items(
+            found = due_items(
                 session,
                 stages=self._stages,
                 volumes=self.presence.volumes,
@@ -66,6 +67,12 @@ class WorkerSteps:
                 clock=self.clock,
                 served=self._served(),
             )
+            for spec in self._stages:
+                if spec.shared and len(found) < limit:
+                    left = limit - len(found)
+                    chance = self.runner.jitter
+                    found += next_in_turn(session, spec, limit=left, clock=self.clock, chance=chance)
+            return found
 
     def take(self, item_id: int) -> Held | None:
         """Claims the item and keeps its lease from then on; None if it is not ours to take, or not now."""

@@ -77,6 +77,7 @@ class Worker:
             clock=clock,
             slots_per_node=max(1, int(concurrency * settings.peer_share)),
         )
+        self._shared = {spec.queue for spec in runner.stages if spec.shared}
         self._broker = broker
         self._settings = settings
         self._concurrency = concurrency
@@ -142,6 +143,10 @@ class Worker:
         if self.free_slots <= 0:
             self._metrics.message(queue, "no slot")
             return False
+        if queue in self._shared:  # whose turn it is, the message does not know
+            self._metrics.message(queue, "looked")
+            self._sweep.set()
+            return True
         try:
             claimed = await self._take(item_id)
             known = claimed or await self._in_database(self._steps.is_known, item_id)

@@ -26,6 +26,7 @@ from dpn.clock import ManualClock
 from dpn.database import check_schema, open_engine, open_sessions, upgrade
 from dpn.errors import Misconfigured
 from dpn.registry import tokens
+from models import partial_indexes
 from models.base import Base, UtcDateTime
 from tests.fixtures.scripted.bench import Bench
 
@@ -46,6 +47,7 @@ def migrated(empty: Engine) -> Engine:
 
 def differences(engine: Engine) -> list[Any]:
     """What `alembic revision --autogenerate` would still want to change."""
+    partial_indexes.declare()
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": _types_differ})
         return list(compare_metadata(context, Base.metadata))
