@@ -27,6 +27,8 @@ class Report:
     """The bag's DPN fixity: the SHA-256 of tagmanifest-sha256.txt; None if there is none."""
     payload_proven: bool
     """Whether that digest proves the payload, too: its manifest is listed in tagmanifest-sha256.txt."""
+    tags_proven: bool
+    """Whether it proves all else, too: every file but the tag manifests and what they prove is listed there."""
     sha256: str | None
     """Of the whole tar, if it was asked for and could be read to its end."""
     findings: tuple[Finding, ...]
@@ -53,6 +55,7 @@ class Report:
             "bytes": self.bytes,
             "tag_manifest_sha256": self.tag_manifest_sha256,
             "payload_proven": self.payload_proven,
+            "tags_proven": self.tags_proven,
             "sha256": self.sha256,
             "errors": self.errors,
             "warnings": self.warnings,

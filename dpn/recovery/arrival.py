@@ -22,6 +22,10 @@ from models.manifests import ValidationResult
 SIZE_SLACK_BYTES = 1024**3
 """How much larger than its record a bag may be where `transfer.size_mismatch` is `warn`."""
 
+REPACKED_SLACK_BYTES = 16 * 1024**2
+REPACKED_SLACK_SHARE = 50
+"""How much larger than the registered bag a tar may be that its holder has packed anew: so many bytes, and this
+part of its size. Other headers take some hundred bytes a file."""
 
 UNPROVEN = (
     "its tag manifest does not list its payload manifest, so the registered digest does not prove the payload, "
@@ -110,6 +114,22 @@ def judge_received(
     if judged.valid and not judged.payload_proven and not accept_unproven:
         problems.append(UNPROVEN)
     return Judged(judged, tuple(problems))
+
+
+def is_same_content(judged: ValidationResult, tag_manifest_sha256: str) -> bool:
+    """Whether the tag manifest of this digest proves every file of the bag: then it is the same bag, whatever tar
+    it was packed into. The digest has to be one that we took ourselves, of the bag as it was."""
+    return (
+        judged.valid
+        and judged.payload_proven is True
+        and judged.tags_proven is True
+        and judged.tag_manifest_sha256 == tag_manifest_sha256.lower()
+    )
+
+
+def repacked_size(size: int) -> int:
+    """The most bytes that a bag of `size` may have in another tar."""
+    return size + REPACKED_SLACK_BYTES + size // REPACKED_SLACK_SHARE
 
 
 def _another_bag(path: Path, bag: str) -> list[str]:

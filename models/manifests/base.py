@@ -67,6 +67,8 @@ class ValidationResult(Manifest):
     sha256: str
     payload_proven: bool | None = None
     """Whether the tag manifest's digest proves the payload, or the tar's that was known before; none: not seen."""
+    tags_proven: bool | None = None
+    """Whether the tag manifest's digest proves all tag files but the tag manifests themselves; none: not seen."""
     errors: int = 0
     warnings: int = 0
     first_error: str | None = None

@@ -66,6 +66,12 @@ class RecoveryManifest(BagManifest):
         """All that were asked and of whom something may still come, in the order in which they were asked."""
         return [one for one in self.asked if one.ended is None]
 
+    @property
+    def is_repacked(self) -> bool:
+        """A repair's: whether what came is the bag in another tar than the one that we had stored."""
+        bad, judged = self.bad, self.validation
+        return bad is not None and judged is not None and bad.sha256 != judged.sha256
+
     def turn_to(self, asked: AskedNode) -> None:
         """It is this node's bag that is fetched."""
         self.asked = [*(one for one in self.asked if one.restore_id != asked.restore_id), asked]

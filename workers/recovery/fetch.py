@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dpn.audit.trail import EventType
 from dpn.errors import LinkRefused, ServiceUnavailable, TransientError
-from dpn.recovery.arrival import SIZE_SLACK_BYTES, receive
+from dpn.recovery.arrival import SIZE_SLACK_BYTES, receive, repacked_size
 from dpn.registry.records import RestoreRecord
 from dpn.settings import PeerSettings
 from dpn.staging.staging import Staging
@@ -73,9 +73,8 @@ class FetchStage:
     ) -> Outcome:
         manifest, item = job.manifest, job.claim.item_id
         slack = SIZE_SLACK_BYTES if self.transfer.size_mismatch == "warn" else 0
-        volume = self.staging.reserve_room(
-            item, manifest.size + slack, token=job.claim.token, begun_on=job.staging_volume
-        )
+        size = manifest.size if manifest.bad is None else repacked_size(manifest.size)
+        volume = self.staging.reserve_room(item, size + slack, token=job.claim.token, begun_on=job.staging_volume)
         job.staging_volume = volume
         job.save(f"fetching {manifest.size} bytes from {asked.node} to volume {volume}")
         with self.staging.folder(volume, item, job.claim.token) as folder:
@@ -86,7 +85,7 @@ class FetchStage:
                     target,
                     source=peer.rsync,
                     transfer=self.transfer,
-                    size=manifest.size,
+                    size=size,
                     cancellation=job.cancellation,
                     keep_open=folder.keep_open,
                 )

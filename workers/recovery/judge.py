@@ -1,4 +1,5 @@
-"""judge: reads all of what another node gave us. What fixes our copy has to be the very bytes that we had stored.
+"""judge: reads all of what another node gave us. What fixes our copy has to be the very bytes that we had stored,
+or the same bag in another tar: then the tag manifest, whose digest we took when we stored it, proves every file.
 
 What is not the bag goes to quarantine, and the next node is asked. An I/O error is never a verdict.
 """
@@ -13,10 +14,10 @@ from dpn.audit.trail import EventType
 from dpn.bags.validation.profiles import Profile
 from dpn.bags.validation.settings import ValidationSettings
 from dpn.database import reading
-from dpn.recovery.arrival import judge_received
+from dpn.recovery.arrival import is_same_content, judge_received
 from dpn.staging.staging import Staging
 from dpn.work.outcomes import Done, Outcome, StartOver
-from models.manifests import RecoveryManifest, StagedFile
+from models.manifests import CopyFacts, RecoveryManifest, StagedFile, ValidationResult
 from models.preservation import StoredCopy
 from workers.recovery.requests import Requests
 from workers.stage import Job
@@ -58,23 +59,25 @@ class JudgeStage:
         judged = judge_received(
             self.staging.path_of(staged),
             bag=manifest.bag,
-            size=manifest.size if self.size_mismatch == "reject" else None,
+            # What repairs ours is proven file by file: a tar that was packed anew has another size.
+            size=manifest.size if self.size_mismatch == "reject" and manifest.bad is None else None,
             tag_manifest_sha256=manifest.tag_manifest_sha256,
             profile=self.profile,
             validation=self.validation,
             cancellation=job.cancellation,
             known_sha256=None if ours is None else ours.sha256,
-            accept_unproven=ours is None,  # a drill, whose note says so
+            accept_unproven=ours is None and manifest.bad is None,  # a drill, whose note says so
         )
         manifest.validation, problems = judged.validation, judged.problems
         if manifest.bad is not None:
-            problems = _as_stored(problems, judged.validation.sha256, manifest.bad.sha256)
+            problems = _as_stored(problems, judged.validation, manifest.bad)
         job.add_event(
             EventType.VALIDATION,
             manifest.bag,
             "failure" if problems else "success",
             source=None if asked is None else asked.node,
             problems=list(problems),
+            stored_sha256=None if manifest.bad is None else manifest.bad.sha256,
             **judged.validation.model_dump(mode="json"),
         )
         return problems
@@ -99,12 +102,16 @@ class JudgeStage:
         return StartOver("ask", why)
 
 
-def _as_stored(problems: tuple[str, ...], sha256: str, stored: str) -> tuple[str, ...]:
+def _as_stored(problems: tuple[str, ...], judged: ValidationResult, ours: CopyFacts) -> tuple[str, ...]:
     """What is wrong with a tar that is to repair ours: pure.
 
-    Byte for byte what was validated and stored is good, whatever the profile asks for by now. Nothing else is: a
-    tag manifest need not list the payload's manifest, so its digest alone proves no payload.
+    Byte for byte what was validated and stored is good, whatever the profile asks for by now. Another tar is if
+    all in it is proven to be the same: a tag manifest need not list every file, so its digest alone is not enough.
     """
-    if sha256 == stored:
+    if judged.sha256 == ours.sha256:
         return ()
-    return (*problems, f"its SHA-256 is {sha256 or 'not known'}, what we had stored has {stored}")
+    if is_same_content(judged, ours.tag_manifest_sha256):
+        return problems
+    has = judged.sha256 or "not known"
+    unproven = "and its tag manifest does not prove that all in it is the same"
+    return (*problems, f"its SHA-256 is {has}, what we had stored has {ours.sha256}, {unproven}")

@@ -96,20 +96,25 @@ class SettleStage:
     ) -> tuple[Receipt | None, StoredObject | None]:
         """The renewed receipt of a copy that is good by now; or the object that is bad, if that is known of it."""
         receipted = found is not None and ours.receipt.version_id in (None, found.version_id)
-        if found is None or not receipted or self._reads_by_itself(store, ours):
+        reads_by_itself = self._reads_by_itself(store, ours)
+        if found is None or not receipted or (reads_by_itself and not job.manifest.is_repacked):
             return None, found if receipted else None
         try:
             receipt = store.confirm(ours.receipt, read_back=True, cancellation=job.cancellation)
         except (StoreMismatch, StoreMissing):
             return None, found
+        except StoreUnavailable:
+            if not reads_by_itself:
+                raise
+            return None, found  # a bad sector: a disk that is gone takes no other copy either
         except StoreCold:
             return None, found if self._was_read(job.manifest, found) else None
         job.manifest.good_again = not job.manifest.replacing
         return receipt, None
 
     def _reads_by_itself(self, store: Store, ours: CopyFacts) -> bool:
-        """Whether the store, asked to replace an object, reads it first: then once is enough. It knows, too, that
-        what cannot be read (a bad sector) is bad."""
+        """Whether the store, asked to replace an object, reads it first: then once is enough, if it is the same
+        tar that takes its place. It knows, too, that what cannot be read (a bad sector) is bad."""
         try:
             return store.open_in_place(ours.key) is not None
         except (StoreMissing, StoreUnavailable):
@@ -187,7 +192,9 @@ class SettleStage:
             version_before=before.version_id if before else None,
             version_now=receipt.version_id,
             version_kept=manifest.kept_version,
+            sha256_before=ours.sha256,
             sha256=receipt.sha256,
+            tag_manifest_sha256=ours.tag_manifest_sha256,
             size=receipt.size,
             confirmed_by=receipt.confirmed_by,
         )
@@ -243,7 +250,10 @@ class SettleStage:
         if manifest.good_again:
             return Done(f"our copy at {ours.receipt.url} was good when it was to be replaced, and stays; {then}")
         kept = f" (version {manifest.kept_version}, bad, stays in the history)" if manifest.kept_version else ""
-        return Done(f"our copy at {ours.receipt.url} was replaced by a good one from {source}{kept}; {then}")
+        how = ""
+        if manifest.receipt is not None and manifest.receipt.sha256 != ours.sha256:
+            how = f" (packed anew: SHA-256 {manifest.receipt.sha256}, before {ours.sha256})"
+        return Done(f"our copy at {ours.receipt.url} was replaced by a good one from {source}{how}{kept}; {then}")
 
     def _end_drill(self, job: Job[RecoveryManifest]) -> Outcome:
         manifest, judged = job.manifest, job.manifest.validation

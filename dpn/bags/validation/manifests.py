@@ -6,7 +6,7 @@ A manifest of any size is judged in the memory of one chunk and one byte a file.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import compress
 
@@ -167,6 +167,14 @@ def proves_payload(contents: Contents, of_tags: bytearray, listed: Mapping[Manif
         if of_tags[manifest.number] and manifest.column.algorithm in UNFORGEABLE
     ]
     return bool(pinned) and next(_unlisted(contents.index.is_payload, pinned), None) is None
+
+
+def proves_tags(contents: Contents, of_tags: bytearray, tag_manifests: Iterable[ManifestFile]) -> bool:
+    """Whether a tag manifest, which lists `of_tags`, lists every tag file but the tag manifests themselves."""
+    wanted = bytearray(0 if payload else 1 for payload in contents.index.is_payload)
+    for manifest in tag_manifests:
+        wanted[manifest.number] = 0
+    return next(_unlisted(wanted, [of_tags]), None) is None
 
 
 def report_unlisted_tags(contents: Contents, listed: list[bytearray], findings: Findings) -> None:

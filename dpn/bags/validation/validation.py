@@ -21,6 +21,7 @@ from dpn.bags.validation.manifests import (
     ManifestCheck,
     ManifestFile,
     proves_payload,
+    proves_tags,
     report_unlisted_payload,
     report_unlisted_tags,
 )
@@ -88,6 +89,7 @@ class _Validation:
         self._profile = profile
         self._findings = findings
         self._payload_proven = False
+        self._tags_proven = False
 
     def report(self) -> Report:
         if self._contents.complete:
@@ -103,6 +105,7 @@ class _Validation:
             bytes=self._index.payload_bytes,
             tag_manifest_sha256=tag_manifest,
             payload_proven=self._payload_proven,
+            tags_proven=self._tags_proven,
             sha256=self._contents.sha256,
             findings=self._findings.kept(),
             errors=self._findings.errors,
@@ -177,6 +180,7 @@ class _Validation:
         for manifest, files in tags.items():
             if manifest.name == TAG_MANIFEST:
                 self._payload_proven = proves_payload(contents, files, payload)
+                self._tags_proven = proves_tags(contents, files, tags)
             for omitted in (other for other in payload if not files[other.number]):
                 message = f"{manifest.name.decode()} does not list {omitted.name.decode()}."
                 findings.add("tag-manifest-incomplete", message, manifest.name, declaration.severity)

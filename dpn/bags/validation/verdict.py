@@ -54,6 +54,7 @@ def _result(report: Report) -> ValidationResult:
         bytes=report.bytes,
         tag_manifest_sha256=report.tag_manifest_sha256 or "",
         payload_proven=report.payload_proven,
+        tags_proven=report.tags_proven,
         sha256=report.sha256 or "",
         errors=report.errors,
         warnings=report.warnings,

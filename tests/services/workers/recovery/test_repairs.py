@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,56 @@ class TestWhoseFaultItIs:
             assert "asked west" in north.try_until_it_waits().note
             assert "what we had stored has" in (north.recovery().asked[0].ended or "")
             assert not north.path.exists()
+
+    def test_a_tar_that_its_holder_packed_anew_repairs_ours_with_a_receipt_of_its_own(
+        self, north: RepairBench, tmp_path: Path
+    ) -> None:
+        before = north.receipt
+        (tmp_path / "anew").mkdir()
+        anew = tar_bag(tmp_path / "anew", dict(reversed(bag_files().items())), end=bytes(20 * 512))
+        assert tag_manifest_sha256(anew, BAG) == north.digest
+        sha256 = hashlib.sha256(anew.read_bytes()).hexdigest()
+        assert sha256 != before.sha256
+        north.spoil("bit flip in the payload")
+        north.find_bad()
+        north.holders["south"].offer(anew.read_bytes())
+        assert north.go_on().status == "success"
+        assert b"".join(north.store.read(KEY)) == anew.read_bytes()
+        receipt = north.recovery().receipt
+        assert receipt is not None
+        assert (receipt.sha256, receipt.size) == (sha256, anew.stat().st_size)
+        copy = north.copy()
+        assert (copy.sha256, copy.size, copy.outcome) == (sha256, anew.stat().st_size, "good")
+        assert north.last_check().status == "success", north.last_check().note
+        told = north.event(EventType.COPY_REPLACED).detail
+        assert (told["sha256_before"], told["sha256"]) == (before.sha256, sha256)
+        assert f"packed anew: SHA-256 {sha256}, before {before.sha256}" in north.repair().note
+
+    def test_a_copy_that_is_good_again_stays_though_another_tar_of_the_bag_came(
+        self, north: RepairBench, tmp_path: Path
+    ) -> None:
+        north.spoil("deleted")
+        north.find_bad()
+        (tmp_path / "anew").mkdir()
+        anew = tar_bag(tmp_path / "anew", dict(reversed(bag_files().items())))
+        north.path.write_bytes(north.tar.read_bytes())
+        north.holders["south"].offer(anew.read_bytes())
+        north.go_on()
+        north.expect_repaired()
+        assert "was good when it was to be replaced" in north.repair().note
+
+    def test_another_tar_with_a_file_that_its_tag_manifest_does_not_prove_is_not_taken(
+        self, north: RepairBench, tmp_path: Path
+    ) -> None:
+        (tmp_path / "more").mkdir()
+        more = tar_bag(tmp_path / "more", {**bag_files(), "dpn-tags/added.txt": b"said by nobody\n"})
+        assert tag_manifest_sha256(more, BAG) == north.digest
+        north.spoil("deleted")
+        north.find_bad()
+        north.holders["south"].offer(more.read_bytes())
+        assert "asked west" in north.try_until_it_waits().note
+        assert "does not prove that all in it is the same" in (north.recovery().asked[0].ended or "")
+        assert not north.path.exists()
 
     def test_a_file_without_end_is_not_fetched(self, north: RepairBench) -> None:
         north.spoil("deleted")

@@ -286,6 +286,21 @@ def test_the_digest_proves_the_payload_where_a_strong_manifest_of_it_is_listed(
     assert validate(tar_bag(tmp_path, files), profile=None).payload_proven is proven
 
 
+@pytest.mark.parametrize(
+    ("more", "proven"),
+    [
+        ({}, True),
+        ({"dpn-tags/added.txt": b"said by nobody\n"}, False),
+        ({"manifest-md5.txt": checksums(PAYLOAD, "md5")}, False),
+        ({"tagmanifest-md5.txt": b""}, True),
+    ],
+)
+def test_the_digest_proves_the_tags_where_each_is_listed(
+    tmp_path: Path, more: dict[str, bytes], proven: bool
+) -> None:
+    assert validate(tar_bag(tmp_path, {**bag_files(), **more}), profile=None).tags_proven is proven
+
+
 def test_a_payload_file_that_only_an_unlisted_manifest_names_is_not_proven(tmp_path: Path) -> None:
     files = bag_files(changes={"manifest-md5.txt": checksums(PAYLOAD, "md5")})
     assert validate(tar_bag(tmp_path, files), profile=None).payload_proven
