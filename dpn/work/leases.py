@@ -53,7 +53,7 @@ def claim(
     volumes: Collection[str],
     lease_seconds: float,
     clock: Clock,
-    served: Collection[str] = (),
+    served: Collection[str | None] = (),
 ) -> Claim | None:
     """Takes the item if it is due, free, at one of `stages` and not on a volume we do not mount; else None.
 
@@ -95,7 +95,7 @@ def due_items(
     volumes: Collection[str],
     limit: int,
     clock: Clock,
-    served: Collection[str] = (),
+    served: Collection[str | None] = (),
 ) -> list[int]:
     """Up to `limit` items that could be claimed now, longest due first. Reads only index entries that are due.
 
@@ -158,7 +158,7 @@ def held_by(item_id: int, token: int) -> ColumnElement[bool]:
 
 
 def claimable(
-    stages: Collection[StageSpec], volumes: Collection[str], clock: Clock, served: Collection[str] = ()
+    stages: Collection[StageSpec], volumes: Collection[str], clock: Clock, served: Collection[str | None] = ()
 ) -> ColumnElement[bool]:
     """Whether a worker of these stages and volumes, with these nodes `served`, may take the item now."""
     return and_(
@@ -183,10 +183,12 @@ def at_stage(spec: StageSpec) -> ColumnElement[bool]:
     return and_(WorkItem.task == spec.task, WorkItem.stage == spec.name)
 
 
-def _may_begin(spec: StageSpec, served: Collection[str]) -> ColumnElement[bool]:
+def _may_begin(spec: StageSpec, served: Collection[str | None]) -> ColumnElement[bool]:
     if not (served and spec.other_nodes_pace):
         return at_stage(spec)
-    return and_(at_stage(spec), or_(WorkItem.remote_node.is_(None), WorkItem.remote_node.not_in(sorted(served))))
+    others = WorkItem.remote_node.not_in(sorted(node for node in served if node is not None))
+    is_of_none = WorkItem.remote_node.is_(None)
+    return and_(at_stage(spec), and_(others, ~is_of_none) if None in served else or_(others, is_of_none))
 
 
 def _on_mounted(volumes: Collection[str]) -> ColumnElement[bool]:

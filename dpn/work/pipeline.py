@@ -30,7 +30,8 @@ class StageSpec:
     staged: bool = False
     """Whether it reads what lies on a staging volume."""
     other_nodes_pace: bool = False
-    """Whether the item's other node decides how long it takes: one node must not hold all slots of a worker."""
+    """Whether another node, asked there or fetched from, decides how long it takes: none may hold all slots of a
+    worker. Items that name no node count together as one's."""
     shared: bool = False
     """Whether its items have requesters that share its workers: each has its turn (`dpn.work.turns`)."""
     uploads: bool = False

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workers.runner.services import Services
     from workers.stage import Stage
 
-TELL = StageSpec(Task.NOTICE, "tell", worker="tell", queue="dpn_tell_topic")
+TELL = StageSpec(Task.NOTICE, "tell", worker="tell", queue="dpn_tell_topic", other_nodes_pace=True)
 """Every worker runs it beside its own stages: what we owe a peer needs no worker of its own."""
 
 PIPELINE = Pipeline(Task.NOTICE, (TELL,), manifest=NoticeManifest, endings=NoticeEndings())

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from workers.stage import Stage
 
 ASK = StageSpec(Task.RECOVERY, "ask", worker="recovery", queue="dpn_recovery_topic")
-FETCH = StageSpec(Task.RECOVERY, "fetch", worker="recovery", queue="dpn_recovery_fetch_topic", stages=True)
+FETCH = StageSpec(
+    Task.RECOVERY,
+    "fetch",
+    worker="recovery",
+    queue="dpn_recovery_fetch_topic",
+    stages=True,
+    other_nodes_pace=True,
+)
 JUDGE = StageSpec(Task.RECOVERY, "judge", worker="recovery", queue="dpn_recovery_judge_topic", staged=True)
 SETTLE = StageSpec(
     Task.RECOVERY, "settle", worker="recovery", queue="dpn_recovery_settle_topic", staged=True, uploads=True

@@ -23,6 +23,7 @@ STORE = StageSpec(
     worker="replication-store",
     queue="dpn_replication_store_topic",
     staged=True,
+    other_nodes_pace=True,
     uploads=True,
 )
 

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from workers.runner.services import Services
     from workers.stage import Stage
 
-RESTORE_READY = StageSpec(Task.RESTORE, "restore-init", worker="glacier-restore-init", queue="dpn_restore_topic")
+RESTORE_READY = StageSpec(
+    Task.RESTORE,
+    "restore-init",
+    worker="glacier-restore-init",
+    queue="dpn_restore_topic",
+    other_nodes_pace=True,
+)
 RESTORE_RETRIEVE = StageSpec(
     Task.RESTORE, "retrieve", worker="s3-retriever", queue="dpn_restore_download_topic", stages=True
 )
@@ -21,7 +27,12 @@ RESTORE_CHECK = StageSpec(
     Task.RESTORE, "check", worker="fixity-checker", queue="dpn_restore_check_topic", staged=True
 )
 DELIVER = StageSpec(
-    Task.RESTORE, "deliver", worker="restore-deliver", queue="dpn_restore_deliver_topic", staged=True
+    Task.RESTORE,
+    "deliver",
+    worker="restore-deliver",
+    queue="dpn_restore_deliver_topic",
+    staged=True,
+    other_nodes_pace=True,
 )
 
 PIPELINE = Pipeline(

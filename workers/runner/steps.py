@@ -132,11 +132,11 @@ class WorkerSteps:
         with self.sessions.begin() as session:
             presence.leave(session, self.presence, clock=self.clock)
 
-    def _served(self) -> set[str]:
-        """The nodes that have all the slots here that one may have."""
+    def _served(self) -> set[str | None]:
+        """The nodes that have all the slots here that one may have; None for all items that name none."""
         theirs = {(spec.task, spec.name) for spec in self._stages if spec.other_nodes_pace}
         running = Counter(held.remote_node for held in self.leases.claims() if (held.task, held.stage) in theirs)
-        return {node for node, items in running.items() if node is not None and items >= self.slots_per_node}
+        return {node for node, items in running.items() if items >= self.slots_per_node}
 
     @property
     def _stages(self) -> Collection[StageSpec]:

@@ -73,3 +73,16 @@ def test_a_stage_that_a_task_does_not_have_is_an_error(task: str, stage: str) ->
 
 def test_only_stages_that_touch_staged_bytes_are_bound_to_volumes() -> None:
     assert [spec.may_lie_on_volume for spec in (COPY, VALIDATE, STORE, TELL)] == [True, True, True, False]
+
+
+def test_no_stage_that_another_node_can_draw_out_may_take_all_slots_of_a_worker() -> None:
+    """Each asks that node's registry, or fetches from it: an answer that drips holds its slot for minutes."""
+    paced = {(spec.task, spec.name) for spec in PIPELINES.all_specs() if spec.other_nodes_pace}
+    assert paced == {
+        (Task.REPLICATION, "copy"),
+        (Task.REPLICATION, "store"),
+        (Task.RESTORE, "restore-init"),
+        (Task.RESTORE, "deliver"),
+        (Task.RECOVERY, "fetch"),
+        (Task.NOTICE, "tell"),
+    }

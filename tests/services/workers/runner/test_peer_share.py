@@ -53,15 +53,26 @@ def test_a_node_that_has_its_share_is_given_no_further_slot_until_one_of_its_ite
     take(worker, items[2])
 
 
-def test_items_of_no_node_and_work_at_our_own_pace_are_not_counted(bench: Bench) -> None:
+def test_work_at_our_own_pace_is_not_counted(bench: Bench) -> None:
     worker = steps(bench, slots_per_node=1)
     for number in (1, 2):
         take(worker, bench.make_item(number, stage="validate"))
-        take(worker, bench.make_item(10 + number, remote_node=None))
     copying = take(worker, bench.make_item(3))
     validated, of_nobody = bench.make_item(4, stage="validate"), bench.make_item(14, remote_node=None)
     assert sorted(worker.due(10)) == sorted([validated, of_nobody])
     assert copying.claim.remote_node == "north"
+
+
+def test_items_that_name_no_node_share_what_one_may_have(bench: Bench) -> None:
+    """A bag that is got back may come from any node, also each time from the same one."""
+    worker = steps(bench, slots_per_node=1)
+    first, second = (bench.make_item(number, remote_node=None) for number in (1, 2))
+    held = take(worker, first)
+    of_a_node = bench.make_item(3)
+    assert worker.due(10) == [of_a_node]
+    assert worker.take(second) is None
+    worker.perform(held)
+    take(worker, second)
 
 
 def test_two_claims_at_the_same_moment_do_not_both_get_a_nodes_last_slot(bench: Bench) -> None:
