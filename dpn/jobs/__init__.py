@@ -1,0 +1,1 @@
+"""Jobs: objects copied between roots, as somebody asked."""
