@@ -25,7 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNNING_SERVICES = "TEST_SERVICES_DIR"
 """Names a DIR of `bin/services` to use instead of one that lives as long as the session: for quick reruns."""
 
+SHARED_SERVICES = "TEST_SHARED_SERVICES_DIR"
+"""Names the DIR of the servers that all of pytest's processes share; its first process makes and removes it."""
+
 _numbers = itertools.count(1)
+_owns_shared_services = pytest.StashKey[bool]()
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +110,17 @@ class Bucket:
         )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """A terminated session cleans up like an interrupted one."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if config.stash.setdefault(_owns_shared_services, SHARED_SERVICES not in os.environ):
+        os.environ[SHARED_SERVICES] = tempfile.mkdtemp(prefix="dpn-services-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops what was shared, once no process of the session needs it any more."""
+    if config.stash.get(_owns_shared_services, False):
+        _remove(Services(Path(os.environ.pop(SHARED_SERVICES))))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -138,6 +150,19 @@ def services() -> Iterator[Services]:
         return
     with _temporary_services() as own:
         yield own
+
+
+@pytest.fixture(scope="session")
+def shared_services() -> Services:
+    """Servers that cost too much to be started for each process of pytest: tests cross there, so they name what is
+    theirs by names that nobody else uses, and stop nothing."""
+    return Services(Path(os.environ.get(RUNNING_SERVICES) or os.environ[SHARED_SERVICES]))
+
+
+@pytest.fixture
+def rabbitmq(shared_services: Services) -> dict[str, Any]:
+    """The RabbitMQ that all tests share: what services.json says of it."""
+    return shared_services.up("rabbitmq")
 
 
 @pytest.fixture
@@ -194,8 +219,13 @@ def _temporary_services() -> Iterator[Services]:
     try:
         yield services
     finally:
+        _remove(services)
+
+
+def _remove(services: Services) -> None:
+    if any(services.directory.iterdir()):
         services.down(wipe=True)
-        shutil.rmtree(services.directory)
+    shutil.rmtree(services.directory)
 
 
 def _is_alive(pid: int) -> bool:

@@ -10,17 +10,23 @@ from typing import Any
 from dpn.supervision.process_id import ProcessId
 from tools.services import ports, process
 from tools.services.folder import Folder, process_of
-from tools.services.glacier import Glacier
+from tools.services.moto import Glacier, Sqs
 from tools.services.nsq import Nsqd, Nsqlookupd
 from tools.services.postgresql import Postgresql
+from tools.services.rabbitmq import Epmd, Rabbitmq
 from tools.services.rsyncd import Rsyncd
 from tools.services.s3 import S3
 from tools.services.service import Home, NotReady, Service, StartFailed
 from tools.services.sshd import Sshd
+from tools.services.webdav import Webdav
 
 SERVICES: dict[str, Service] = {
-    service.name: service for service in (Nsqlookupd(), Nsqd(), Postgresql(), S3(), Glacier(), Rsyncd(), Sshd())
-}
+    service.name: service
+    for service in (
+        Nsqlookupd(), Nsqd(), Postgresql(), S3(), Glacier(), Rsyncd(), Sshd(),
+        Epmd(), Rabbitmq(), Sqs(), Webdav(),
+    )
+}  # fmt: skip
 """All services, each after those that it needs."""
 
 READY_SECONDS = 90.0
@@ -121,7 +127,8 @@ def _await_ready(service: Service, home: Home, running: ProcessId) -> None:
     entry: dict[str, Any] = service.entry(home)
     problem = "it does not listen"
     while running.alive():
-        if all(ports.listens(running.pid, port) for port in home.ports.values()):
+        members = process.family(running) if service.listens_in_a_child else [running]
+        if all(any(ports.listens(one.pid, port) for one in members) for port in home.ports.values()):
             try:
                 service.check(entry)
             except NotReady as error:

@@ -19,8 +19,9 @@ from typing import Any
 
 from tools.services.ports import LOOPBACK
 from tools.services.process import Launch, environment
-from tools.services.programs import MissingProgram, find, postgresql_folders
+from tools.services.programs import find, postgresql_folders
 from tools.services.service import ANSWER_SECONDS, Home, NotReady, Service, StartFailed
+from tools.services.system_user import give, system_user
 
 USER = "dpn"
 DATABASE = "postgres"
@@ -39,9 +40,9 @@ class Postgresql(Service):
     stop_signal = signal.SIGINT  # "fast": ends the sessions, keeps the data whole
 
     def prepare(self, home: Home) -> Launch:
-        user = _system_user()
+        user = system_user(SYSTEM_USER, "PostgreSQL")
         programs = _program_folder()
-        _give(home.path, user)
+        give(home.path, user)
         descriptor = os.open(home.path, os.O_PATH | os.O_DIRECTORY)
         reachable = Path(f"/proc/self/fd/{descriptor}")
         if not (home.path / "data" / "PG_VERSION").exists():
@@ -86,24 +87,9 @@ class Postgresql(Service):
             raise NotReady(f"SELECT 1 at {entry['host']}:{entry['port']}: {error}") from error
 
 
-def _system_user() -> str | None:
-    """Whom to run as: ourselves, unless we are root."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(SYSTEM_USER).pw_name
-    except KeyError as error:
-        raise MissingProgram(f"the system user {SYSTEM_USER} (PostgreSQL)") from error
-
-
 def _program_folder() -> Path:
     """Where initdb is there is the postgres of the same version, whatever links lead there."""
     return Path(find("initdb", *postgresql_folders())).resolve().parent
-
-
-def _give(path: Path, user: str | None) -> None:
-    if user is not None:
-        shutil.chown(path, user, pwd.getpwnam(user).pw_gid)
 
 
 def _make_cluster(home: Home, programs: Path, reachable: Path, user: str | None, descriptor: int) -> None:
@@ -141,7 +127,7 @@ def _password_file(home: Home, user: str | None) -> Iterator[Path]:
     path = home.path / "password"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    _give(path, user)
+    give(path, user)
     path.write_text(home.secret("password") + "\n", encoding="ascii")
     try:
         yield path

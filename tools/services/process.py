@@ -20,12 +20,14 @@ STOP_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Launch:
-    """What to start. `environment` is added to a small one; `keep_open` are descriptors that it inherits."""
+    """What to start. `environment` is added to a small one; `keep_open` are descriptors that it inherits; `folder`
+    is entered before it becomes `user`."""
 
     argv: Sequence[str]
     environment: Mapping[str, str]
     user: str | None = None
     keep_open: tuple[int, ...] = ()
+    folder: Path = Path("/")
 
 
 def start(launch: Launch, log: Path) -> ProcessId:
@@ -36,7 +38,7 @@ def start(launch: Launch, log: Path) -> ProcessId:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd="/",
+            cwd=launch.folder,
             env=environment() | dict(launch.environment),
             start_new_session=True,
             user=launch.user,
@@ -51,9 +53,13 @@ def start(launch: Launch, log: Path) -> ProcessId:
 
 def stop(process: ProcessId, first: signal.Signals = signal.SIGTERM) -> None:
     """Ends `process` and all that it started; returns when they are gone."""
-    family = [process, *_descendants(process)] if process.alive() else []
-    for member, patience in [(member, STOP_SECONDS if member is process else 1.0) for member in family]:
+    for member, patience in [(member, STOP_SECONDS if member is process else 1.0) for member in family(process)]:
         _end(member, first, patience)
+
+
+def family(process: ProcessId) -> list[ProcessId]:
+    """`process`, if it lives, and all that it started."""
+    return [process, *_descendants(process)] if process.alive() else []
 
 
 def environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ import signal
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,6 +63,8 @@ class Service(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """Services that must be started before."""
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    listens_in_a_child: ClassVar[bool] = False
+    """Whether what we start is a script that starts the server."""
 
     @abstractmethod
     def prepare(self, home: Home) -> Launch:
@@ -76,11 +79,12 @@ class Service(ABC):
         """Really talks to it. Raises NotReady."""
 
 
-def http_get(address: str, path: str) -> str:
+def http_get(address: str, path: str, headers: Mapping[str, str] | None = None) -> str:
     """The body of an answer with status 200. Raises NotReady."""
     url = f"http://{address}{path}"
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
+        request = urllib.request.Request(url, headers=dict(headers or {}))
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
             body: bytes = answer.read(1_000_000)
             return body.decode()
     except (urllib.error.URLError, OSError, ValueError) as error:

@@ -1,4 +1,5 @@
-"""sshd: an ssh server with keys of its own that hands out one folder by rsync, and nothing else."""
+"""sshd: an ssh server with keys of its own: one hands out a folder by rsync, the other opens one over SFTP, and no
+key does anything else."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 import pwd
 import shlex
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ CONFIGURATION = """\
 # Written by bin/services at every start.
 ListenAddress {host}:{port}
 HostKey "{host_key}"
+Subsystem sftp internal-sftp
 AuthorizedKeysFile "{authorized_keys}"
 AuthenticationMethods publickey
 PasswordAuthentication no
@@ -45,10 +48,12 @@ class Sshd(Service):
     port_names = ("tcp",)
 
     def prepare(self, home: Home) -> Launch:
-        root = home.folder("outbound")
         host_key = _key(home.path / "host_key")
-        client_key = _key(home.path / "client_key")
-        _write_authorized_keys(home.path / "authorized_keys", client_key, root)
+        commands = {
+            _key(home.path / "client_key"): [find("rrsync"), "-ro", str(home.folder("outbound"))],
+            _key(home.path / "sftp_key"): ["internal-sftp", "-d", str(home.folder("sftp"))],
+        }
+        _write_authorized_keys(home.path / "authorized_keys", commands)
         _write_known_hosts(home.path / "known_hosts", host_key, home.ports["tcp"])
         configuration = home.path / "sshd_config"
         configuration.write_text(
@@ -74,6 +79,7 @@ class Sshd(Service):
             "identity_file": str(home.path / "client_key"),
             "known_hosts_file": str(home.path / "known_hosts"),
             "root": str(home.path / "outbound"),
+            "sftp": {"identity_file": str(home.path / "sftp_key"), "root": str(home.path / "sftp")},
         }
 
     def check(self, entry: dict[str, Any]) -> None:
@@ -104,10 +110,13 @@ def _key(path: Path) -> Path:
     return path
 
 
-def _write_authorized_keys(path: Path, client_key: Path, root: Path) -> None:
-    """One key, which may do nothing but read `root` by rsync; links name files relative to it."""
-    command = shlex.join([find("rrsync"), "-ro", str(root)]).replace("\\", "\\\\").replace('"', '\\"')
-    path.write_text(f'restrict,command="{command}" {_public(client_key)}\n', encoding="utf-8")
+def _write_authorized_keys(path: Path, commands: Mapping[Path, Sequence[str]]) -> None:
+    """Each key may run its one command, whatever its client asks for."""
+    lines = []
+    for key, words in commands.items():
+        command = shlex.join(words).replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'restrict,command="{command}" {_public(key)}\n')
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _write_known_hosts(path: Path, host_key: Path, port: int) -> None:

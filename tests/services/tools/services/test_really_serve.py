@@ -5,12 +5,19 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
+import boto3
+import pika
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
+
+from tools.services.folder import process_of
+from tools.services.process import family
 
 BIG = 2_000_000
 
@@ -120,6 +127,99 @@ def test_sshd_wants_its_own_key(services, tmp_path):
     login = f"{entry['user']}@{entry['host']}"
     shell = shlex.join(ssh(entry | {"identity_file": str(key)}))
     assert "Permission denied (publickey)" in fetch("--list-only", f"--rsh={shell}", f"{login}:/").stderr
+
+
+def test_sshd_opens_a_folder_over_sftp_to_the_key_for_it_only(services, tmp_path):
+    entry = services.up("sshd")
+    (tmp_path / "object").write_bytes(b"bytes")
+    key = {"identity_file": entry["sftp"]["identity_file"]}
+
+    def sftp(entry: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        options = [option if option != "-p" else "-P" for option in ssh(entry)[1:]]
+        return subprocess.run(
+            ["sftp", *options, "-b", "-", f"{entry['user']}@{entry['host']}"],
+            input=f"put {tmp_path}/object sent\n", capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+
+    assert sftp(entry).returncode != 0, "the key of rsync opens nothing"
+    done = sftp(entry | key)
+    assert done.returncode == 0, done.stderr
+    assert (Path(entry["sftp"]["root"]) / "sent").read_bytes() == b"bytes"
+    command = [*ssh(entry | key), f"{entry['user']}@{entry['host']}", "id"]
+    assert (
+        "uid="
+        not in subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30
+        ).stdout
+    )
+
+
+def test_rabbitmq_gives_back_what_was_not_acknowledged_and_has_streams(rabbitmq, tmp_path):
+    queue = str(tmp_path)
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq["url"])) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare(queue, durable=True)
+        channel.basic_publish("", queue, b"request", mandatory=True)
+        method, _, body = channel.basic_get(queue)
+        assert (method.redelivered, body) == (False, b"request")
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq["url"])) as connection:
+        channel = connection.channel()
+        method, _, body = channel.basic_get(queue)
+        assert (method.redelivered, body) == (True, b"request")
+        channel.queue_declare(f"{queue}.stream", durable=True, arguments={"x-queue-type": "stream"})
+        channel.queue_delete(f"{queue}.stream")
+        channel.queue_delete(queue)
+
+
+def test_rabbitmq_needs_its_password(rabbitmq):
+    wrong = pika.URLParameters(rabbitmq["url"].replace(rabbitmq["password"], "wrong"))
+    with pytest.raises(pika.exceptions.AMQPConnectionError):
+        pika.BlockingConnection(wrong)
+
+
+def test_sqs_delivers_again_under_the_same_id(services, tmp_path):
+    entry = services.up("sqs")
+    client = boto3.client(
+        "sqs",
+        endpoint_url=entry["endpoint"],
+        region_name=entry["region"],
+        aws_access_key_id=entry["access_key"],
+        aws_secret_access_key=entry["secret_key"],
+    )
+    url = client.create_queue(QueueName=tmp_path.name)["QueueUrl"]
+    sent = client.send_message(QueueUrl=url, MessageBody="request")["MessageId"]
+    taken = [client.receive_message(QueueUrl=url, VisibilityTimeout=0)["Messages"][0] for _ in range(2)]
+    assert [(message["MessageId"], message["Body"]) for message in taken] == [(sent, "request")] * 2
+
+
+def test_webdav_keeps_files_in_its_folder_behind_a_password(services):
+    entry = services.up("webdav")
+    put(entry["root"], "there.txt", b"there")
+
+    def ask(method: str, name: str, password: str, body: bytes | None = None) -> bytes:
+        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        passwords.add_password(None, entry["url"], entry["user"], password)
+        opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
+        request = urllib.request.Request(entry["url"] + name, data=body, method=method)  # noqa: S310
+        with opener.open(request, timeout=30) as answer:
+            content: bytes = answer.read()
+            return content
+
+    assert ask("GET", "there.txt", entry["password"]) == b"there"
+    ask("PUT", "a%20b.txt", entry["password"], b"sent")
+    assert (Path(entry["root"]) / "a b.txt").read_bytes() == b"sent"
+    with pytest.raises(HTTPError, match="401"):
+        ask("GET", "there.txt", "wrong")
+
+
+def test_nothing_is_left_of_a_stopped_rabbitmq_sqs_or_webdav(own_services):
+    members = [
+        member for name in ("rabbitmq", "sqs", "webdav") for member in family(process_of(own_services.up(name)))
+    ]
+    assert len(members) > 3, "the broker is more than one process"
+    own_services.down()
+    assert [member for member in members if member.alive()] == []
 
 
 @pytest.mark.parametrize("name", ["sshd", "rsyncd"])

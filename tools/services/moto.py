@@ -1,4 +1,4 @@
-"""glacier: moto's server, for what only it has: storage classes that must be restored before they can be read."""
+"""glacier and sqs: moto's servers, for what only they have. They forget everything when they stop."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from tools.services.service import Home, Service, http_json
 REGION = "us-east-1"
 
 
-class Glacier(Service):
-    """An S3 server with Glacier's semantics; it forgets everything when it stops.
+class Moto(Service):
+    """A moto server. `--set NAME.VARIABLE=VALUE` sets an environment variable of moto."""
 
-    `--set glacier.NAME=VALUE` sets an environment variable of moto.
-    """
-
-    name = "glacier"
     port_names = ("http",)
 
     def prepare(self, home: Home) -> Launch:
@@ -36,3 +32,15 @@ class Glacier(Service):
     def check(self, entry: dict[str, Any]) -> None:
         # Not data.json: that tells everything it holds, and takes as long.
         http_json(entry["endpoint"].removeprefix("http://"), "/moto-api/config")
+
+
+class Glacier(Moto):
+    """An S3 server with storage classes that must be restored before they can be read."""
+
+    name = "glacier"
+
+
+class Sqs(Moto):
+    """Amazon's queues: visibility time-outs, redelivery under the same MessageId."""
+
+    name = "sqs"
