@@ -3,4 +3,10 @@
 | module | holds |
 | --- | --- |
 | `keys` | which names an object may have |
+| `root` | what every root promises (`Root`), and how it fails |
+| `content` | an object's bytes on their way: counted, digested, held to what is expected |
+| `folder` | a root that is a folder |
+| `s3` | a root that is a bucket, or what lies under a prefix in one |
+
+It knows nothing of jobs: what is copied from where to where, how often it is tried, and what is told of it.
 """

@@ -26,6 +26,7 @@ class ListedObject(NamedTuple):
     """From the connection's prefix on."""
     size: int
     etag: str
+    modified_at: datetime | None = None
 
 
 class ListedUpload(NamedTuple):
@@ -47,16 +48,27 @@ class ListedPart(NamedTuple):
     """In base64, if the store keeps it."""
 
 
-def list_objects(connection: Connection, cancellation: Cancellation | None = None) -> Iterator[ListedObject]:
-    """Every object under the connection's prefix, in the server's order. Raises as Connection.call."""
-    bucket, prefix = connection.bucket, connection.prefix
-    request = partial(connection.client.list_objects_v2, Bucket=bucket, Prefix=prefix, MaxKeys=ROWS_PER_PAGE)
+def list_objects(
+    connection: Connection,
+    cancellation: Cancellation | None = None,
+    *,
+    below: str = "",
+    after: str | None = None,
+) -> Iterator[ListedObject]:
+    """Every object under the connection's prefix, in the server's order; of these only keys that begin with
+    `below`, and that come behind `after`. Raises as Connection.call."""
+    bucket, prefix = connection.bucket, connection.prefix + below
+    begin: Any = {"StartAfter": connection.prefix + after} if after else {}
+    request = partial(
+        connection.client.list_objects_v2, Bucket=bucket, Prefix=prefix, MaxKeys=ROWS_PER_PAGE, **begin
+    )
     markers = {"NextContinuationToken": "ContinuationToken"}
     doing = f"listing s3://{bucket}/{prefix}"
     for page in _pages(connection, doing, request, "Contents", "Key", markers, cancellation):
         for row in page:
             key = _key(connection, row)
-            yield ListedObject(key, connection.given(row, "Size"), connection.given(row, "ETag"))
+            size, etag = connection.given(row, "Size"), connection.given(row, "ETag")
+            yield ListedObject(key, size, etag, row.get("LastModified"))
 
 
 def list_uploads(connection: Connection, cancellation: Cancellation | None = None) -> Iterator[ListedUpload]:
