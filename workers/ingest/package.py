@@ -1,6 +1,8 @@
 """package: turns a deposit's source into a valid DPN bag, as a tar on a staging volume.
 
 The same deposit makes the same bytes: packaged again, after a crash or the loss of its volume, it is the same bag.
+What is in our store and our registry is packaged again only for the nodes that have not fetched it yet: where its
+source is gone, too, it waits for a person, and goes on once enough of them say that they have it.
 """
 
 from __future__ import annotations
@@ -12,19 +14,22 @@ from pathlib import Path
 
 from dpn.audit.trail import EventType
 from dpn.bags.errors import SourceRefused
-from dpn.errors import Interrupted
+from dpn.database import Sessions
+from dpn.errors import Interrupted, ServiceUnavailable
 from dpn.ingest.settings import IngestSettings
 from dpn.ingest.submission import is_in, require_named_over_http
 from dpn.packaging.confined_source import confined
 from dpn.packaging.description import Description, Packaged
+from dpn.packaging.errors import SourceUnavailable
 from dpn.packaging.estimate import estimate
 from dpn.packaging.location import locate
 from dpn.packaging.package import FETCHED_OBJECTS, package
 from dpn.staging.folders import StagingFolder
 from dpn.staging.staging import Staging
 from dpn.text import is_line
-from dpn.work.outcomes import Done, Fail, Outcome
+from dpn.work.outcomes import Done, Fail, Outcome, Wait
 from models.manifests import DepositFacts, IngestContact, IngestManifest, StagedFile, ValidationResult
+from workers.ingest.asked import stored_at, transfers_of
 from workers.stage import Job
 
 
@@ -35,6 +40,8 @@ class PackageStage:
     node: str
     staging: Staging
     settings: IngestSettings
+    sessions: Sessions
+    poll_seconds: float
     our_folders: Collection[Path] = ()
     name: str = "package"
 
@@ -43,8 +50,22 @@ class PackageStage:
         if manifest.staged is not None and manifest.validation is not None and self.staging.holds(manifest.staged):
             return Done("packaged already")
         manifest.forget_staged()
-        with self._source(deposit) as (source, require_unmoved):
-            packaged, staged = self._package(job, deposit, source, require_unmoved)
+        stored = stored_at(transfers_of(self.sessions, manifest), manifest) if manifest.needs_no_staging else []
+        wanted = self.settings.replicate_to_count
+        if manifest.needs_no_staging and len(stored) >= wanted:
+            return Done("the wanted copies exist: nobody needs it packaged again")
+        try:
+            with self._source(deposit) as (source, require_unmoved):
+                packaged, staged = self._package(job, deposit, source, require_unmoved)
+        except (ServiceUnavailable, SourceRefused) as error:
+            if not manifest.needs_no_staging:
+                raise
+            # Its own remedy is for a deposit that can still be cancelled.
+            why = f"{deposit.source} is away" if isinstance(error, SourceUnavailable) else str(error)
+            told = f"{len(stored) + 1} of {wanted + 1} copies exist, ours among them; "
+            lost = "what other nodes were to fetch is lost, and it cannot be packaged again"
+            then = "put the source back as it was; it goes on by itself, also once the wanted copies exist"
+            return Wait(self.poll_seconds, f"{told}{lost}: {why}; {then}", needs_attention=True)
         receipt = manifest.receipt
         if receipt is not None and receipt.sha256 != packaged.sha256:
             return Fail(

@@ -28,6 +28,7 @@ from dpn.staging.staging import Staging
 from dpn.work.leases import holder
 from dpn.work.outcomes import Done, Outcome, StartOver, Wait
 from models.manifests import IngestManifest, PlannedTransfer, StagedFile
+from workers.ingest.asked import Transfers, is_declined, is_stored, stored_at, transfers_of
 from workers.ingest.register import Registering, require_entered
 from workers.peers import Unwanted
 from workers.stage import Job
@@ -84,7 +85,7 @@ class IngestRecordStage:
         """Plans transfers to further nodes, in place of those that declined, and saves the plan."""
         manifest = job.manifest
         known = self._transfers(manifest)
-        going = [planned for planned in manifest.transfers if not _is_declined(known, planned)]
+        going = [planned for planned in manifest.transfers if not is_declined(known, planned)]
         missing = self.settings.replicate_to_count - len(going)
         if missing <= 0:
             return
@@ -178,7 +179,7 @@ class IngestRecordStage:
     def _done(self, job: Job[IngestManifest]) -> Done | None:
         """The end, if the wanted copies exist."""
         known, wanted = self._transfers(job.manifest), self.settings.replicate_to_count
-        stored = [planned.to_node for planned in job.manifest.transfers if _is_stored(known, planned)]
+        stored = stored_at(known, job.manifest)
         if len(stored) < wanted:
             return None
         job.add_event(EventType.REPLICATION, job.manifest.deposit.bag, "success", nodes=stored)
@@ -187,8 +188,8 @@ class IngestRecordStage:
     def _waiting(self, job: Job[IngestManifest]) -> Wait:
         known, planned = self._transfers(job.manifest), job.manifest.transfers
         wanted = self.settings.replicate_to_count
-        stored = [one for one in planned if _is_stored(known, one)]
-        waiting = [one.to_node for one in planned if not (_is_stored(known, one) or _is_declined(known, one))]
+        stored = [one for one in planned if is_stored(known, one)]
+        waiting = [one.to_node for one in planned if not (is_stored(known, one) or is_declined(known, one))]
         told = f"{len(stored) + 1} of {wanted + 1} copies exist"
         if waiting:
             told += f"; waiting for {', '.join(waiting)}"
@@ -203,11 +204,8 @@ class IngestRecordStage:
             needs_attention=True,
         )
 
-    def _transfers(self, manifest: IngestManifest) -> dict[str, ReplicationRecord]:
-        """The planned transfers that are in our registry, by id."""
-        wanted = [(planned.replication_id,) for planned in manifest.transfers]
-        with reading(self.sessions) as session:
-            return {key[0]: record for key, record in find_many(session, TRANSFERS, wanted).items()}
+    def _transfers(self, manifest: IngestManifest) -> Transfers:
+        return transfers_of(self.sessions, manifest)
 
     def _nodes(self, session: Session) -> dict[str, NodeRecord]:
         names = [(name,) for name in {self.node, *self.peers}]
@@ -236,17 +234,7 @@ def _place(node: NodeRecord) -> Site:
     return Site(node.namespace, node.storage.region, node.storage.type)
 
 
-def _is_stored(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> bool:
-    record = known.get(planned.replication_id)
-    return record is not None and record.stored
-
-
-def _is_declined(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> bool:
-    record = known.get(planned.replication_id)
-    return record is not None and record.cancelled
-
-
-def _refusal(known: dict[str, ReplicationRecord], planned: PlannedTransfer) -> str | None:
+def _refusal(known: Transfers, planned: PlannedTransfer) -> str | None:
     record = known.get(planned.replication_id)
     if record is None or not record.cancelled:
         return None

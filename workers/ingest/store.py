@@ -28,6 +28,8 @@ class IngestStoreStage:
     def run(self, job: Job[IngestManifest]) -> Outcome:
         manifest = job.manifest
         deposit, staged, judged = manifest.deposit, manifest.staged, manifest.validation
+        if staged is None and manifest.needs_no_staging:
+            return Done("stored already, and in our registry")
         if staged is None or judged is None or not self.bag_store.staging.holds(staged):
             manifest.forget_staged()
             return StartOver("package", "the packaged bag is gone")

@@ -19,6 +19,8 @@ def _package(services: Services) -> Stage:
         node=services.namespace,
         staging=services.staging,
         settings=settings.ingest,
+        sessions=services.sessions,
+        poll_seconds=settings.work.verdict_poll_seconds,
         our_folders=(*settings.staging.volumes.values(), *outbound),
     )
 

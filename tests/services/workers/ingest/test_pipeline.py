@@ -300,6 +300,32 @@ def test_once_all_copies_exist_neither_what_is_staged_nor_its_source_is_needed(
     assert north.reservations() == 0
 
 
+def test_a_deposit_that_has_lost_all_but_its_stored_bag_says_so_and_ends_once_the_copies_exist(
+    north: Depositor, source: Path
+) -> None:
+    item = north.submit(source)
+    north.run_until_it_waits(item)
+    first, second = (planned.to_node for planned in north.manifest(item).transfers)
+    lose_what_is_staged(north, and_offered=True)
+    change_or_remove(source, "removed")
+    north.next_poll(item)
+    north.peers_store(first)
+    for _ in range(north.settings.work.attempts + 1):
+        waiting = north.next_poll(item)
+        assert (waiting.stage, waiting.status, waiting.attempts) == ("package", "pending", 1), (
+            "of its starting over"
+        )
+        assert waiting.needs_attention
+    assert waiting.note.startswith("2 of 3 copies exist, ours among them; what other nodes were to fetch is lost")
+    assert f"{source} is away" in waiting.note
+    assert "cancel" not in waiting.note, "what is stored cannot be cancelled"
+    assert "put the source back as it was" in waiting.note
+    north.peers_store(second)
+    done = north.next_poll(item)
+    assert (done.status, done.stage, done.needs_attention) == ("success", "record", False)
+    assert len(north.records(INGESTS)) == 1
+
+
 @pytest.mark.parametrize("how", ["removed", "changed"])
 def test_while_the_bag_lies_where_the_nodes_fetch_it_nothing_else_is_needed(
     north: Depositor, source: Path, how: str
