@@ -138,6 +138,15 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _store_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
+        return url
+    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
+        return url
+    raise ValueError("must be file:///absolute/folder or s3://bucket[/prefix]")
+
+
 def needed(value: T | None, key: str, remedy: str) -> T:
     """What stands under `key`, asked for by what cannot do without. Raises Misconfigured with the remedy."""
     if value is None:
@@ -170,5 +179,6 @@ AbsolutePath = Annotated[Path, BeforeValidator(_expanded), AfterValidator(_absol
 TagValue = Annotated[str, AfterValidator(_line)]
 NamespaceName = Annotated[str, AfterValidator(_namespace)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
 Address = Annotated[str, AfterValidator(_address)]
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -16,6 +16,7 @@ from dpn.bags.validation.settings import ValidationSettings
 from dpn.broker.settings import BrokerSettings, NsqSettings
 from dpn.fixity.settings import FixitySettings
 from dpn.ingest.settings import IngestSettings
+from dpn.objects.settings import RootSettings
 from dpn.outbound.settings import RestoreSettings
 from dpn.recovery.settings import RecoverySettings
 from dpn.registry.settings import NodeSettings, RegistryAccess
@@ -77,6 +78,7 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     processes: ProcessesSettings = ProcessesSettings()
+    roots: dict[NamespaceName, RootSettings] = Field(default_factory=dict)
     peers: dict[NamespaceName, PeerSettings] = Field(default_factory=dict)
 
     def needed_store(self) -> StoreSettings:

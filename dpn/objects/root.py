@@ -1,18 +1,18 @@
 """What every root promises: objects are read as they were looked at, and appear whole or not at all.
 
-How a root fails, and what that is to a job:
+How a root fails, each a type of its own, so that a job can tell what is wrong, and where:
 
-| error | class of a job's error |
+| error | means |
 | --- | --- |
-| StoreMissing | source_missing |
-| SourceChanged | source_changed |
-| ObjectExists | dest_exists |
-| StoreFull | dest_full |
-| AccessRefused | auth |
-| StoreMismatch | checksum_mismatch |
-| StoreTimeout | timeout |
-| StoreUnavailable, any other | network |
-| KeyRefused, ObjectTooLarge, Misconfigured of other kinds | bad_request |
+| StoreMissing | there is no such object to be read |
+| SourceChanged | it is not, or no longer, the one that was looked at |
+| ObjectExists | something lies under the key that is not to be replaced |
+| StoreFull | there is no room |
+| AccessRefused | who we are may not do this |
+| StoreMismatch | the bytes are not those that were expected, or not those that were sent |
+| StoreTimeout | no answer in time |
+| StoreUnavailable, of other kinds | the root cannot be reached, or talks nonsense |
+| KeyRefused, ObjectTooLarge, Misconfigured of other kinds | this can never work as it was asked for |
 
 Besides, Interrupted comes out of everything that takes long, within a piece of at most 1 MiB.
 """

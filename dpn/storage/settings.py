@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dpn.s3.settings import S3Access
-from dpn.setting_types import NamespaceName
+from dpn.setting_types import NamespaceName, StoreUrl
 
 Tier: TypeAlias = Literal["Bulk", "Standard", "Expedited"]
 """How fast, and at what price, cold storage is read: up to two days, hours, minutes."""
@@ -21,7 +20,7 @@ class StoreSettings(S3Access):
     """The long-term store: `file:///folder` or `s3://bucket/prefix`."""
 
     name: NamespaceName = "main"
-    url: str
+    url: StoreUrl
     storage_class: Literal[
         "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "GLACIER_IR", "DEEP_ARCHIVE"
     ] = "STANDARD"
@@ -30,16 +29,6 @@ class StoreSettings(S3Access):
     upload_threads: PositiveInt = 4
     retrieve_threads: PositiveInt = 4
     abandoned_upload_days: PositiveFloat = 7.0
-
-    @field_validator("url")
-    @classmethod
-    def _known_scheme(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
-            return url
-        if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
-            return url
-        raise ValueError("must be file:///absolute/folder or s3://bucket[/prefix]")
 
     @model_validator(mode="after")
     def _provable(self) -> Self:

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from dpn.cancellation import Cancellation
-from dpn.errors import Interrupted, Misconfigured, ObjectExists, SourceChanged, StoreUnavailable
+from dpn.errors import AccessRefused, Interrupted, Misconfigured, ObjectExists, SourceChanged, StoreUnavailable
 from dpn.objects.root import PartialWrite, Root, Skipped
+from dpn.objects.roots import open_root
 from dpn.objects.s3.root import S3Root
+from dpn.objects.settings import RootSettings
 from dpn.s3.connection import Connection
+from tests.conftest import Services
 from tests.fixtures.nasty.store import NastyStore, answering, nasty_store, page
 from tests.services.objects.conftest import PART_BYTES, content_of, keys_of, put
 from tests.services.storage.s3_proxy import Fault, Proxy, faulty_proxy
@@ -170,3 +173,20 @@ def test_an_object_costs_one_request_each_way(proxied: tuple[S3Root, Proxy]) -> 
     put(root, "k", b"12345", if_absent=True)
     assert content_of(root, "k") == b"12345"
     assert [request.method for request in proxy.seen[before:]] == ["PUT", "GET"]
+
+
+@pytest.mark.usefixtures("connect")  # it makes the bucket
+def test_the_settings_lead_to_a_bucket_and_a_wrong_secret_is_told_and_not_shown(services: Services) -> None:
+    entry = services.up("s3")
+    keys = {"endpoint_url": entry["endpoint"], "access_key_id": entry["access_key"]}
+    settings = RootSettings(
+        url="s3://objects/of", prefix="settings", secret_access_key=entry["secret_key"], **keys
+    )
+    put(open_root("archive", settings), "k", b"12345")
+    above = open_root("archive", settings.model_copy(update={"prefix": ""}))
+    assert keys_of(above) == ["settings/k"]
+    wrong = open_root("archive", RootSettings(url="s3://objects/of", secret_access_key="hushhush", **keys))
+    for call in (lambda: keys_of(wrong), lambda: put(wrong, "k")):
+        with pytest.raises(AccessRefused, match=r"roots\.archive\.secret_access_key") as refused:
+            call()
+        assert "hushhush" not in str(refused.value)
