@@ -26,6 +26,9 @@ SSH_ALIVE_PROBES = 3
 KILL_AFTER_SECONDS = 2
 """How long rsync has to end by itself once its worker is gone, before it is killed."""
 
+LARGEST_FILE = 2**62
+"""Bytes: more than any disk takes, and less than what rsync refuses as a size; a peer may claim any."""
+
 _UNQUOTABLE = frozenset("\"'\\$%\n\r\t")
 
 
@@ -45,6 +48,7 @@ def rsync_command(
     With `follow_link` the *sender* replaces a symbolic link by the file it points to; never is a link made here.
     Raises Misconfigured if a program, key or host file that it needs is missing.
     """
+    max_bytes = min(max_bytes, LARGEST_FILE)
     options = [
         # Bytes of an earlier try are compared block by block and kept where they are right: a crash at any moment
         # leaves something to go on from, and neither size nor time of what lies here is believed.

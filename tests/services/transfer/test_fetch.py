@@ -37,6 +37,12 @@ def test_a_file_comes_whole_and_private(peer: Peer) -> None:
     assert list(peer.destination.parent.iterdir()) == [peer.destination]
 
 
+def test_a_size_that_no_disk_has_is_no_reason_to_blame_rsync(daemon: Peer) -> None:
+    """A peer may claim any size that fits into its record; rsync itself takes a little less."""
+    daemon.offer(b"some bytes")
+    assert daemon.fetch(max_bytes=2**63 - 1).bytes == 10
+
+
 @pytest.mark.parametrize("lies_here", ["same", "damaged", "longer", "same size", "empty", "shorter"])
 def test_whatever_lies_here_ends_equal_to_the_peers_file(daemon: Peer, lies_here: str) -> None:
     content = _content(2 * MEBIBYTE)
