@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from textwrap import indent
@@ -137,7 +137,10 @@ def retire(
     name: NameArgument,
     config: ConfigOption = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Although work is open: our own transfers with it are cancelled.")
+        bool,
+        typer.Option(
+            "--anyway", help="Although work is open: our own transfers with it are cancelled, our items end."
+        ),
     ] = False,
     drain: Annotated[
         bool, typer.Option("--drain", help="Only end the agreements: nothing new begins, what is open goes on.")
@@ -155,7 +158,7 @@ def retire(
             if drain:
                 agree(session, node.namespace, peer, (), now=node.clock.now())
             elif not refused:
-                cancelled, revoked = part(session, node, peer)
+                parting = part(session, node, peer, by=operator())
         _tell(found)
         if refused:
             typer.echo(
@@ -167,8 +170,20 @@ def retire(
         if drain:
             print(f"We begin nothing new with {peer}. Later: dpn peer retire {peer}")
             return
-        node.log.info("parted from a peer", peer=peer, cancelled=cancelled, revoked=revoked, by=operator())
-        print(f"We have parted from {peer}: transfers cancelled: {cancelled}, tokens revoked: {revoked}.")
+        node.log.info("parted from a peer", peer=peer, by=operator(), **asdict(parting))
+        print(
+            f"We have parted from {peer}: transfers cancelled: {parting.cancelled}, items ended: {parting.ended}, "
+            f"tokens revoked: {parting.revoked}."
+        )
+        if parting.still_open or (parting.ended and peer in node.settings.peers):
+            kept = "Not ended, for they say what it must hear, or stored its bag"
+            print(
+                *_shown_items(kept, parting.still_open),
+                f"What {peer} must hear is told while the settings name it: take it out once `dpn peer list`",
+                "shows no open items of it, or if it is gone for good. Then "
+                f"`dpn peer retire {peer} --anyway` ends the rest.",
+                sep="\n",
+            )
         if todo := list(left(node, peer)):
             print("Left to do, as root:", *(indent(line, "    ") for line in todo), sep="\n")
 
@@ -177,9 +192,14 @@ def _tell(found: Ties) -> None:
     for heading, counts in (("Open", found.open), ("Kept", found.kept)):
         for what, number in counts.items():
             print(f"{heading}: {what}: {number}")
-    if found.items:
-        shown = ", ".join(map(str, found.items)) + (", …" if len(found.items) == IDS_SHOWN else "")
-        print(f"Items: {shown} (dpn item show, dpn item cancel)")
+    for line in _shown_items("Items", found.items):
+        print(f"{line} (dpn item show, dpn item cancel)")
+
+
+def _shown_items(heading: str, items: Sequence[int]) -> list[str]:
+    """A line that names the first of them; none where there are none."""
+    more = ", …" if len(items) >= IDS_SHOWN else ""
+    return [f"{heading}: {', '.join(map(str, items[:IDS_SHOWN]))}{more}"] if items else []
 
 
 def _named(name: str, node: OpenNode) -> str:

@@ -11,13 +11,18 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
+from dpn.audit.trail import record
 from dpn.node import OpenNode
 from dpn.registry import tokens
 from dpn.registry.catalogue import agree, give_up_with
 from dpn.transfer.ssh_keys import known_host_name
+from dpn.work.items import NotAllowed, cancel_item
+from dpn.work.outcomes import Stopped
+from dpn.work.reconciliation import close
 from models.preservation import StoredCopy
 from models.registry import Bag, BagReplica, ReplicationTransfer, RestoreTransfer
 from models.work import Status, WorkItem
+from workers.pipelines import PIPELINES
 
 IDS_SHOWN = 20
 
@@ -84,16 +89,48 @@ def ties(session: Session, peer: str, *, us: str, copies: int) -> Ties:
     )
 
 
-def part(session: Session, node: OpenNode, peer: str) -> tuple[int, int]:
-    """Ends our agreements with the peer, the transfers of ours with it that are open, and its tokens; returns how
-    many transfers and tokens. Its records stay, and so does each copy. Raises Misconfigured."""
+@dataclass(frozen=True)
+class Parting:
+    """What has ended."""
+
+    cancelled: int
+    """Transfers of ours with it."""
+    revoked: int
+    """Tokens of its."""
+    ended: int
+    """Items that spoke with it."""
+    still_open: tuple[int, ...]
+    """Items that go on while the settings name it: what it must hear, and bags that are stored already."""
+
+
+def part(session: Session, node: OpenNode, peer: str, *, by: str) -> Parting:
+    """Ends our agreements with the peer, the transfers of ours with it that are open, its tokens, and the items
+    that speak with it; once the settings name it no more, all of these. Its records stay, and so does each copy.
+
+    Raises Misconfigured.
+    """
     now = node.clock.now()
     agree(session, node.namespace, peer, (), now=now)
     detail = f"{node.namespace} no longer works with {peer}"
-    return (
-        give_up_with(session, node.namespace, peer, detail=detail, now=now),
-        tokens.revoke_all(session, peer, now=now),
-    )
+    cancelled = give_up_with(session, node.namespace, peer, detail=detail, now=now)
+    revoked = tokens.revoke_all(session, peer, now=now)
+    is_open = (WorkItem.remote_node == peer) & WorkItem.status.in_((Status.PENDING, Status.RUNNING))
+    items = session.scalars(select(WorkItem).where(is_open).order_by(WorkItem.id).with_for_update()).all()
+    if peer in node.settings.peers:
+        still_open = tuple(item.id for item in items if not _cancelled(session, item.id, detail, by, node))
+        return Parting(cancelled, revoked, len(items) - len(still_open), still_open)
+    outcome = Stopped(f"{detail}, which hears nothing of this any more; what is stored stays")
+    record(session, [close(session, item, outcome, PIPELINES, node.clock) for item in items], agent=by, at=now)
+    return Parting(cancelled, revoked, len(items), ())
+
+
+def _cancelled(session: Session, item_id: int, reason: str, by: str, node: OpenNode) -> bool:
+    """Cancels the item, of which the peer will hear; false if that must not be."""
+    try:
+        cancel_item(session, item_id, reason=reason, operator=by, pipelines=PIPELINES, clock=node.clock)
+    except NotAllowed:
+        return False
+    return True
 
 
 def left(node: OpenNode, peer: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from dpn.cli.main import app
@@ -79,6 +80,12 @@ def counting(sessions: Sessions) -> list[str]:
         return [one.namespace for one in tokens.issued(session) if one.counts(SystemClock().now())]
 
 
+def items(sessions: Sessions) -> list[tuple[str, str, str]]:
+    with sessions() as session:
+        found = session.scalars(select(WorkItem).order_by(WorkItem.id))
+        return [(item.task, item.identifier, item.status) for item in found]
+
+
 def cancelled(sessions: Sessions) -> list[bool]:
     with sessions() as session:
         given, back = find(session, TRANSFERS, uuid(0x1001)), find(session, RESTORES, uuid(9))
@@ -123,6 +130,28 @@ def test_anyway_our_own_transfers_with_it_are_cancelled_so_that_others_are_asked
         assert given is not None
         assert (given.cancel_reason, given.cancel_reason_detail) == ("other", "south no longer works with north")
         assert given.updated_at > LONG_AGO, "north's sync sees it"
+
+
+def test_anyway_items_end_it_hears_of_them_while_the_settings_name_it_and_none_is_left_after(
+    with_open_work: Path, sessions: Sessions
+) -> None:
+    stored = new_item(
+        task="replication", identifier="2", remote_node="north", note="", manifest={"receipt": {"url": "u"}},
+        pipelines=PIPELINES, clock=SystemClock(),
+    )  # fmt: skip
+    with sessions.begin() as session:
+        insert_missing(session, WorkItem, [stored])
+    assert (
+        "Not ended, for they say what it must hear, or stored its bag: 2"
+        in retire(with_open_work, "--anyway").stdout
+    )
+    assert items(sessions) == [
+        ("replication", "1", "cancelled"), ("replication", "2", "pending"), ("notice", "1", "pending")
+    ]  # fmt: skip
+    with_open_work.write_text(with_open_work.read_text().replace(NORTH, ""))
+    assert retire(with_open_work, "--anyway").exit_code == 0
+    assert [status for _, _, status in items(sessions)] == ["cancelled"] * 3
+    assert "Open" not in retire(with_open_work).stdout
 
 
 def test_without_open_work_it_ends_and_what_is_left_for_root_is_told(node: Path, sessions: Sessions) -> None:
