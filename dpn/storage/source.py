@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dpn.s3.plan import Part
 from dpn.storage.errors import SourceUnreadable, StagedChanged
 from dpn.storage.stored_object import READ_BYTES
+
+AHEAD_BYTES = 16 * 1024 * 1024
+"""How much the kernel is asked to read ahead at a time, for each part being read: so much that a disk that turns
+loses little where several parts are read at once. It lies in the page cache, not in our memory."""
 
 
 class Source:
@@ -22,11 +26,17 @@ class Source:
         self._descriptor = descriptor
 
     def buffers(self, part: Part, check: Callable[[], None]) -> Iterator[memoryview]:
-        """The part's bytes in buffers of up to 1 MiB, each valid until the next; `check` is called before each."""
+        """The part's bytes in buffers of up to 1 MiB, each valid until the next; `check` is called before each.
+
+        While the caller is busy with some, the disk reads those that come next.
+        """
         whole = memoryview(bytearray(min(READ_BYTES, max(1, part.size))))
-        done = 0
+        done = ahead = 0
         while done < part.size:
             check()
+            while ahead < min(part.size, done + AHEAD_BYTES):
+                self._read_ahead(part.offset + ahead, min(AHEAD_BYTES, part.size - ahead))
+                ahead += AHEAD_BYTES
             view = whole[: part.size - done]
             with _unreadable(self.path):
                 got = os.preadv(self._descriptor, [view], part.offset + done)
@@ -46,6 +56,10 @@ class Source:
     def leave_cache(self) -> None:
         """Lets the kernel forget what it keeps of the file, so that the next read comes from the disk."""
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def _read_ahead(self, offset: int, size: int) -> None:
+        with suppress(OSError):  # advice: whether the disk fails, reading tells
+            os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_WILLNEED)
 
     def _shrank(self, offset: int) -> StagedChanged:
         return StagedChanged(

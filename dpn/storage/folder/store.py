@@ -46,6 +46,7 @@ class FolderStore:
         self.name = settings.name
         self._disk = Disk(f"store:{settings.name}", Path(unquote(urlsplit(settings.url).path)))
         self._part_size = settings.part_size_bytes
+        self._threads = settings.retrieve_threads
         self._clock = clock
 
     def probe(self) -> Capabilities:
@@ -199,7 +200,7 @@ class FolderStore:
                 with self._disk.reading_objects():
                     yield from source.buffers(part, stop.check)
 
-            wanted = Wanted(path.as_uri(), stored, receipt, plan, threads=1)
+            wanted = Wanted(path.as_uri(), stored, receipt, plan, threads=self._threads)
             return retrieve(wanted, read, target, cancellation=cancellation, progress=progress)
 
     def open_in_place(self, key: str) -> Path | None:

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,11 +21,14 @@ import pytest
 
 from dpn.cancellation import Cancellation
 from dpn.clock import ManualClock
-from dpn.errors import LeaseLost, Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
-from dpn.storage.errors import StoreConflict
+from dpn.errors import Interrupted, LeaseLost, Misconfigured, StoreMismatch, StoreMissing, StoreUnavailable
+from dpn.s3.plan import Part
+from dpn.storage.errors import SourceUnreadable, StoreConflict
 from dpn.storage.folder import disk as folder_disk
+from dpn.storage.folder import files as folder_files
 from dpn.storage.folder import store as folder
 from dpn.storage.settings import StoreSettings
+from dpn.storage.source import Source
 from dpn.storage.store import Store
 from dpn.storage.stores import open_store
 from models.manifests import Receipt, UploadState
@@ -196,6 +199,53 @@ def test_rot_is_found_by_confirming_the_receipt(store: Store, root: Path, bag: P
         store.confirm(receipt)
 
 
+def test_parts_are_read_back_several_at_a_time_and_all_that_are_wrong_are_named(
+    store: Store, root: Path, bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = put(store, bag)
+    monkeypatch.setattr(folder_files, "READ_BACK_THREADS", 2)
+    both, buffers = threading.Barrier(2, timeout=60), Source.buffers
+
+    def together(source: Source, part: Part, check: Callable[[], None]) -> Iterator[memoryview]:
+        if part.number < 3:
+            both.wait()  # for ever, if there were but one at a time
+        yield from buffers(source, part, check)
+
+    monkeypatch.setattr(Source, "buffers", together)
+    assert store.confirm(receipt).sha256 == receipt.sha256
+    monkeypatch.setattr(Source, "buffers", buffers)
+    (root / KEY).chmod(0o600)
+    with (root / KEY).open("r+b") as disk:
+        for offset in (PART_BYTES - 1, 2 * PART_BYTES):
+            disk.seek(offset)
+            disk.write(b"!!")
+    with pytest.raises(StoreMismatch, match="wrong parts of 5242880 bytes: 1, 2, 3"):
+        store.confirm(receipt)
+
+
+def test_a_part_that_cannot_be_read_back_is_the_stores_outage_and_the_others_are_left(
+    store: Store, bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = put(store, bag)
+    buffers = Source.buffers
+
+    def fail_at_the_first(source: Source, part: Part, check: Callable[[], None]) -> Iterator[memoryview]:
+        if part.number == 1:
+            raise SourceUnreadable(errno.EIO, "Input/output error", str(source.path))
+        yield from buffers(source, part, check)
+
+    monkeypatch.setattr(Source, "buffers", fail_at_the_first)
+    with pytest.raises(StoreUnavailable, match="look at its disk"):
+        store.confirm(receipt)
+
+
+def test_reading_back_ends_when_it_is_told_to(store: Store, bag: Path) -> None:
+    receipt, stopped = put(store, bag), Cancellation()
+    stopped.cancel(Interrupted("the worker stops"))
+    with pytest.raises(Interrupted, match="the worker stops"):
+        store.confirm(receipt, cancellation=stopped)
+
+
 def test_a_copy_cut_short_is_found_by_confirming_the_receipt(store: Store, root: Path, bag: Path) -> None:
     receipt = put(store, bag)
     os.truncate(root / KEY, 100)
@@ -285,6 +335,7 @@ import os, pathlib, signal, sys
 from dpn.cancellation import Cancellation
 from dpn.clock import SystemClock
 from dpn.storage.settings import StoreSettings
+from dpn.storage.source import Source
 from dpn.storage.stores import open_store
 
 bag, root, key, sha256, at = sys.argv[1:]
