@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, RowId, UtcDateTime
+from models.base import Base, RowId, UtcDateTime, Uuid
 
 
 class ReceivedMessage(Base):
@@ -25,11 +25,15 @@ class ReceivedMessage(Base):
     """What the broker calls it, where that stays the same when it is delivered again."""
     digest: Mapped[str] = mapped_column(String(64))
     """SHA-256 of the body."""
+    delivery: Mapped[str] = mapped_column(Uuid, unique=True)
+    """Ours, of its last delivery."""
     position: Mapped[int | None] = mapped_column(BigInteger)
     """Its offset in a stream."""
     item_id: Mapped[int | None] = mapped_column(ForeignKey("work_items.id", ondelete="SET NULL"), index=True)
     """What it became; None if it was refused."""
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    delivered_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When it last came: later than `received_at` if it came again."""
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When the broker was told that it need not deliver it again."""
 

@@ -22,9 +22,11 @@ def upgrade() -> None:
         sa.Column("door", sa.String(length=64), nullable=False),
         sa.Column("message_id", sa.String(length=128), nullable=True),
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("delivery", sa.String(length=36), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=True),
         sa.Column("item_id", ROW_ID, nullable=True),
         sa.Column("received_at", UtcDateTime(), nullable=False),
+        sa.Column("delivered_at", UtcDateTime(), nullable=False),
         sa.Column("settled_at", UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(
             ["item_id"],
@@ -33,6 +35,7 @@ def upgrade() -> None:
             ondelete="SET NULL",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_received_messages")),
+        sa.UniqueConstraint("delivery", name=op.f("uq_received_messages_delivery")),
     )
     known = sa.text("message_id IS NOT NULL")
     op.create_index(

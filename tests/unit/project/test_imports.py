@@ -41,6 +41,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.recovery": {"dpn.audit", "dpn.bags", "dpn.fixity", "dpn.registry", "dpn.transfer", "dpn.work"},
     "dpn.registry": set(),
     "dpn.s3": set(),
+    "dpn.doors": {"dpn.broker", "dpn.s3", "dpn.telemetry", "dpn.work"},
     "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.telemetry", "dpn.work"},
     "dpn.staging": set(),
     "dpn.storage": {"dpn.s3"},
@@ -172,9 +173,13 @@ def test_a_section_of_the_settings_uses_nothing_but_their_types_the_spelling_of_
     assert wrong == []
 
 
+NOT_TO_BE_SET_YET = {"dpn.doors.settings"}
+"""No pipeline takes requests from a door yet: a table that did nothing would mislead."""
+
+
 def test_every_section_is_put_into_the_tree(arrows: set[Import]) -> None:
     within = {imported for module, imported in arrows if module == "dpn.settings" or is_section(module)}
-    assert {module for module in modules() if is_section(module)} <= within
+    assert {module for module in modules() if is_section(module)} - NOT_TO_BE_SET_YET <= within
 
 
 def test_the_foundations_know_of_no_capability(arrows: set[Import]) -> None:

@@ -1,0 +1,1 @@
+"""How a request from outside becomes an item: doors to message brokers."""
