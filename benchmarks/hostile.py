@@ -30,8 +30,8 @@ from uuid import uuid4
 from sqlalchemy import func, select
 
 from benchmarks.hostile_member import NAME as HOSTILE
+from dpn.access import tokens
 from dpn.clock import SystemClock
-from dpn.registry import tokens
 from dpn.supervision.cron import Cron, CronJob
 from dpn.supervision.running import tied_to_us
 from dpn.supervision.schedule import after_a_rest_of

@@ -21,9 +21,9 @@ from typing import Any
 import requests
 from sqlalchemy import Engine, Table
 
+from dpn.access import tokens
 from dpn.clock import SystemClock
 from dpn.database import open_engine, open_sessions, upgrade
-from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, DIGESTS, TRANSFERS, totals
 from dpn.registry.catalogue.kinds import REPLICAS
 from tools.network.toml_text import to_toml

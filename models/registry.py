@@ -47,12 +47,17 @@ class Node(Base):
 
 
 class ApiToken(Base):
-    """A token we issued to a node; only its salted hash is kept. Several may be valid: tokens are rotated."""
+    """A token we issued; only its salted hash is kept. Several may be valid: tokens are rotated."""
 
     __tablename__ = "api_tokens"
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    namespace: Mapped[str] = mapped_column(Namespace, index=True)
+    owner: Mapped[str] = mapped_column(Namespace, index=True)
+    """A node's namespace, or whom else it was issued to."""
+    scopes: Mapped[str] = mapped_column(String(255), server_default="node")
+    """What it is for, parted by spaces."""
+    lookup: Mapped[str | None] = mapped_column(String(16), index=True)
+    """By what the token is found: its id part; without one, a prefix of its hash, None until it is used."""
     salt: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64))
     label: Mapped[str] = mapped_column(String(255), server_default="")

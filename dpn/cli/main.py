@@ -40,7 +40,7 @@ COMMANDS = {
         "dpn.cli.backup:backup",
         "Make DIR with a copy of the database, an export of the registry, and the settings without their secrets.",
     ),
-    "token": CommandEntry("dpn.cli.token:app", "The tokens that other nodes show us."),
+    "token": CommandEntry("dpn.cli.token:app", "The tokens that others show us."),
     "peer": CommandEntry("dpn.cli.peer.commands:app", "The other nodes of the network."),
     "registry": CommandEntry(
         "dpn.cli.registry:app",

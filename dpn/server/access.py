@@ -11,9 +11,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.requests import Request
 
+from dpn.access import tokens
+from dpn.access.scopes import Scope
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
-from dpn.registry import tokens
 from dpn.registry.rules import Caller
 from dpn.registry.rules.decisions import LOCAL_ONLY
 from dpn.registry.wire import format_instant
@@ -59,9 +60,11 @@ class NodeTokens:
         if shown.expires_at is not None and shown.expires_at <= now:
             expired = f"This token expired at {format_instant(shown.expires_at)}"
             raise _denied(f"{expired}: ask the operators of {self._us} for a new one.")
-        self._uses.note(shown.id, now)
-        request.scope["dpn.caller"] = shown.namespace
-        return Caller(shown.namespace, self._us)
+        if not shown.may(Scope.NODE):
+            raise _denied(f"This token is for {', '.join(shown.scopes)}: `dpn token issue` makes one for a node.")
+        self._uses.note(shown, now)
+        request.scope["dpn.caller"] = shown.owner
+        return Caller(shown.owner, self._us)
 
     def _local(self, request: Request) -> Caller:
         caller = self._identified(request)
@@ -80,20 +83,20 @@ class _TokenUses:
         self._lock = threading.Lock()
         self._noted: dict[int, datetime] = {}
 
-    def note(self, token_id: int, now: datetime) -> None:
+    def note(self, token: tokens.ShownToken, now: datetime) -> None:
         with self._lock:
-            last = self._noted.get(token_id)
+            last = self._noted.get(token.id)
             if last is not None and abs(now - last) < tokens.USES_APART:
                 return
-            self._noted[token_id] = now
-        self._runtime.start("token use", partial(self._write, token_id, now))
+            self._noted[token.id] = now
+        self._runtime.start("token use", partial(self._write, token, now))
 
-    def _write(self, token_id: int, now: datetime) -> None:
+    def _write(self, token: tokens.ShownToken, now: datetime) -> None:
         try:
             with self._sessions.begin() as session:
-                tokens.note_use(session, token_id, now=now)
+                tokens.note_use(session, token, now=now)
         except (DBAPIError, PoolTimeout) as error:
-            log.warning("the use of a token was not noted", token=token_id, error=str(error))
+            log.warning("the use of a token was not noted", token=token.id, error=str(error))
 
 
 def _denied(*why: str) -> Refusal:

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dpn.access import tokens
 from dpn.cancellation import Cancellation
 from dpn.cli.processes.node import SERVE
 from dpn.clock import Clock, SystemClock
-from dpn.registry import tokens
 from dpn.registry.catalogue import ensure_nodes
 from dpn.supervision.cron import Cron, CronJob
 from dpn.supervision.running import Exit, Running, log_tail

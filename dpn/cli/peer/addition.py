@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from dpn.access import tokens
+from dpn.access.scopes import Scope
 from dpn.database import reading
 from dpn.errors import DpnError, Misconfigured
 from dpn.node import OpenNode
-from dpn.registry import tokens
 from dpn.registry.catalogue import NODES, agree, ensure_nodes, find
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import Agreement
@@ -122,7 +123,9 @@ def preconditions(node: OpenNode, peer: str, table: PeerTable | None) -> Iterato
 
 
 def _counting(session: Session, peer: str, now: datetime) -> list[tokens.IssuedToken]:
-    return [one for one in tokens.issued(session) if one.namespace == peer and one.counts(now)]
+    return [
+        one for one in tokens.issued(session) if one.owner == peer and Scope.NODE in one.scopes and one.counts(now)
+    ]
 
 
 def _described(token: tokens.IssuedToken) -> str:

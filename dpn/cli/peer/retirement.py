@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
+from dpn.access import tokens
 from dpn.audit.trail import record
 from dpn.node import OpenNode
-from dpn.registry import tokens
 from dpn.registry.catalogue import agree, give_up_with
 from dpn.transfer.ssh_keys import known_host_name
 from dpn.work.items import NotAllowed, cancel_item

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, create_engine, select, text
 from typer.testing import CliRunner, Result
 
+from dpn.access import tokens
 from dpn.cli.db import copy_rows
 from dpn.cli.main import app
 from dpn.clock import SystemClock
 from dpn.database import insert_missing, open_engine, open_sessions, upgrade
 from dpn.errors import Misconfigured
-from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS
 from dpn.registry.catalogue.rows import save
 from dpn.work.items import new_item

@@ -117,6 +117,42 @@ def test_what_is_no_namespace_gets_no_token(config: Path) -> None:
     assert "dpn: 'No Node' is not a node's namespace" in refused.stderr
 
 
+def test_a_token_for_jobs_belongs_to_whom_it_names_and_says_what_it_is_for_and_until_when(config: Path) -> None:
+    options = [
+        "--scope",
+        "jobs:write",
+        "--scope",
+        "endpoints:write",
+        "--label",
+        "laptop",
+        "--expires",
+        "2099-01-31",
+    ]
+    issued = dpn(config, "token", "issue", "alice@example.org", *options)
+    assert (issued.returncode, len(issued.stdout.strip()), issued.stderr) == (0, 64, "")
+    (listed,) = [json.loads(line) for line in dpn(config, "token", "list", "--json").stdout.splitlines()]
+    told = (listed["node"], listed["label"], listed["scopes"], listed["expires_at"])
+    assert told == ("alice@example.org", "laptop", ["endpoints:write", "jobs:write"], "2099-01-31T00:00:00Z")
+    assert "endpoints:write jobs:write" in dpn(config, "token", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["alice", "--scope", "jobs:delete"], "jobs:delete"),
+        (["token:alice", "--scope", "jobs:read"], "no owner's name"),
+        (["south", "--expires", "2001-01-01"], "not within the next 36500 days"),
+        (["south", "--expires", "2099-01-01", "--days", "3"], "give one of them"),
+    ],
+)
+def test_an_unusable_token_is_not_issued_and_the_reason_is_told(
+    config: Path, arguments: list[str], problem: str
+) -> None:
+    refused = dpn(config, "token", "issue", *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert problem in refused.stderr
+
+
 def test_sigterm_ends_the_server_well_while_a_connection_is_open(config: Path) -> None:
     with serving(config) as (process, url), requests.Session() as session:
         assert session.get(f"{url}/healthz", timeout=10).status_code == 200

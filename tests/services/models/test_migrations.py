@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, insert, inspect, select, text
+from sqlalchemy import Engine, String, TableClause, column, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 import models.messages
@@ -22,10 +22,11 @@ import models.migrations
 import models.preservation
 import models.registry
 import models.work
+from dpn.access import tokens
+from dpn.access.scopes import Scope
 from dpn.clock import ManualClock
 from dpn.database import check_schema, open_engine, open_sessions, upgrade
 from dpn.errors import Misconfigured
-from dpn.registry import tokens
 from models import partial_indexes
 from models.base import Base, UtcDateTime
 from tests.fixtures.scripted.bench import Bench
@@ -151,26 +152,57 @@ def test_an_older_schema_asks_for_the_upgrade(empty: Engine) -> None:
 def test_what_an_older_schema_holds_is_still_there_after_the_upgrade(empty: Engine) -> None:
     upgrade_to(empty, "0001")
     held = {"namespace": "south", "salt": "s", "sha256": "h", "created_at": ManualClock().now()}
-    with empty.begin() as connection:
-        connection.execute(insert(models.registry.ApiToken), held)
+    _hold_token(empty, held)
     upgrade(empty)
     check_schema(empty)
     with empty.connect() as connection:
-        assert connection.execute(select(models.registry.ApiToken.namespace)).scalars().all() == ["south"]
+        assert connection.execute(select(models.registry.ApiToken.owner)).scalars().all() == ["south"]
 
 
 def test_a_token_of_the_time_before_expiry_still_counts_and_never_expires(empty: Engine) -> None:
     upgrade_to(empty, "0008")
     digest = hashlib.sha256(b"salt" + b"token").hexdigest()
     held = {"namespace": "south", "salt": "salt", "sha256": digest, "created_at": ManualClock().now()}
-    with empty.begin() as connection:
-        connection.execute(insert(models.registry.ApiToken), held)
+    _hold_token(empty, held)
     upgrade(empty)
     with open_sessions(empty)() as session:
         shown = tokens.identify(session, "token")
         assert shown is not None
-        assert (shown.namespace, shown.expires_at) == ("south", None)
+        assert (shown.owner, shown.expires_at) == ("south", None)
         assert [(one.label, one.last_used_at) for one in tokens.issued(session)] == [("", None)]
+
+
+def test_a_token_of_the_time_before_scopes_is_its_nodes_and_is_found_without_a_walk_once_it_was_used(
+    empty: Engine,
+) -> None:
+    upgrade_to(empty, "0013")
+    now = ManualClock().now()
+    old = {name: name * 32 for name in ("ab", "cd")}
+    for name, token in old.items():
+        digest = hashlib.sha256(b"salt" + token.encode()).hexdigest()
+        _hold_token(
+            empty, {"namespace": name, "salt": "salt", "sha256": digest, "created_at": now, "last_used_at": now}
+        )
+    upgrade(empty)
+    sessions = open_sessions(empty)
+    with sessions.begin() as session:
+        shown = tokens.identify(session, old["ab"])
+        assert shown is not None
+        assert (shown.owner, shown.scopes) == ("ab", (Scope.NODE,))
+        tokens.note_use(session, shown, now=now)
+    with sessions() as session:
+        plain = hashlib.sha256(old["ab"].encode()).hexdigest()
+        lookups = session.execute(select(models.registry.ApiToken.owner, models.registry.ApiToken.lookup))
+        assert {row.owner: row.lookup for row in lookups} == {"ab": plain[:16], "cd": None}
+        assert tokens.identify(session, old["ab"]) == shown
+        assert tokens.identify(session, old["cd"]) is not None
+
+
+def _hold_token(engine: Engine, row: dict[str, Any]) -> None:
+    """Writes a row of the time when a token belonged to a namespace."""
+    columns = (column(name, UtcDateTime() if name.endswith("_at") else String()) for name in row)
+    with engine.begin() as connection:
+        connection.execute(insert(TableClause("api_tokens", *columns)), row)
 
 
 def test_each_migration_follows_the_one_before() -> None:

@@ -11,13 +11,15 @@ import pytest
 import requests
 from starlette.requests import Request
 
+from dpn.access import tokens
+from dpn.access.scopes import Scope
 from dpn.clock import ManualClock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured
-from dpn.registry import tokens
 from dpn.registry.client import RegistryClient
 from dpn.runtime import Threads
 from dpn.server.access import NodeTokens
+from dpn.server.replies import Refusal
 from tests.fixtures.registry import RunningRegistry, peer_settings
 
 PATIENCE_SECONDS = 20
@@ -60,6 +62,24 @@ def test_an_expired_token_is_refused_with_the_moment_and_whom_to_ask(
     with pytest.raises(Misconfigured) as told:
         client.get_node("south")
     assert why in str(told.value)
+
+
+def test_a_token_for_something_else_opens_no_registry_and_no_deposits_not_even_with_our_own_name(
+    registry: RunningRegistry, clock: ManualClock
+) -> None:
+    jobs = [Scope.JOBS_ALL, Scope.ENDPOINTS_WRITE]
+    with registry.sessions.begin() as session:
+        token = tokens.issue(session, "north", now=clock.now(), scopes=jobs)
+    header = {"Authorization": f"Token token={token}"}
+    answer = requests.get(f"{registry.url}/api-v2/version", headers=header, timeout=10)
+    why = "This token is for endpoints:write, jobs:all: `dpn token issue` makes one for a node."
+    assert (answer.status_code, answer.text.splitlines()) == (401, ["HTTP Token: Access denied.", why])
+    access = NodeTokens(registry.sessions, "north", clock, AtOnce())
+    for guard in (access.any_node, access.this_node):
+        with pytest.raises(Refusal) as refused:
+            guard.admit(asking(token))
+        assert refused.value.status == 401
+    assert last_use(registry.sessions) is None
 
 
 def test_the_last_use_is_noted_once_in_some_minutes_by_all_servers_together(

@@ -29,6 +29,7 @@ FOR_THOSE_WHO_START = {"dpn.settings", "dpn.settings_file", "dpn.node"}
 """Who reads the file or opens a node hands each its section on: a capability knows its own, never all of them."""
 
 CAPABILITIES: dict[str, set[str]] = {
+    "dpn.access": set(),
     "dpn.audit": set(),
     "dpn.bags": set(),
     "dpn.broker": set(),
@@ -42,7 +43,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.registry": set(),
     "dpn.s3": set(),
     "dpn.doors": {"dpn.broker", "dpn.s3", "dpn.telemetry", "dpn.work"},
-    "dpn.server": {"dpn.ingest", "dpn.registry", "dpn.telemetry", "dpn.work"},
+    "dpn.server": {"dpn.access", "dpn.ingest", "dpn.registry", "dpn.telemetry", "dpn.work"},
     "dpn.staging": set(),
     "dpn.storage": {"dpn.s3"},
     "dpn.supervision": set(),

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, text
 
+from dpn.access import tokens
 from dpn.audit.trail import events_of_object
 from dpn.clock import ManualClock
 from dpn.database import Sessions, open_engine, open_sessions, reading
-from dpn.registry import tokens
 from dpn.registry.archive import ArchiveReader, BrokenArchive, Import, KindResult, Problem, check, export
 from dpn.registry.catalogue import (
     BAGS,

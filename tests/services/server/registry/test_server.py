@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from dpn.registry import tokens
+from dpn.access import tokens
 from dpn.registry.records import BagRecord
 from tests.fixtures.records import DIGEST, a_bag, a_digest, a_node, a_transfer, uuid
 from tests.fixtures.registry import RunningRegistry, running_registry

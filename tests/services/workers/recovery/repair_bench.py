@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
+from dpn.access import tokens
 from dpn.audit.trail import EventType
 from dpn.clock import SystemClock
 from dpn.database import Sessions, insert_missing, open_engine, open_sessions, reading
 from dpn.recovery.requests import open_request
-from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, RESTORES, batches, put_restore
 from dpn.registry.catalogue.rows import save
 from dpn.registry.client import RegistryClient

@@ -17,10 +17,10 @@ from typing import Any
 import structlog
 import uvicorn
 
+from dpn.access import tokens
 from dpn.bags.identity import read_identity, tag_manifest_sha256
 from dpn.clock import Clock, ManualClock, SystemClock
 from dpn.database import Sessions, open_engine, open_sessions, reading
-from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, TRANSFERS, add_bag, add_digest, add_transfer, ensure_nodes, find
 from dpn.registry.client import RegistryClient
 from dpn.registry.records import BagRecord, DigestRecord, ReplicationRecord

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from dpn.access import tokens
 from dpn.cli.main import app
 from dpn.database import Sessions
 from dpn.errors import Misconfigured
-from dpn.registry import tokens
 from dpn.registry.catalogue import NODES, find
 from dpn.registry.records import Agreement
 from dpn.settings_file import load_settings
@@ -53,7 +53,7 @@ def test_a_new_peer_is_agreed_with_gets_one_token_and_the_settings_to_add_are_ri
     with sessions() as session:
         shown = tokens.identify(session, token[0])
     assert shown is not None
-    assert (shown.namespace, agreed(sessions)) == ("north", set(Agreement))
+    assert (shown.owner, agreed(sessions)) == ("north", set(Agreement))
 
     lines = first.stdout.partition(f"add to {node}:\n")[2].partition("then:")[0]
     file = Path(tomllib.loads(lines)["peers"]["north"]["token_file"])

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
+from dpn.access import tokens
 from dpn.cli.main import app
 from dpn.clock import SystemClock
 from dpn.database import Sessions, insert_missing
-from dpn.registry import tokens
 from dpn.registry.catalogue import BAGS, NODES, RESTORES, TRANSFERS, find
 from dpn.registry.catalogue.rows import save
 from dpn.registry.records import Agreement, RestoreRecord
@@ -77,7 +77,7 @@ def agreements(sessions: Sessions) -> int:
 def counting(sessions: Sessions) -> list[str]:
     """Whose tokens count."""
     with sessions() as session:
-        return [one.namespace for one in tokens.issued(session) if one.counts(SystemClock().now())]
+        return [one.owner for one in tokens.issued(session) if one.counts(SystemClock().now())]
 
 
 def items(sessions: Sessions) -> list[tuple[str, str, str]]:
