@@ -78,6 +78,10 @@ COMMANDS = {
     "member": CommandEntry("dpn.cli.member:app", "The institutions whose content the network keeps."),
     "fixity": CommandEntry("dpn.cli.fixity.commands:app", "Checks of stored copies."),
     "store": CommandEntry("dpn.cli.store.commands:app", "The long-term store as a whole."),
+    "roots": CommandEntry(
+        "dpn.cli.roots:roots",
+        "Show the named places of objects in the settings; with --check, whether they answer.",
+    ),
     "restore": CommandEntry("dpn.cli.restore.commands:app", "Bags back from other nodes, or from our own store."),
     "drill": CommandEntry(
         "dpn.cli.fixity.drill:drill",
