@@ -84,6 +84,8 @@ def is_begun(volume: Volume, item_id: int) -> bool:
 
 def give_up_item(volume: Volume, item_id: int) -> None:
     """All that is staged of the item, locked or not, is nobody's from now on; `remove_given_up` removes it."""
+    if not volume.item_folder(item_id).exists():
+        return  # asked first, for a disk that has become read-only refuses also what is not there
     with suppress(FileNotFoundError):
         volume.item_folder(item_id).rename(volume.items / _removed_name(item_id))
 
@@ -100,6 +102,8 @@ def remove_given_up(volume: Volume, item_id: int) -> bool:
     _remove_renamed(item_folder)
     if numbered_folders(item_folder):
         return False
+    if not item_folder.exists():
+        return True
     (item_folder / WHOSE).unlink(missing_ok=True)
     try:
         item_folder.rmdir()

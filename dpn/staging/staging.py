@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,12 +25,14 @@ from dpn.staging.orphans import StagedEvidence
 from dpn.staging.quarantine import Pruned
 from dpn.staging.reservations import FINAL
 from dpn.staging.settings import StagingSettings
-from dpn.staging.volumes import Volume
+from dpn.staging.volumes import Volume, VolumeUnusable
 from models.manifests import StagedFile
 from models.work import StagingVolume, Status, WorkItem
 
 BATCH_ITEMS = 500
 """How many items one query asks about."""
+
+_log = logging.getLogger(__name__)
 
 ORPHAN_GRACE_SECONDS = 86_400.0
 """How long a folder that no item needs is left alone after it was last changed."""
@@ -56,7 +59,7 @@ class Staging:
     """The volumes that this machine mounts.
 
     Every method raises Misconfigured for a volume that is not in the settings or whose disk is not mounted, and
-    OSError if the disk fails.
+    OSError if the disk fails. A volume whose disk takes no files keeps no other from being used.
     """
 
     def __init__(self, sessions: Sessions, settings: StagingSettings, *, clock: Clock) -> None:
@@ -64,6 +67,8 @@ class Staging:
         self._settings = settings
         self._clock = clock
         self._volumes = {name: Volume(name, path) for name, path in sorted(settings.volumes.items())}
+        self._not_set_up = set[str]()
+        """New volumes that took no files when this process started: nothing of ours is there, nor a marker."""
 
     @property
     def volumes(self) -> tuple[str, ...]:
@@ -71,15 +76,44 @@ class Staging:
         return tuple(self._volumes)
 
     def mount(self) -> None:
-        """Once at start, before the worker registers: checks the volumes and makes new ones known."""
-        with reading(self._sessions) as session:
-            known = set(session.scalars(select(StagingVolume.name).where(StagingVolume.name.in_(self._volumes))))
+        """Once at start, before the worker registers: checks the volumes and makes new ones known.
+
+        A disk that takes no files, or fails, is told in the log and stops nothing: what it has staged may still be
+        read, and other volumes are used. Raises Misconfigured for what the settings have wrong: no such folder,
+        another disk or another machine's volume in its place.
+        """
+        known = self._known_to_the_database()
         for volume in self._volumes.values():
-            volume.set_up(known=volume.name in known)
+            try:
+                volume.set_up(known=volume.name in known)
+            except (VolumeUnusable, OSError) as error:
+                _log.error("staging volume %s takes nothing until its disk is repaired: %s", volume.name, error)
+                if volume.name not in known:
+                    self._not_set_up.add(volume.name)
+        self._make_known(name for name in self._volumes if name not in self._not_set_up)
+
+    def _known_to_the_database(self) -> set[str]:
+        with reading(self._sessions) as session:
+            names = select(StagingVolume.name).where(StagingVolume.name.in_(self._volumes))
+            return set(session.scalars(names))
+
+    def _make_known(self, names: Iterable[str]) -> None:
         now = self._clock.in_database()
-        rows = [{"name": name, "reservations_made": 0, "seen_at": now} for name in self._volumes]
+        rows = [{"name": name, "reservations_made": 0, "seen_at": now} for name in names]
         with self._sessions.begin() as session:
             insert_missing(session, StagingVolume, rows)
+
+    def _set_up_late(self, volume: Volume) -> None:
+        """A new volume that took no files at first, as soon as it does. Raises as `Volume.set_up` does."""
+        if volume.name in self._not_set_up:
+            volume.set_up(known=volume.name in self._known_to_the_database())
+            self._make_known([volume.name])
+            self._not_set_up.discard(volume.name)
+
+    @property
+    def _set_up(self) -> list[str]:
+        """Where something of ours may lie."""
+        return [name for name in self._volumes if name not in self._not_set_up]
 
     # -- room --------------------------------------------------------------------------------------------------
 
@@ -237,9 +271,9 @@ class Staging:
                 return None
             if kept is not None and self.holds(kept.staged):
                 where = self.quarantine(kept.staged, item_id, kept.report)
-            for name in self.volumes:
+            for name in self._set_up:
                 folders.give_up_item(self._mounted(name), item_id)
-        for name in self.volumes:
+        for name in self._set_up:
             folders.remove_given_up(self._mounted(name), item_id)
         return where
 
@@ -253,7 +287,7 @@ class Staging:
         changed_before = self._clock.now().timestamp() - grace_seconds
         removed: list[int] = []
         failed: list[Exception] = []
-        for name in self.volumes:
+        for name in self._set_up:
             with _set_aside(failed):
                 volume = self._mounted(name)
                 folders.finish_removals(volume)
@@ -282,18 +316,24 @@ class Staging:
         return quarantine.put_aside(volume, staged, item_id, report, now=self._now())
 
     def prune_quarantine(self, max_days: float | None = None, max_bytes: int | None = None) -> list[Pruned]:
-        """Keeps each volume's quarantine within its bounds, by default the settings'; returns what it removed."""
+        """Keeps each volume's quarantine within its bounds, by default the settings'; returns what it removed.
+
+        Raises the first error, after all other volumes were seen to.
+        """
         now = self._now()
-        return [
-            pruned
-            for name in self.volumes
-            for pruned in quarantine.prune(
-                self._mounted(name),
-                now=now,
-                max_days=self._settings.quarantine_days if max_days is None else max_days,
-                max_bytes=self._settings.quarantine_bytes if max_bytes is None else max_bytes,
-            )
-        ]
+        pruned: list[Pruned] = []
+        failed: list[Exception] = []
+        for name in self._set_up:
+            with _set_aside(failed):
+                pruned += quarantine.prune(
+                    self._mounted(name),
+                    now=now,
+                    max_days=self._settings.quarantine_days if max_days is None else max_days,
+                    max_bytes=self._settings.quarantine_bytes if max_bytes is None else max_bytes,
+                )
+        for error in failed:
+            raise error
+        return pruned
 
     # ----------------------------------------------------------------------------------------------------------
 
@@ -313,6 +353,7 @@ class Staging:
 
     def _mounted(self, name: str) -> Volume:
         volume = self._known(name)
+        self._set_up_late(volume)
         volume.check()
         return volume
 
@@ -323,6 +364,7 @@ class Staging:
     def _problem(self, volume: Volume) -> str | None:
         """Why nothing can be staged on the volume now; a full disk is none: it is asked for its room."""
         try:
+            self._set_up_late(volume)
             volume.check()
             volume.try_writing()
         except Misconfigured as error:

@@ -29,6 +29,10 @@ _BAG = UUID.pattern.removesuffix(r"\Z")
 _STAGED_PATH = re.compile(rf"items/[1-9][0-9]*/[1-9][0-9]*/{_BAG}\.tar")
 
 
+class VolumeUnusable(Misconfigured):
+    """The volume's disk takes no files now: nothing is staged there until it does. All else goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """A staging volume that this machine mounts at `path`."""
@@ -66,7 +70,8 @@ class Volume:
         """Makes sure that the volume can be used; `known` says whether the database has heard of it before.
 
         A new volume gets its marker. A known one that has none is a disk that is not mounted, or another
-        machine's volume of the same name: raises Misconfigured, as it does if the folder is missing or read-only.
+        machine's volume of the same name: raises Misconfigured, as it does if the folder is missing. Raises
+        VolumeUnusable for a disk that takes no files, OSError for one that fails.
         """
         if not self.path.is_dir():
             raise Misconfigured(
@@ -131,7 +136,7 @@ class Volume:
         except OSError as error:
             if error.errno in DISK_FULL and not mark:
                 return  # what is staged there can still be validated and stored, which is what makes room
-            raise Misconfigured(
+            raise VolumeUnusable(
                 f"staging.volumes.{self.name}: cannot write to {self.path} ({error.strerror}): fix its "
                 f"permissions or its disk"
             ) from error

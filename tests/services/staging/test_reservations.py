@@ -15,10 +15,12 @@ from sqlalchemy.engine import Engine
 from dpn.clock import ManualClock
 from dpn.database import Sessions
 from dpn.errors import Misconfigured, NoSpace
+from dpn.staging.settings import StagingSettings
 from dpn.staging.staging import Staging
 from dpn.staging.volumes import Volume
 from models.work import DiskReservation, Status, WorkItem
 from tests.services.staging.conftest import MEBIBYTE, Disk, mounted
+from workers.pipelines import PIPELINES
 
 NewItem = Callable[..., int]
 
@@ -299,6 +301,56 @@ def test_a_volume_that_takes_no_writes_gets_nothing_while_another_does(
     east, _ = staging.health()
     assert east.problem is not None
     assert os.strerror(number) in east.problem
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_worker_starts_beside_a_volume_that_takes_no_writes_and_uses_it_once_it_does(
+    sessions: Sessions,
+    clock: ManualClock,
+    tmp_path: Path,
+    disk: Disk,
+    new_item: NewItem,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    is_known: bool,
+) -> None:
+    volumes = {"east": tmp_path / "east", "west": tmp_path / "west"}
+    if is_known:
+        mounted(sessions, clock, volumes)
+    writes = Volume.try_writing
+
+    def fails(volume: Volume, **how: bool) -> None:
+        if volume.name == "east":
+            raise OSError(number, os.strerror(number))
+        writes(volume, **how)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Volume, "try_writing", fails)
+        staging = mounted(sessions, clock, volumes)
+        item = new_item()
+        assert staging.reserve_room(item, MEBIBYTE, token=1, begun_on=None) == "west"
+        east, west = staging.health()
+        assert os.strerror(number) in (east.problem or "")
+        assert west.problem is None
+        assert staging.sweep_orphans(PIPELINES.read_manifest) == []
+        assert staging.prune_quarantine() == []
+    assert [volume.problem for volume in staging.health()] == [None, None]
+    staging.reserve(new_item(), "west", 30 * MEBIBYTE)
+    assert staging.reserve_room(new_item(), MEBIBYTE, token=1, begun_on=None) == "east"
+    mounted(sessions, clock, volumes)
+
+
+def test_what_the_settings_have_wrong_still_stops_a_worker(
+    sessions: Sessions, clock: ManualClock, tmp_path: Path
+) -> None:
+    mounted(sessions, clock, {"east": tmp_path / "east"})
+    (tmp_path / "east" / ".dpn-volume").write_text("another")
+    with pytest.raises(Misconfigured, match="mount the right disk there"):
+        mounted(sessions, clock, {"east": tmp_path / "east"})
+    gone = Staging(sessions, StagingSettings(volumes={"gone": tmp_path / "gone"}), clock=clock)
+    with pytest.raises(Misconfigured, match="is no folder"):
+        gone.mount()
 
 
 def test_a_volume_of_another_machine_is_not_ours_to_use(staging: Staging, new_item: NewItem) -> None:

@@ -320,3 +320,19 @@ def _age(folder: Path, clock: ManualClock, *, days: float) -> None:
     stamp = clock.now().timestamp() - days * DAY_SECONDS
     for path in (folder, *folder.rglob("*")):
         os.utime(path, (stamp, stamp))
+
+
+def test_an_item_ends_beside_a_volume_that_has_become_read_only(
+    sessions: Sessions, clock: ManualClock, tmp_path: Path, small_disk: Path, new_item: NewItem
+) -> None:
+    volumes = {"main": tmp_path / "main", "small": small_disk}
+    mounted(sessions, clock, volumes, floor_bytes=MEBIBYTE)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    staging = mounted(sessions, clock, volumes, floor_bytes=MEBIBYTE)
+    item = new_item(status=Status.SUCCESS, lease_token=1)
+    with staging.folder("main", item, 1) as folder:
+        (folder.path / "a bag").write_bytes(b"...")
+    staging.leave(item, 1)
+    assert not (tmp_path / "main" / "items" / str(item)).exists()
+    _, small = staging.health()
+    assert "Read-only file system" in (small.problem or "")
