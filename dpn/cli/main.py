@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "serve": CommandEntry(
         "dpn.cli.serve:serve",
-        "Run the registry server until told to stop (SIGTERM: answer what was asked, take nothing new).",
+        "Run the services named until told to stop (SIGTERM: answer what was asked, take nothing new).",
     ),
     "worker": CommandEntry(
         "dpn.cli.worker:worker",

@@ -153,6 +153,16 @@ def test_an_unusable_token_is_not_issued_and_the_reason_is_told(
     assert problem in refused.stderr
 
 
+def test_a_service_may_be_named_twice_and_runs_once(config: Path) -> None:
+    with serving(config, "registry", "registry") as (_, url):
+        assert requests.get(f"{url}/healthz", timeout=10).status_code == 200
+
+
+def test_what_is_no_service_is_refused_with_what_there_is(config: Path) -> None:
+    refused = dpn(config, "serve", "registry", "registrar")
+    assert (refused.returncode, refused.stderr) == (2, "dpn: 'registrar' is no service: there is registry\n")
+
+
 def test_sigterm_ends_the_server_well_while_a_connection_is_open(config: Path) -> None:
     with serving(config) as (process, url), requests.Session() as session:
         assert session.get(f"{url}/healthz", timeout=10).status_code == 200
