@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
@@ -54,6 +55,7 @@ def open_client(access: S3Access, *, section: str, max_connections: int, limits:
     events = client.meta.events
     # A HEAD of the bucket is how botocore looks for its region: redirected, too, it would look for ever.
     events.register("before-call.s3.HeadBucket", _follow_no_redirect)
+    events.register_last("before-call.s3", _ask_not_first)
     events.register("before-parse.*.*", _Judge(limits))  # the widest pattern is called first
     return cast("S3Client", client)
 
@@ -131,6 +133,12 @@ def _utc(value: Any) -> datetime:
     """A time in an answer, if it is one."""
     time: datetime = parse_timestamp(value)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _ask_not_first(params: dict[str, Any], **_: Any) -> None:
+    """A body that was given as bytes is small: to wait for the server to want it takes longer than to send it."""
+    if isinstance(params.get("body"), BytesIO):
+        params.get("headers", {}).pop("Expect", None)
 
 
 def _follow_no_redirect(context: dict[str, Any], **_: Any) -> None:
