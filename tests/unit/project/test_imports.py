@@ -35,7 +35,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "dpn.broker": set(),
     "dpn.fixity": {"dpn.audit", "dpn.registry", "dpn.work"},
     "dpn.ingest": {"dpn.audit", "dpn.bags", "dpn.packaging", "dpn.registry", "dpn.work"},
-    "dpn.jobs": set(),
+    "dpn.jobs": {"dpn.objects"},
     "dpn.objects": {"dpn.s3"},
     "dpn.outbound": {"dpn.audit", "dpn.registry", "dpn.telemetry"},
     "dpn.packaging": {"dpn.bags", "dpn.s3"},
