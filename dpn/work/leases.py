@@ -40,8 +40,19 @@ class Claim:
     @property
     def position(self) -> Position:
         # The manifest may be damaged: then nobody reads it, and this does not matter.
-        restarts = self.manifest.get("restarts", 0) if isinstance(self.manifest, dict) else 0
-        return Position(self.task, self.stage, self.attempts, self.waiting_since, restarts)
+        manifest = self.manifest if isinstance(self.manifest, dict) else {}
+        # An operator's retry makes a token, too, and no attempt.
+        deaths = max(0, min(self.token - 1 - _last_token(manifest), self.attempts - 1))
+        restarts = manifest.get("restarts", 0)
+        return Position(self.task, self.stage, self.attempts - deaths, self.waiting_since, restarts, deaths)
+
+
+def _last_token(manifest: dict[str, Any]) -> int:
+    """Of the last run of the item that said how it went."""
+    summaries = manifest.get("summaries")
+    stages = summaries.values() if isinstance(summaries, dict) else ()
+    tokens = (stage.get("token") for stage in stages if isinstance(stage, dict))
+    return max((token for token in tokens if isinstance(token, int)), default=0)
 
 
 def claim(

@@ -1,7 +1,8 @@
 """What follows from a stage's outcome: pure, so that every way an item can go is a table that tests can walk.
 
-Promises: waiting never uses up attempts; attempts that are used up end the item as given up; a note always says
-why; `waiting_since` does not move until the stage is done, so a stuck item cannot look fresh.
+Promises: waiting never uses up attempts, nor does a worker that dies; attempts that are used up end the item as
+given up; a note always says why; `waiting_since` does not move until the stage is done, so a stuck item cannot
+look fresh.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Position:
-    """Where an item stands when its stage ends. `attempts` includes the run that just ended."""
+    """Where an item stands when its stage ends. `attempts` includes the run that just ended, none that died."""
 
     task: str
     stage: str
@@ -34,6 +35,8 @@ class Position:
     waiting_since: datetime | None
     restarts: int = 0
     """How often the item has started over."""
+    deaths: int = 0
+    """How many runs, since the last one that said how it went, ended with their worker or its lease."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,9 @@ def release(position: Position, note: str) -> Change:
     )
 
 
-def attempts_are_used_up(position: Position, policy: Policy) -> bool:
-    """Whether the run about to start is one too many: earlier ones died without saying how they went."""
-    return position.attempts > policy.attempts
+def kills_its_workers(position: Position, policy: Policy) -> bool:
+    """Whether the run about to start is one too many for now: each of the last ones died."""
+    return position.deaths >= policy.attempts
 
 
 def backoff_seconds(attempts: int, policy: Policy, jitter: float) -> float:

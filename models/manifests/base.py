@@ -42,6 +42,8 @@ class StageSummary(Manifest):
     finished_at: datetime | None = None
     seconds: float = 0.0
     errors: list[str] = Field(default_factory=list)
+    token: int = 0
+    """The lease token of the last run that said how it went: those since then died."""
 
     def add_error(self, text: str) -> None:
         self.errors = [*self.errors, text][-MAX_ERRORS_KEPT:]

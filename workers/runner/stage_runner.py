@@ -43,9 +43,11 @@ from workers.stage import Job, Stage
 ASK_AGAIN_SECONDS = 300.0
 """How often to look whether an operator has repaired what is blocked."""
 
-STORE_ASK_AGAIN_MAX_SECONDS = 6 * 3600.0
-"""The longest pause before our store is tried again with what it did not keep. The pause is as long as the item
-has waited already: a bag of terabytes is not sent for nothing all day."""
+EXPENSIVE_ASK_AGAIN_MAX_SECONDS = 6 * 3600.0
+"""The longest pause before what costs much is tried again: our store with what it did not keep (a bag of terabytes
+is not sent for nothing all day), or what each time killed its worker. It is as long as the item has waited."""
+
+DIED = "the worker died or was killed"
 
 ROOM_SECONDS = 60.0
 """How often to look whether there is room again: others' work makes some, without anybody's doing."""
@@ -163,9 +165,8 @@ class StageRunner:
         )
 
     def _outcome(self, job: Job[Any], spec: StageSpec) -> Outcome:
-        if lifecycle.attempts_are_used_up(job.claim.position, self.policy):
-            died = f"the worker died or was killed each time, the last note was: {job.claim.note}"
-            return Fail(died, given_up=True)
+        if lifecycle.kills_its_workers(job.claim.position, self.policy):
+            return Wait(self._longer_each_time(job.claim), _died(job.claim), needs_attention=True)
         summary = job.manifest.summaries.setdefault(spec.name, StageSummary())
         summary.attempts += 1
         summary.started_at = self.clock.now()
@@ -197,10 +198,14 @@ class StageRunner:
         if cause.is_database:
             return self.policy.backoff_first_seconds
         if cause.is_store:
-            since = claim.waiting_since
-            waited = (self.clock.now() - since).total_seconds() if since else 0.0
-            return min(max(waited, ASK_AGAIN_SECONDS), STORE_ASK_AGAIN_MAX_SECONDS)
+            return self._longer_each_time(claim)
         return ASK_AGAIN_SECONDS if cause.needs_operator else ROOM_SECONDS
+
+    def _longer_each_time(self, claim: Claim) -> float:
+        """As long as the item has waited already, within bounds."""
+        since = claim.waiting_since
+        waited = (self.clock.now() - since).total_seconds() if since else 0.0
+        return min(max(waited, ASK_AGAIN_SECONDS), EXPENSIVE_ASK_AGAIN_MAX_SECONDS)
 
     def _patience(self, asked_seconds: float | None) -> float:
         """How long to wait for a service that asked for so many seconds: it may be hostile, or not know."""
@@ -250,7 +255,7 @@ class StageRunner:
 
     def _summarise(self, job: Job[Any], change: Change, seconds: float, outcome: str) -> None:
         summary = job.manifest.summaries.setdefault(job.claim.stage, StageSummary())
-        summary.seconds = round(seconds, 3)
+        summary.seconds, summary.token = round(seconds, 3), job.claim.token
         if outcome == "done":
             summary.errors = []
             summary.finished_at = self.clock.now()
@@ -327,6 +332,17 @@ class StageRunner:
     def _lost(self, log: Log, error: LeaseLost) -> None:
         self.metrics.lease_lost()
         log.warning("lease lost: nothing was changed", error=str(error))
+
+
+def _died(claim: Claim) -> str:
+    """What an operator reads of an item whose runs end with their worker: that is no fault of who wants it."""
+    if claim.note.startswith(DIED):
+        return claim.note
+    return (
+        f"{DIED} {claim.position.deaths} times in a row: see in the journals of their machines what killed them "
+        f"(memory: MemoryMax, the kernel); it is tried again by itself, ever more seldom, and at once by "
+        f"`dpn item retry`. The last note was: {claim.note}"
+    )
 
 
 def worker_name(host: str, stages: str) -> str:

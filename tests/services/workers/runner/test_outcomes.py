@@ -17,7 +17,7 @@ from dpn.registry.rules.flags import CancelReason
 from dpn.transfer.errors import SourceMissing
 from dpn.work.outcomes import Done, Fail, Outcome, Retry, StartOver, Stopped, Wait
 from models.work import Status
-from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
+from tests.fixtures.scripted.bench import LEASE_SECONDS, POLICY, Behaviour, Bench
 from workers.cancellations import TransferCancellation
 from workers.runner import stage_runner
 from workers.runner.stage_runner import ASK_AGAIN_SECONDS, ROOM_SECONDS
@@ -126,6 +126,33 @@ def test_retries_back_off_and_are_given_up_when_the_attempts_are_used_up(bench: 
     assert [event.outcome for event in bench.events(item)] == ["retry", "retry", "retry", "pending"]
     assert len(bench.notices()) == 1
     assert after.manifest["summaries"]["copy"]["attempts"] == POLICY.attempts
+
+
+def test_runs_that_die_use_up_no_attempt_and_wait_for_a_person_in_the_end(bench: Bench) -> None:
+    item = bench.make_item()
+    bench.run(item, answers(Retry("rsync broke off")))
+    bench.clock.advance(600)
+    for _ in range(POLICY.attempts - 1):
+        bench.claim(item)  # and dies
+        bench.clock.advance(LEASE_SECONDS + 1)
+    after = bench.run(item, answers(Retry("rsync broke off")))
+    assert (after.status, after.attempts, after.needs_attention) == (Status.PENDING, 2, False)
+    bench.clock.advance(600)
+    pauses = []
+    for _ in range(3):
+        for _ in range(POLICY.attempts):
+            bench.claim(item)
+            bench.clock.advance(LEASE_SECONDS + 1)
+        after = bench.run(item, answers(Done("never run")))
+        assert (after.status, after.stage, after.attempts) == (Status.PENDING, "copy", 2)
+        assert after.needs_attention
+        assert after.note.startswith("the worker died or was killed 3 times in a row")
+        assert after.note.count("the last note") <= 1
+        pauses.append(bench.due_in(item))
+        bench.clock.advance(pauses[-1])
+    assert ASK_AGAIN_SECONDS <= pauses[0] < pauses[1] < pauses[2]
+    assert bench.notices() == []
+    assert bench.run(item, answers(Done("copied"))).stage == "validate"
 
 
 def test_an_outage_between_two_failures_does_not_forgive_the_first(bench: Bench) -> None:
