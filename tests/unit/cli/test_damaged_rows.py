@@ -55,7 +55,10 @@ def test_every_command_goes_on(
         return ended.stdout
 
     with sessions.begin() as session:
-        session.execute(text("UPDATE work_items SET status = :status"), {"status": status})
+        session.execute(
+            text("UPDATE work_items SET status = :status, completed_at = CASE WHEN :ended THEN updated_at END"),
+            {"status": status, "ended": status.is_final},
+        )
     run("items")
     listed = [json.loads(line)["id"] for line in run("items", "--json").splitlines()]
     assert sorted(listed) == damaged
