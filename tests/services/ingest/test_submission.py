@@ -422,6 +422,16 @@ def test_what_other_nodes_say_of_our_family_and_our_member_decides_nothing(sessi
         deposit(sessions, **says, new_version_of=uuid(8))
 
 
+def test_a_version_that_another_node_says_it_has_of_our_family_keeps_no_bag_of_ours_out(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    foreign = {"admin_node": "south", "ingest_node": "south", "member": MEMBER}
+    with sessions.begin() as session:
+        save(session, BAGS, [a_bag(8, first_version_uuid=uuid(1), version=2, **foreign)])
+    says = {"First_Version_Object_ID": uuid(1), "Version_Number": "2", "Local_ID": "inst.example/thing-7"}
+    assert deposit(sessions, source=as_it_is(tmp_path / "ours", **says), **AS_IT_IS).version == 2
+
+
 @pytest.mark.parametrize("first_to_act", ["retry", "submit"])
 def test_a_retry_and_a_deposit_of_one_local_id_take_turns(sessions: Sessions, first_to_act: str) -> None:
     first = deposit(sessions)
