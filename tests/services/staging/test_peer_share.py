@@ -42,6 +42,14 @@ def test_what_came_already_counts_once(staging: Staging, new_item: NewItem) -> N
     staging.reserve(new_item(remote_node="north"), "main", 15 * MEBIBYTE)
 
 
+def test_what_lies_there_beyond_its_promise_counts(staging: Staging, new_item: NewItem) -> None:
+    first = new_item(remote_node="north")
+    staging.reserve(first, "main", 5 * MEBIBYTE)
+    _stage(staging, first, 30 * MEBIBYTE)
+    with pytest.raises(NoSpace, match=f"{30 * MEBIBYTE} of which are promised"):
+        staging.reserve(new_item(remote_node="north"), "main", 16 * MEBIBYTE)
+
+
 def test_who_was_promised_room_keeps_it_when_the_disk_is_filled_from_elsewhere(
     staging: Staging, new_item: NewItem, disk: Disk
 ) -> None:

@@ -297,6 +297,16 @@ def test_a_round_takes_no_more_that_is_new_of_a_peer_than_its_quota_and_says_so(
     assert len(quick.has(BAGS)) == 3_499
 
 
+def test_what_has_to_be_set_aside_counts_for_the_quota_too(quick: Us, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_module, "QUOTA", Quota(20, 2**40))
+    rows = [a_bag(number).to_wire() | {"size": "rather large"} for number in range(1, 31)]
+    quick.peers["north"].show(*[a_bag(number) for number in range(1, 31)])
+    quick.peers["north"].front.answers[
+        "/api-v2/bag/?admin_node=north&bag_type=D&order_by=updated_at&page_size=100&page=1"
+    ] = {"count": 30, "next": None, "previous": None, "results": rows}
+    assert "shows more that is new than one round takes: 30 records" in str(quick.sync()["north"].error)
+
+
 def test_the_time_of_a_round_is_looked_at_with_each_page(quick: Us, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that takes its time for each page, of which a thousand make a batch."""
     north = quick.peers["north"]
