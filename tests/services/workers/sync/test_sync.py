@@ -340,6 +340,18 @@ def test_a_peer_writes_nothing_that_is_anothers(us: Us) -> None:
     assert set(us.aside()) == {uuid(7), uuid(0x1001)}
 
 
+def test_that_two_nodes_claim_one_record_is_told_as_an_error_that_names_both(quick: Us) -> None:
+    west = {"admin_node": "west", "ingest_node": "west", "replicating_nodes": ("west",)}
+    with quick.sessions.begin() as session:
+        catalogue.apply_from_peer(session, "west", [a_bag(7, **west)])
+    quick.peers["north"].show(a_bag(7, size=1))
+    quick.sync()
+    told = [line for line in quick.logs if line["event"] == "two nodes claim one record"]
+    assert [(line["log_level"], line["peer"], line["first"]) for line in told] == [
+        ("error", "north", {uuid(7): "west"})
+    ]
+
+
 def test_a_round_killed_at_any_commit_is_made_good_by_the_next(tmp_path: Path) -> None:
     class Death(BaseException):
         pass
