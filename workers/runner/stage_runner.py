@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NoResultFound, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dpn.audit.trail import Event, EventType
@@ -105,7 +105,23 @@ class StageRunner:
             # What it wants to write is refused, and would be each time: the item must not hang on that.
             log.error("the outcome could not be written", error=repr(error), exc_info=error)
             reason = f"its outcome could not be written: {type(error).__name__}: {error}"
-            self._finish(claim, None, self._decide(claim, Retry(reason)), log, "retry", started)
+            saved = self._as_saved(claim, cancellation, log)
+            self._finish(claim, saved, self._decide(claim, Retry(reason)), log, "retry", started)
+
+    def _as_saved(self, claim: Claim, cancellation: Cancellation, log: Log) -> Job[Any] | None:
+        """The run with what it last saved: with that, at least, can be written that it said how it went. None if
+        that cannot be read either."""
+        is_ours = held_by(claim.item_id, claim.token)
+        try:
+            with reading(self.sessions) as session:
+                row = session.execute(select(WorkItem.manifest, WorkItem.staging_volume).where(is_ours)).one()
+        except (NoResultFound, *DATABASE_AWAY):
+            return None
+        saved = replace(claim, manifest=row.manifest, staging_volume=row.staging_volume)
+        try:
+            return self._job(saved, cancellation, StageProgress(self.clock), log)
+        except ManifestUnreadable:
+            return None
 
     def _decide(self, claim: Claim, outcome: Outcome) -> Change:
         change = lifecycle.decide(

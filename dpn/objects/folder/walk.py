@@ -17,6 +17,7 @@ from dpn.files import is_temporary
 from dpn.objects.folder.root_folder import HOLDING, NOTHING_THERE, RootFolder, info_of
 from dpn.objects.keys import MAX_KEY_BYTES, key_fault, shown
 from dpn.objects.root import ObjectInfo, Skipped, Tell
+from dpn.text import is_text
 
 READING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 CHECK_EVERY = 1000
@@ -104,7 +105,7 @@ def _names(place: RootFolder, descriptor: int, base: str, skipped: Tell) -> list
         for entry in entries:
             name = entry.name
             # Nearly all names are like this; one of the system has no '/', and is not '.' or '..'.
-            if not (name.isascii() and name.isprintable() and len(name) <= room):
+            if not (name.isascii() and is_text(name) and len(name) <= room):
                 fault = key_fault(base + name)
                 if fault is not None:
                     skipped(Skipped(shown(base + name), fault))

@@ -24,7 +24,7 @@ def test_a_tokens_label_and_expiry_are_listed(config: Path) -> None:
     assert (first["label"], lasts) == ("of 2027", timedelta(days=400))
     assert (second["label"], second["expires_at"], second["last_used_at"]) == ("", None, None)
     headings, line, _ = token(config, "list").stdout.splitlines()
-    assert headings.split() == ["id", "node", "label", "issued", "expires", "last", "used", "revoked"]
+    assert headings.split() == ["id", "node", "label", "issued", "expires", "last", "used", "revoked", "scopes"]
     assert "of 2027" in line
     assert first["expires_at"] in line
 
