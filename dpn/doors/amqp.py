@@ -206,6 +206,8 @@ class _Service:
         """What came, what has been acknowledged since, and None at the end."""
         self._over = threading.Event()
         self._deleted = False
+        self._failure: Exception | None = None
+        """What ended the thread that receives."""
         self._consumer: str | None = None
 
     def run(self) -> None:
@@ -219,6 +221,8 @@ class _Service:
             while not self._gate.is_closed:
                 self._follow_the_gate(channel)
                 self._connection.process_data_events(LOOK_SECONDS)
+                if self._failure is not None:
+                    raise self._failure
                 if self._deleted:
                     reason = f"queue {self._door.incoming} was deleted: it is made anew"
                     raise ServiceUnavailable(self._door.destination, reason)
@@ -271,6 +275,12 @@ class _Service:
     # -- in the second thread ------------------------------------------------------------------------------------
 
     def _take(self) -> None:
+        try:
+            self._take_all()
+        except Exception as error:  # noqa: BLE001  (raised where it is seen: in the thread that serves)
+            self._failure = error
+
+    def _take_all(self) -> None:
         while (found := self._inbox.get()) is not None:
             if isinstance(found, Reception):
                 self._settled([found.id])

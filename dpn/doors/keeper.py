@@ -60,6 +60,8 @@ class DoorKeeper:
         self._something_owed = threading.Event()
         self._trouble: dict[str, str] = {}
         self._received = 0
+        self._to_note: list[int] = []
+        """Messages that the broker was told are ours, and whose rows do not say so yet."""
         self._work: list[Work] = []
 
     def start(self) -> None:
@@ -111,6 +113,8 @@ class DoorKeeper:
         """Tries until the database has it; gives up only when the gate is no longer open."""
         while self._gate.is_open:
             try:
+                if self._to_note:
+                    self._note_settled([])
                 received = receive(self._sessions, self._door.name, incoming, self._intake, clock=self._clock)
             except DATABASE_AWAY as error:
                 self._tell("database", "the database is away: a message waits at a door", error)
@@ -130,11 +134,15 @@ class DoorKeeper:
         return None
 
     def _note_settled(self, received_ids: list[int]) -> None:
+        """What cannot be noted now is noted with the next: until then another request in the same words, if it is
+        delivered twice, would be taken for this one."""
+        self._to_note += received_ids
         try:
-            note_settled(self._sessions, received_ids, clock=self._clock)
+            note_settled(self._sessions, self._to_note, clock=self._clock)
         except DATABASE_AWAY as error:
-            # Known all the same: at worst the same words, delivered again, are once taken for this message.
-            self._log.warning("settled messages could not be noted", count=len(received_ids), error=str(error))
+            self._log.warning("settled messages could not be noted", count=len(self._to_note), error=str(error))
+        else:
+            self._to_note = []
 
     # -- out -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from uuid import uuid4
 
 from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dpn.clock import Clock
@@ -67,6 +68,15 @@ def receive(sessions: Sessions, door: str, incoming: Incoming, intake: Intake, *
     Raises what the database does if it is away; then nothing was changed, or the message is known next time.
     """
     digest = hashlib.sha256(incoming.body).hexdigest()
+    try:
+        return _receive(sessions, door, incoming, intake, digest, clock)
+    except IntegrityError:  # somebody else had it at the same moment: now it is known
+        return _receive(sessions, door, incoming, intake, digest, clock)
+
+
+def _receive(
+    sessions: Sessions, door: str, incoming: Incoming, intake: Intake, digest: str, clock: Clock
+) -> Reception:
     with sessions.begin() as session:
         now = session.execute(select(clock.in_database())).scalar_one()
         if known := _known(session, door, incoming, digest):

@@ -87,9 +87,9 @@ def send_due(sessions: Sessions, sender: Sender, *, clock: Clock) -> int:
     """
     sent = 0
     while messages := _take(sessions, sender.destination, clock):
-        batch = _Batch(messages)
+        batch = _Batch(messages, until=clock.monotonic() + HELD_SECONDS / 2)
         try:
-            batch.send(sender)
+            batch.send(sender, clock)
         finally:
             with sessions.begin() as session:
                 batch.note(session, clock)
@@ -148,13 +148,17 @@ class _Batch:
     """Messages that nobody else sends for a while, and what became of them."""
 
     messages: Sequence[_Taken]
+    until: float
+    """By the monotonic clock: what is not begun by then is left, well before another may send it."""
     sent: list[int] = field(default_factory=list)
     refused: list[tuple[_Taken, str]] = field(default_factory=list)
-    away: str = "who sent it broke off"
+    away: str = "who sends it was slow, or broke off"
     """Why the rest was not sent."""
 
-    def send(self, sender: Sender) -> None:
+    def send(self, sender: Sender, clock: Clock) -> None:
         for message in self.messages:
+            if clock.monotonic() >= self.until:
+                return
             try:
                 sender.send(message.body)
             except ServiceUnavailable as error:

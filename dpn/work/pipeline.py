@@ -37,6 +37,10 @@ class StageSpec:
     uploads: bool = False
     """Whether its items may own an upload, named in the manifest, that the store's janitor leaves alone."""
 
+    def __post_init__(self) -> None:
+        if self.shared and self.may_lie_on_volume:
+            raise ValueError(f"stage {self.name}: turns do not know of volumes: a shared stage stages nothing")
+
     @property
     def may_lie_on_volume(self) -> bool:
         """Whether an item of this stage may be bound to the workers that mount a volume."""

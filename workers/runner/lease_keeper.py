@@ -92,10 +92,8 @@ class LeaseKeeper:
         if not held:
             return
         asked_at = self._clock.monotonic()
-        news = {key: news for key, entry in held.items() if (news := entry.progress.news()) is not None}
         with self._sessions.begin() as session:
             kept = extend(session, list(held), lease_seconds=self._lease_seconds, clock=self._clock)
-            progress.write(session, {key: news[key] for key in news if key[0] in kept}, clock=self._clock)
         for (item_id, _token), entry in held.items():
             if item_id in kept:
                 entry.extended_at = asked_at
@@ -103,6 +101,16 @@ class LeaseKeeper:
                 entry.cancellation.cancel(
                     LeaseLost(f"item {item_id}: another worker holds it, or it was cancelled")
                 )
+        self._write_progress({key: entry.progress for key, entry in held.items() if key[0] in kept})
+
+    def _write_progress(self, told: dict[tuple[int, int], StageProgress]) -> None:
+        """By itself: what cannot be written of one stage must not cost all of them their leases."""
+        news = {key: found for key, one in told.items() if (found := one.news()) is not None}
+        try:
+            with self._sessions.begin() as session:
+                progress.write(session, news, clock=self._clock)
+        except Exception as error:  # noqa: BLE001  (whatever it was: what is told next may be written)
+            self._log.warning("how far stages are could not be written", error=str(error))
 
     def give_up_expired(self) -> None:
         """One look at the clock: cancels what has not been extended for a whole lease. Nobody may have taken it
@@ -116,9 +124,11 @@ class LeaseKeeper:
 
     def _keep(self) -> None:
         longest = self._lease_seconds / EXTENSIONS_PER_LEASE
+        rest = min(longest, progress.WRITE_SECONDS)
         extended_at = self._clock.monotonic()
-        while not self._stopping.wait(min(longest, progress.WRITE_SECONDS)):
-            if self._clock.monotonic() - extended_at < longest and not self._is_news():
+        while not self._stopping.wait(rest):
+            # Rather half a rest early than a whole one late.
+            if self._clock.monotonic() - extended_at < longest - rest / 2 and not self._is_news():
                 continue
             try:
                 self.extend_all()

@@ -205,3 +205,20 @@ def test_a_reply_queue_that_is_full_or_gone_loses_no_reply(
 
     eventually(both_sent, within=PATIENCE_SECONDS)
     assert depth(channel, settings.outgoing) == 1
+
+
+def test_a_fault_of_ours_ends_no_door_for_good(
+    bench: Bench, door: DoorKeeper, channel: Any, settings: AmqpDoorSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive, tries = keeper_module.receive, iter([True])
+
+    def fails(*arguments: Any, **named: Any) -> Reception:
+        if next(tries, False):
+            raise ZeroDivisionError("a bug")
+        return receive(*arguments, **named)
+
+    monkeypatch.setattr(keeper_module, "receive", fails)
+    publish(channel, settings.incoming, '"a"')
+    eventually(lambda: "a bug" in door.state().state, within=PATIENCE_SECONDS)
+    eventually(lambda: settled(bench) == 1, within=PATIENCE_SECONDS)
+    assert (items(bench), door.state().state) == (1, "open")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -122,3 +124,18 @@ def test_a_commit_of_which_nothing_was_heard_may_be_tried_again(bench: Bench, in
     first, again = receive(bench, intake, incoming), receive(bench, intake, incoming)
     assert (again.id, again.is_new) == (first.id, False)
     assert items(bench) == 2
+
+
+def test_of_two_that_get_a_message_at_the_same_moment_one_takes_it(
+    bench: Bench, intake: ToyIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = receive(bench, intake, Incoming(b'"a"', message_id="1"))
+    look, looks = reception._known, iter([True])
+
+    def too_early(*arguments: Any) -> ReceivedMessage | None:
+        return None if next(looks, False) else look(*arguments)
+
+    monkeypatch.setattr(reception, "_known", too_early)
+    again = receive(bench, intake, Incoming(b'"a"', message_id="1"))
+    assert (again.id, again.is_new) == (first.id, False)
+    assert items(bench) == 1

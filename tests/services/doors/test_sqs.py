@@ -203,3 +203,20 @@ def test_a_broker_that_is_away_is_named_and_no_secret_is_told(
         keeper.stop()
     assert (settings.secret() or "?") not in keeper.state().state + unsent(bench)[0].last_error
     assert unsent(bench)[0].count == 1
+
+
+def test_that_a_message_is_settled_is_noted_later_if_it_cannot_be_now(
+    bench: Bench, door: DoorKeeper, client: Any, settings: SqsDoorSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note, tries = keeper_module.note_settled, iter([True])
+
+    def away(*arguments: Any, **named: Any) -> None:
+        if next(tries, False):
+            raise OperationalError("UPDATE", None, Exception("server closed the connection"))
+        note(*arguments, **named)
+
+    monkeypatch.setattr(keeper_module, "note_settled", away)
+    for number, body in enumerate(('"a"', '"b"'), 1):
+        client.send_message(QueueUrl=url(client, settings.incoming), MessageBody=body)
+        eventually(lambda number=number: items(bench) == number)  # type: ignore[misc]
+    eventually(lambda: settled(bench) == 2)

@@ -174,3 +174,17 @@ def test_what_a_stage_owes_is_owed_with_its_end_and_not_without(bench: Bench, it
     bench.clock.advance(1)
     bench.run(item, lose)
     assert [(row.body, row.item_id) for row in rows(bench)] == [("half of it", item), ("all of it", item)]
+
+
+def test_a_slow_destination_is_left_the_rest_before_another_process_may_send_it(bench: Bench) -> None:
+    def slow(_: str) -> None:
+        bench.clock.advance(outbox.HELD_SECONDS / 2)
+
+    recorder = Recorder(trouble=slow)
+    owe(bench, "a", "b")
+    assert send(bench, recorder) == 1
+    assert recorder.taken == ["a"]
+    (left,) = [row for row in rows(bench) if row.sent_at is None]
+    assert (left.attempts, left.last_error) == (0, "who sends it was slow, or broke off")
+    bench.clock.advance(1)
+    assert send(bench, recorder) == 1

@@ -88,3 +88,17 @@ def test_words_from_outside_cannot_disturb_what_is_shown() -> None:
     assert news is not None
     assert news.doing.isprintable()
     assert len(news.doing) <= progress.MAX_DOING_CHARACTERS
+
+
+def test_what_cannot_be_written_of_one_stage_costs_no_lease(bench: Bench, item: int, keeper: LeaseKeeper) -> None:
+    other, told = bench.make_item(2), [StageProgress(bench.clock) for _ in range(2)]
+    for number, progress_ in zip((item, other), told, strict=True):
+        keeper.hold(bench.claim(number), Cancellation(), progress_, claimed_at=bench.clock.monotonic())
+        progress_.begin("copying")
+    told[0].reach(2**70)  # more than any database takes
+    bench.clock.advance(LEASE_SECONDS - 1)
+    keeper.extend_all()
+    for number in (item, other):
+        expires_at = bench.item(number).lease_expires_at
+        assert expires_at is not None
+        assert (expires_at - bench.clock.now()).total_seconds() == LEASE_SECONDS

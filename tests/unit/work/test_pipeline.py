@@ -8,6 +8,7 @@ import pytest
 
 from dpn.broker.nsq import NAME_MAX_CHARACTERS, channel_of
 from dpn.staging.settings import VOLUME_NAME
+from dpn.work.pipeline import StageSpec
 from models.manifests import ManifestUnreadable
 from models.manifests.base import MANIFEST_VERSION
 from models.work import Task
@@ -86,3 +87,9 @@ def test_no_stage_that_another_node_can_draw_out_may_take_all_slots_of_a_worker(
         (Task.RECOVERY, "fetch"),
         (Task.NOTICE, "tell"),
     }
+
+
+def test_a_stage_that_requesters_share_stages_nothing() -> None:
+    """Whose turn it is does not know who mounts what."""
+    with pytest.raises(ValueError, match="turns do not know of volumes"):
+        StageSpec("toy", "send", worker="toy", queue="toy", shared=True, staged=True)
