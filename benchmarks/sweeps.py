@@ -24,7 +24,7 @@ from sqlalchemy import Engine, text, update
 from dpn.clock import SystemClock
 from dpn.database import Sessions, open_engine, open_sessions, reading, upgrade
 from dpn.work import leases
-from dpn.work.sweep import announce_due_items
+from dpn.work.schedule.sweep import announce_due_items
 from models.work import WorkItem
 from workers.pipelines import PIPELINES
 

@@ -28,11 +28,11 @@ from dpn.outbound.settings import RestoreSettings
 from dpn.recovery.drills import Drilling, begin_proofs
 from dpn.registry.catalogue import TRANSFERS, find_many
 from dpn.telemetry.logs import Log
-from dpn.work.dispatch import publish_intents
 from dpn.work.items import new_item
 from dpn.work.pipeline import Pipelines
 from dpn.work.reconciliation import close, lock_free
-from dpn.work.sweep import FIRST_PLACE, DuePlace, announce_due_items
+from dpn.work.schedule.dispatch import publish_intents
+from dpn.work.schedule.sweep import FIRST_PLACE, DuePlace, announce_due_items
 from models.manifests import ReplicationManifest
 from models.registry import ReplicationTransfer
 from models.work import Status, Task, WorkItem

@@ -69,7 +69,7 @@ def submit(
     from dpn.ingest.submission import BAG_TYPES as TYPES
     from dpn.ingest.submission import DepositRequest, submit
     from dpn.packaging.unfit import unfit_entries
-    from dpn.work.dispatch import publish_intents
+    from dpn.work.schedule.dispatch import publish_intents
     from workers.pipelines import PIPELINES
 
     if bag_type not in TYPES:

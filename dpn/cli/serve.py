@@ -88,7 +88,7 @@ def _registry(node: OpenNode, host: str | None, port: int | None) -> Front:
 
 def _announce(node: OpenNode, item: int) -> None:
     from dpn.broker import BrokerUnavailable
-    from dpn.work.dispatch import publish_intents
+    from dpn.work.schedule.dispatch import publish_intents
 
     try:
         publish_intents(node.sessions, open_broker(node), item_id=item)

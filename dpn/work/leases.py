@@ -110,7 +110,7 @@ def due_items(
 ) -> list[int]:
     """Up to `limit` items that could be claimed now, longest due first. Reads only index entries that are due.
 
-    Of a shared stage only those whose holders are gone: what is due there, `dpn.work.turns` tells.
+    Of a shared stage only those whose holders are gone: what is due there, `dpn.work.schedule.turns` tells.
     """
     found: list[tuple[datetime, int]] = []
     for spec in stages:

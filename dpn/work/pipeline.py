@@ -33,7 +33,7 @@ class StageSpec:
     """Whether another node, asked there or fetched from, decides how long it takes: none may hold all slots of a
     worker. Items that name no node count together as one's."""
     shared: bool = False
-    """Whether its items have requesters that share its workers: each has its turn (`dpn.work.turns`)."""
+    """Whether its items have requesters that share its workers: each has its turn (`dpn.work.schedule.turns`)."""
     uploads: bool = False
     """Whether its items may own an upload, named in the manifest, that the store's janitor leaves alone."""
 

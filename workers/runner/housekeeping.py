@@ -20,11 +20,11 @@ from dpn.database import Sessions, reading
 from dpn.settings import Settings
 from dpn.staging.staging import Staging
 from dpn.telemetry.logs import Log
-from dpn.work.dispatch import publish_intents
 from dpn.work.leases import at_stage
 from dpn.work.pipeline import Pipelines
-from dpn.work.sweep import abandon_lost_volumes, forget_dead_letters
-from dpn.work.times_ahead import take_back
+from dpn.work.schedule.dispatch import publish_intents
+from dpn.work.schedule.sweep import abandon_lost_volumes, forget_dead_letters
+from dpn.work.schedule.times_ahead import take_back
 from models.manifests import upload_owned
 from models.work import Status, WorkItem
 from workers.runner.chores import Chore

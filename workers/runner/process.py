@@ -11,7 +11,7 @@ from dpn.staging.staging import Staging
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.pipeline import StageSpec
-from dpn.work.presence import Presence
+from dpn.work.schedule.presence import Presence
 from workers.runner.database_uptime import Witness
 from workers.runner.housekeeping import Housekeeping
 from workers.runner.services import Services, policy

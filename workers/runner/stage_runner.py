@@ -28,13 +28,13 @@ from dpn.local_causes import LocalCause, local_cause
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work import lifecycle
-from dpn.work.dispatch import publish_intents
 from dpn.work.leases import Claim, held_by
 from dpn.work.lifecycle import Change, Policy
 from dpn.work.notes import printable
 from dpn.work.outcomes import Fail, Outcome, Retry, Wait
 from dpn.work.pipeline import Pipelines, StageSpec
 from dpn.work.progress import StageProgress
+from dpn.work.schedule.dispatch import publish_intents
 from dpn.work.transitions import finish, save_progress
 from models.manifests import ItemManifest, ManifestUnreadable, StageSummary
 from models.work import WorkItem

@@ -16,12 +16,12 @@ from dpn.cancellation import Cancellation
 from dpn.clock import Clock
 from dpn.database import Sessions, reading
 from dpn.runtime import THREADS, Runtime
-from dpn.work import presence
 from dpn.work.leases import Claim, claim, due_items
 from dpn.work.pipeline import StageSpec
-from dpn.work.presence import Presence
 from dpn.work.progress import StageProgress
-from dpn.work.turns import next_in_turn
+from dpn.work.schedule import presence
+from dpn.work.schedule.presence import Presence
+from dpn.work.schedule.turns import next_in_turn
 from models.work import DeadLetter, WorkItem
 from workers.runner.lease_keeper import LeaseKeeper
 from workers.runner.stage_runner import StageRunner

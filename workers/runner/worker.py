@@ -26,7 +26,7 @@ from dpn.errors import Interrupted
 from dpn.telemetry.logs import Log
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.telemetry.readiness import notify_systemd
-from dpn.work.presence import Presence
+from dpn.work.schedule.presence import Presence
 from dpn.work.settings import WorkSettings
 from workers.runner.chores import Chore, ChoreThreads
 from workers.runner.lease_keeper import LeaseKeeper

@@ -17,9 +17,9 @@ from dpn.errors import PermanentError
 from dpn.fixity.begin import begin_check, copy_facts, repair_under_way, running_check
 from dpn.fixity.repairs import find_repair, open_repair
 from dpn.node import OpenNode, open_broker
-from dpn.work.dispatch import publish_intents
 from dpn.work.notes import printable
 from dpn.work.queries import find_item
+from dpn.work.schedule.dispatch import publish_intents
 from models.manifests import CheckManifest, RecoveryManifest
 from models.preservation import StoredCopy
 from models.work import AuditEvent, Status, WorkItem

@@ -133,7 +133,7 @@ def _sources(node: OpenNode, only: Sequence[str] | None) -> list[str]:
 def _begin(node: OpenNode, sources: Sequence[str], drill_id: str, sample: int, seed: int) -> list[Begun]:
     from dpn.broker import BrokerUnavailable
     from dpn.recovery.drills import Drilling, begin_drill
-    from dpn.work.dispatch import publish_intents
+    from dpn.work.schedule.dispatch import publish_intents
     from workers.pipelines import PIPELINES
 
     with node.sessions.begin() as session:

@@ -13,8 +13,8 @@ from dpn.clock import SystemClock
 from dpn.database import Sessions
 from dpn.work import leases, steps
 from dpn.work.items import new_item
+from dpn.work.schedule.sweep import announce_due_items
 from dpn.work.steps import Step
-from dpn.work.sweep import announce_due_items
 from models.work import Task, WorkItem
 from workers.pipelines import PIPELINES
 

@@ -36,7 +36,7 @@ from dpn.telemetry.metrics import WorkerMetrics
 from dpn.transfer.rsync import FetchResult
 from dpn.work.breakers import Breakers
 from dpn.work.items import new_item
-from dpn.work.presence import Presence
+from dpn.work.schedule.presence import Presence
 from models.manifests import ReplicationManifest
 from models.work import AuditEvent, Status, Task, WorkItem
 from tests.fixtures.bench import BREAKER_POLICY

@@ -14,7 +14,7 @@ from dpn.bags.identity import read_identity
 from dpn.database import reading
 from dpn.registry.catalogue import BAGS, INGESTS
 from dpn.work.items import cancel_item, retry_item
-from dpn.work.sweep import abandon_lost_volumes
+from dpn.work.schedule.sweep import abandon_lost_volumes
 from models.work import AuditEvent
 from tests.services.workers.ingest.depositing import MEMBER, Depositor, make_depositor, place
 from workers.pipelines import PIPELINES

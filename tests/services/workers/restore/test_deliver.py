@@ -19,7 +19,7 @@ from dpn.outbound.folder import Outbound
 from dpn.registry.catalogue import TRANSFERS
 from dpn.registry.catalogue.rows import save
 from dpn.work.items import cancel_item, retry_item
-from dpn.work.sweep import abandon_lost_volumes
+from dpn.work.schedule.sweep import abandon_lost_volumes
 from models.work import AuditEvent, StagingVolume, Status, Task, WorkItem
 from tests.fixtures.records import a_transfer
 from tests.services.workers.fixity.checking import BAG

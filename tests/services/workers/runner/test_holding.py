@@ -14,8 +14,8 @@ from dpn.cancellation import Cancellation
 from dpn.errors import Interrupted, LeaseLost
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.outcomes import Done
-from dpn.work.presence import Presence
 from dpn.work.progress import StageProgress
+from dpn.work.schedule.presence import Presence
 from dpn.work.settings import WorkSettings
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import LEASE_SECONDS, Bench

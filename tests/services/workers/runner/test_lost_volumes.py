@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from dpn.settings import Settings
-from dpn.work import presence
 from dpn.work.outcomes import Done
-from dpn.work.presence import Presence
+from dpn.work.schedule import presence
+from dpn.work.schedule.presence import Presence
 from models.manifests import ReplicationManifest, StagedFile
 from tests.fixtures.scripted.bench import Bench
 from workers.runner import housekeeping as housekeeping_module

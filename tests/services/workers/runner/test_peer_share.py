@@ -10,7 +10,7 @@ from typing import Any
 
 from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.outcomes import Done, Outcome
-from dpn.work.presence import Presence
+from dpn.work.schedule.presence import Presence
 from dpn.work.settings import WorkSettings
 from models.work import Status
 from tests.fixtures.scripted.bench import LEASE_SECONDS, Bench

@@ -18,9 +18,9 @@ from dpn.telemetry.metrics import WorkerMetrics
 from dpn.work.items import new_item
 from dpn.work.outcomes import Done, Wait
 from dpn.work.pipeline import Pipeline, Pipelines
-from dpn.work.presence import Presence
+from dpn.work.schedule.presence import Presence
+from dpn.work.schedule.turns import next_in_turn
 from dpn.work.settings import WorkSettings
-from dpn.work.turns import next_in_turn
 from models.work import Status, WorkItem
 from tests.fixtures.scripted.bench import POLICY, Behaviour, Bench
 from tests.fixtures.toy import SEND, TOY, ToyManifest

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import func, select
 
 from dpn.broker import BrokerUnavailable
-from dpn.work import presence
-from dpn.work.dispatch import BATCH, publish_intents
 from dpn.work.outcomes import Done
-from dpn.work.presence import Presence
-from dpn.work.sweep import (
+from dpn.work.schedule import presence
+from dpn.work.schedule.dispatch import BATCH, publish_intents
+from dpn.work.schedule.presence import Presence
+from dpn.work.schedule.sweep import (
     FIRST_PLACE,
     Abandoned,
     DuePlace,

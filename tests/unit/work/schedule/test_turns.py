@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpn.work.turns import take_turns
+from dpn.work.schedule.turns import take_turns
 
 
 def test_one_with_a_thousand_does_not_starve_one_with_a_single_item() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from dpn.clock import ManualClock
 from dpn.work import leases
-from dpn.work.presence import Presence, live_workers, register
-from dpn.work.times_ahead import take_back
+from dpn.work.schedule.presence import Presence, live_workers, register
+from dpn.work.schedule.times_ahead import take_back
 from models.work import Status
 from tests.fixtures.scripted.bench import LEASE_SECONDS, Bench
 from workers.pipelines import PIPELINES
